@@ -1,0 +1,61 @@
+//! The compiler as the runtime knows it: something that turns a module into a code file.
+
+use executor_model::{Module, ModuleHash};
+
+/// Called as functions are compiled, with how many are done and how many there are; from any
+/// thread.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// What changes the machine code of a module; part of the code file's key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CompileOptions {
+    /// Call the listener builtins at entry to and return from every defined function.
+    pub listeners: bool,
+}
+
+/// A module that could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The bytes are not a valid module.
+    #[error("{message} (at offset {offset:#x})")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// Where in the module's bytes.
+        offset: usize,
+    },
+    /// The module is valid but beyond what is supported.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The code generator failed; a defect of ours.
+    #[error("internal error in the compiler: function {func}: {message}")]
+    Codegen {
+        /// The function's index.
+        func: u32,
+        /// What Cranelift said.
+        message: String,
+    },
+    /// This machine lacks something that compiled code needs.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// Turns modules into code files.
+pub trait Compiler: Send + Sync {
+    /// Decodes and validates a module.
+    ///
+    /// # Errors
+    /// When the bytes are invalid or the module is unsupported.
+    fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError>;
+
+    /// Compiles a module to the bytes of a code file (see [`crate::file`]).
+    ///
+    /// # Errors
+    /// When the module cannot be compiled.
+    fn compile(
+        &self,
+        module: &Module,
+        options: CompileOptions,
+        progress: Progress<'_>,
+    ) -> Result<Vec<u8>, CompileError>;
+}

@@ -1,0 +1,215 @@
+//! The fixed part of a code file and the records of its tables.
+
+use crate::layout::Counts;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The magic number at the start of [`CodeHeader`].
+pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
+/// The version of the file format.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The sections, by their position in [`CodeHeader::sections`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Section {
+    /// Machine code.
+    Text,
+    /// For each function, the distance from the start of this section to its code (i32).
+    Functions,
+    /// For each function, its canonical type index (u32).
+    FunctionTypes,
+    /// For each type, the offset in the text of its enter trampoline (u32), or `NO_TRAMPOLINE`.
+    Enter,
+    /// Offsets in the text of instructions that can trap, ascending (u32).
+    TrapOffsets,
+    /// For each of them, the trap code (u8).
+    TrapCodes,
+    /// Offsets in the text at which the address map changes, ascending (u32).
+    MapOffsets,
+    /// For each of them, the offset in the module's bytes, or `u32::MAX` for none (u32).
+    MapWasm,
+    /// [`TypeRecord`]s, by type index.
+    Types,
+    /// [`ExportRecord`]s, sorted by name.
+    Exports,
+    /// [`ImportRecord`]s of the imported functions, by function index.
+    Imports,
+    /// [`NameRecord`]s of functions with a name, sorted by function index.
+    Names,
+    /// The bytes that records refer to.
+    Strings,
+    /// [`crate::layout::TablePlan`]s of owned tables.
+    Tables,
+    /// [`crate::layout::MemoryPlan`]s of owned memories.
+    Memories,
+    /// The bytes of all data segments, one after another.
+    Data,
+    /// The `ModuleInfo` in bincode; data segment ranges are within [`Section::Data`].
+    Info,
+}
+
+impl Section {
+    /// All sections, in order.
+    pub const ALL: [Self; 17] = [
+        Self::Text,
+        Self::Functions,
+        Self::FunctionTypes,
+        Self::Enter,
+        Self::TrapOffsets,
+        Self::TrapCodes,
+        Self::MapOffsets,
+        Self::MapWasm,
+        Self::Types,
+        Self::Exports,
+        Self::Imports,
+        Self::Names,
+        Self::Strings,
+        Self::Tables,
+        Self::Memories,
+        Self::Data,
+        Self::Info,
+    ];
+}
+
+/// A range of the file.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SectionRange {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// What lies at offset 64 of a code file.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CodeHeader {
+    /// [`CODE_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// [`crate::abi::VERSION`].
+    pub abi_version: u32,
+    /// The length of the whole file.
+    pub file_len: u64,
+    /// The features of the processor that the code was compiled for.
+    pub cpu_features: u64,
+    /// The hash of the module's bytes.
+    pub module: [u8; 32],
+    /// The file's key.
+    pub key: [u8; 32],
+    /// 1 when listeners are compiled in.
+    pub listeners: u32,
+    /// Padding.
+    pub reserved: u32,
+    /// Bytes of a slot before `vmctx`.
+    pub before: u64,
+    /// Bytes of a slot from `vmctx` on.
+    pub after: u64,
+    /// What the state block's layout follows from.
+    pub counts: Counts,
+    /// Where each section lies.
+    pub sections: [SectionRange; Section::ALL.len()],
+    /// The BLAKE3 hash of everything from [`super::TEXT_OFFSET`] to the end of the file.
+    pub body_hash: [u8; 32],
+    /// The BLAKE3 hash of this header up to here.
+    pub header_hash: [u8; 32],
+}
+
+impl CodeHeader {
+    /// Where the header begins in the file.
+    pub const OFFSET: usize = 64;
+
+    /// The hash that [`Self::header_hash`] must hold.
+    #[must_use]
+    pub fn compute_hash(&self) -> [u8; 32] {
+        let bytes = self.as_bytes();
+        *blake3::hash(&bytes[..std::mem::offset_of!(Self, header_hash)]).as_bytes()
+    }
+}
+
+/// A function type.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TypeRecord {
+    /// Where its parameter bytes begin in the strings; the result bytes follow them.
+    pub offset: u32,
+    /// How many parameters.
+    pub params: u32,
+    /// How many results.
+    pub results: u32,
+}
+
+/// An export.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExportRecord {
+    /// Where its name begins in the strings.
+    pub name: u32,
+    /// The name's length in bytes.
+    pub name_len: u32,
+    /// 0 function, 1 table, 2 memory, 3 global.
+    pub kind: u32,
+    /// The index in that space.
+    pub index: u32,
+}
+
+/// An imported function.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ImportRecord {
+    /// Where the module name begins in the strings.
+    pub module: u32,
+    /// Its length in bytes.
+    pub module_len: u32,
+    /// Where the item's name begins in the strings.
+    pub name: u32,
+    /// Its length in bytes.
+    pub name_len: u32,
+}
+
+/// A function's name.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NameRecord {
+    /// The function's index.
+    pub func: u32,
+    /// Where its name begins in the strings.
+    pub name: u32,
+    /// Its length in bytes.
+    pub name_len: u32,
+}
+
+/// A file that is not a usable code file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodeFileError {
+    /// Not a code file at all.
+    #[error("not a code file")]
+    NotCode,
+    /// Written by another version of the engine.
+    #[error("written by another version (format {format}, interface {abi})")]
+    Version {
+        /// Its format version.
+        format: u32,
+        /// Its interface version.
+        abi: u32,
+    },
+    /// Cut short, or with bytes added.
+    #[error("its length is {actual}, but it was written with {expected}")]
+    Length {
+        /// The length in the header.
+        expected: u64,
+        /// The length it has.
+        actual: u64,
+    },
+    /// Bytes have changed.
+    #[error("its checksum does not match: the file is damaged")]
+    Checksum,
+    /// Compiled for a processor with features that this one lacks.
+    #[error("compiled for a processor with more features than this one")]
+    Features,
+    /// A section lies outside the file or has the wrong size.
+    #[error("section {0:?} is malformed")]
+    Section(Section),
+}

@@ -1,0 +1,307 @@
+//! Reading a code file in place.
+//!
+//! Invariant: a [`CodeFile`] exists only over bytes whose header passed its checksum and whose
+//! sections lie within them; opening costs the same whatever the file's size. The contents of
+//! sections are trusted because the cache hands out only files of this user ([`crate::CodeCache`]);
+//! accessors are bounds-checked all the same, and [`CodeFile::verify`] hashes everything.
+
+use super::header::{
+    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, NameRecord,
+    Section, TypeRecord,
+};
+use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_byte};
+use crate::{
+    CpuFeatures, abi,
+    layout::{Counts, MemoryPlan, PAGE, TablePlan},
+};
+use executor_model::{
+    ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TrapCode, TypeIndex, ValType,
+};
+use std::ops::Range;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// A code file over the bytes that hold it, normally a mapping.
+#[derive(Debug)]
+pub struct CodeFile<B> {
+    bytes: B,
+    header: Box<CodeHeader>,
+}
+
+impl<B: AsRef<[u8]>> CodeFile<B> {
+    /// Checks the header and takes the file into use.
+    ///
+    /// # Errors
+    /// When the file is not a code file, of another version, damaged in its header, cut short, or
+    /// compiled for another processor.
+    pub fn new(bytes: B) -> Result<Self, CodeFileError> {
+        let all = bytes.as_ref();
+        if !all.starts_with(b"\x7fELF") {
+            return Err(CodeFileError::NotCode);
+        }
+        let (header, _) = all
+            .get(CodeHeader::OFFSET..)
+            .and_then(|rest| CodeHeader::read_from_prefix(rest).ok())
+            .ok_or(CodeFileError::NotCode)?;
+        if header.magic != CODE_MAGIC {
+            return Err(CodeFileError::NotCode);
+        }
+        if header.format_version != FORMAT_VERSION || header.abi_version != abi::VERSION {
+            let (format, abi) = (header.format_version, header.abi_version);
+            return Err(CodeFileError::Version { format, abi });
+        }
+        if header.header_hash != header.compute_hash() {
+            return Err(CodeFileError::Checksum);
+        }
+        let actual = all.len() as u64;
+        if header.file_len != actual {
+            return Err(CodeFileError::Length { expected: header.file_len, actual });
+        }
+        if !CpuFeatures::host().contains(CpuFeatures::from_bits(header.cpu_features)) {
+            return Err(CodeFileError::Features);
+        }
+        for section in Section::ALL {
+            let range = header.sections[section as usize];
+            let end = range.offset.checked_add(range.len);
+            if range.offset % 16 != 0 || end.is_none_or(|end| end > actual) {
+                return Err(CodeFileError::Section(section));
+            }
+        }
+        let file = Self { bytes, header: Box::new(header) };
+        file.check_shapes()?;
+        Ok(file)
+    }
+
+    /// The sections that go together have sizes that fit together.
+    fn check_shapes(&self) -> Result<(), CodeFileError> {
+        let range = |s: Section| self.header.sections[s as usize];
+        let text = range(Section::Text);
+        let functions = range(Section::Functions);
+        let check = |ok: bool, s: Section| if ok { Ok(()) } else { Err(CodeFileError::Section(s)) };
+        check(text.offset == TEXT_OFFSET && text.offset % PAGE == 0, Section::Text)?;
+        check(
+            functions.offset == TEXT_OFFSET + function_table_distance(text.len),
+            Section::Functions,
+        )?;
+        let count = functions.len / 4;
+        check(range(Section::FunctionTypes).len == count * 4, Section::FunctionTypes)?;
+        check(
+            range(Section::TrapOffsets).len == range(Section::TrapCodes).len * 4,
+            Section::TrapCodes,
+        )?;
+        check(range(Section::MapOffsets).len == range(Section::MapWasm).len, Section::MapWasm)?;
+        let types = range(Section::Types).len / size_of::<TypeRecord>() as u64;
+        check(range(Section::Enter).len == types * 4, Section::Enter)?;
+        let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
+        check(imports == u64::from(self.counts().imported_functions), Section::Imports)?;
+        check(self.tables().len() == self.counts().owned_tables as usize, Section::Tables)?;
+        check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)
+    }
+
+    /// Hashes the whole file.
+    ///
+    /// # Errors
+    /// [`CodeFileError::Checksum`] when a byte has changed since it was written.
+    pub fn verify(&self) -> Result<(), CodeFileError> {
+        let body = &self.bytes.as_ref()[TEXT_OFFSET as usize..];
+        match *blake3::hash(body).as_bytes() == self.header.body_hash {
+            true => Ok(()),
+            false => Err(CodeFileError::Checksum),
+        }
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &CodeHeader {
+        &self.header
+    }
+
+    /// The bytes that hold the file.
+    #[must_use]
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
+    /// The module that was compiled.
+    #[must_use]
+    pub fn module(&self) -> ModuleHash {
+        ModuleHash(self.header.module)
+    }
+
+    /// What the state block's layout follows from.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.header.counts
+    }
+
+    /// The range of a section in the file.
+    #[must_use]
+    pub fn range(&self, section: Section) -> Range<usize> {
+        let range = self.header.sections[section as usize];
+        range.offset as usize..(range.offset + range.len) as usize
+    }
+
+    /// The bytes of a section.
+    #[must_use]
+    pub fn section(&self, section: Section) -> &[u8] {
+        &self.bytes.as_ref()[self.range(section)]
+    }
+
+    fn records<T: FromBytes + Immutable + KnownLayout>(&self, section: Section) -> &[T] {
+        // A section whose length or alignment is off reads as empty; `check_shapes` refuses it.
+        <[T]>::ref_from_bytes(self.section(section)).unwrap_or(&[])
+    }
+
+    /// How many functions the module has, imported ones included.
+    #[must_use]
+    pub fn function_count(&self) -> u32 {
+        (self.section(Section::Functions).len() / 4) as u32
+    }
+
+    /// Where a function's code begins, as an offset in the text.
+    #[must_use]
+    pub fn function_offset(&self, func: FuncIndex) -> Option<u32> {
+        let distance = *self.records::<i32>(Section::Functions).get(func as usize)?;
+        let table = function_table_distance(self.section(Section::Text).len() as u64) as i64;
+        u32::try_from(table + i64::from(distance)).ok()
+    }
+
+    /// A function's canonical type index.
+    #[must_use]
+    pub fn function_type(&self, func: FuncIndex) -> Option<TypeIndex> {
+        self.records::<u32>(Section::FunctionTypes).get(func as usize).copied()
+    }
+
+    /// Where the enter trampoline of a type begins, as an offset in the text.
+    #[must_use]
+    pub fn enter_offset(&self, ty: TypeIndex) -> Option<u32> {
+        let offset = *self.records::<u32>(Section::Enter).get(ty as usize)?;
+        (offset != NO_TRAMPOLINE).then_some(offset)
+    }
+
+    /// The parameter and result types of a type, as bytes (see [`super::type_of_byte`]).
+    #[must_use]
+    pub fn type_bytes(&self, ty: TypeIndex) -> Option<(&[u8], &[u8])> {
+        let record = self.records::<TypeRecord>(Section::Types).get(ty as usize)?;
+        let params = self.string(record.offset, record.params)?;
+        let results = self.string(record.offset.checked_add(record.params)?, record.results)?;
+        Some((params, results))
+    }
+
+    /// A function type.
+    #[must_use]
+    pub fn func_type(&self, ty: TypeIndex) -> Option<FuncType> {
+        let (params, results) = self.type_bytes(ty)?;
+        let list = |bytes: &[u8]| -> Option<Vec<ValType>> {
+            bytes.iter().map(|b| type_of_byte(*b)).collect()
+        };
+        Some(FuncType { params: list(params)?, results: list(results)? })
+    }
+
+    fn string(&self, offset: u32, len: u32) -> Option<&[u8]> {
+        self.section(Section::Strings).get(offset as usize..)?.get(..len as usize)
+    }
+
+    fn text_string(&self, offset: u32, len: u32) -> Option<&str> {
+        std::str::from_utf8(self.string(offset, len)?).ok()
+    }
+
+    /// Finds an export by its name.
+    #[must_use]
+    pub fn export(&self, name: &str) -> Option<(ExternKind, u32)> {
+        let records = self.records::<ExportRecord>(Section::Exports);
+        let at = records
+            .binary_search_by(|r| {
+                self.string(r.name, r.name_len).unwrap_or_default().cmp(name.as_bytes())
+            })
+            .ok()?;
+        Some((extern_kind(records[at].kind)?, records[at].index))
+    }
+
+    /// All exports, sorted by name.
+    pub fn exports(&self) -> impl Iterator<Item = (&str, ExternKind, u32)> {
+        self.records::<ExportRecord>(Section::Exports).iter().filter_map(|r| {
+            Some((self.text_string(r.name, r.name_len)?, extern_kind(r.kind)?, r.index))
+        })
+    }
+
+    /// The module and item name of an imported function.
+    #[must_use]
+    pub fn import(&self, func: FuncIndex) -> Option<(&str, &str)> {
+        let r = self.records::<ImportRecord>(Section::Imports).get(func as usize)?;
+        Some((self.text_string(r.module, r.module_len)?, self.text_string(r.name, r.name_len)?))
+    }
+
+    /// A function's name, from the name section or its export.
+    #[must_use]
+    pub fn function_name(&self, func: FuncIndex) -> Option<&str> {
+        let records = self.records::<NameRecord>(Section::Names);
+        let at = records.binary_search_by_key(&func, |r| r.func).ok()?;
+        self.text_string(records[at].name, records[at].name_len)
+    }
+
+    /// The owned tables.
+    #[must_use]
+    pub fn tables(&self) -> &[TablePlan] {
+        self.records(Section::Tables)
+    }
+
+    /// The owned memories.
+    #[must_use]
+    pub fn memories(&self) -> &[MemoryPlan] {
+        self.records(Section::Memories)
+    }
+
+    /// The bytes of the data segments.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.section(Section::Data)
+    }
+
+    /// Decodes all that the module declares. Not needed to restore; its cost grows with the module.
+    ///
+    /// # Errors
+    /// When the section is damaged.
+    pub fn info(&self) -> Result<ModuleInfo, CodeFileError> {
+        let config = bincode::config::standard();
+        bincode::serde::decode_from_slice(self.section(Section::Info), config)
+            .map(|(info, _)| info)
+            .map_err(|_| CodeFileError::Section(Section::Info))
+    }
+
+    /// Why the instruction at an offset of the text traps, if it can.
+    #[must_use]
+    pub fn trap_at(&self, offset: u32) -> Option<TrapCode> {
+        let at = self.records::<u32>(Section::TrapOffsets).binary_search(&offset).ok()?;
+        TrapCode::from_u8(*self.section(Section::TrapCodes).get(at)?)
+    }
+
+    /// The function whose code holds an offset of the text. Function code is laid out in the order
+    /// of function indices, trampolines after it.
+    #[must_use]
+    pub fn function_at(&self, offset: u32) -> Option<FuncIndex> {
+        let distances = self.records::<i32>(Section::Functions);
+        let table = function_table_distance(self.section(Section::Text).len() as u64) as i64;
+        let after = distances.partition_point(|d| table + i64::from(*d) <= i64::from(offset));
+        u32::try_from(after.checked_sub(1)?).ok()
+    }
+
+    /// The offset in the module's bytes of the operator that the instruction at an offset of the
+    /// text belongs to.
+    #[must_use]
+    pub fn wasm_offset_at(&self, offset: u32) -> Option<u32> {
+        let offsets = self.records::<u32>(Section::MapOffsets);
+        let at = offsets.partition_point(|o| *o <= offset).checked_sub(1)?;
+        let wasm = *self.records::<u32>(Section::MapWasm).get(at)?;
+        (wasm != u32::MAX).then_some(wasm)
+    }
+}
+
+fn extern_kind(kind: u32) -> Option<ExternKind> {
+    Some(match kind {
+        0 => ExternKind::Func,
+        1 => ExternKind::Table,
+        2 => ExternKind::Memory,
+        3 => ExternKind::Global,
+        _ => return None,
+    })
+}

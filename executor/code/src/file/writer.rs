@@ -1,0 +1,292 @@
+//! Writing a code file.
+//!
+//! Invariant: the same parts give the same bytes.
+
+use super::header::{
+    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, NameRecord, Section,
+    SectionRange, TypeRecord,
+};
+use super::{TEXT_OFFSET, function_table_distance, type_byte};
+use crate::{CodeKey, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
+use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode};
+use object::{Endianness, elf, write::elf as out};
+use std::collections::BTreeMap;
+use zerocopy::IntoBytes;
+
+/// What a code file is written from. Offsets are in the text.
+#[derive(Debug)]
+pub struct CodeParts<'a> {
+    /// The module that was compiled.
+    pub module: &'a Module,
+    /// The layout that the code was compiled for.
+    pub layout: &'a InstanceLayout,
+    /// The file's key.
+    pub key: CodeKey,
+    /// The features that the code may use.
+    pub features: CpuFeatures,
+    /// Whether listeners are compiled in.
+    pub listeners: bool,
+    /// The machine code, linked: references to the function table are resolved.
+    pub text: Vec<u8>,
+    /// For each function, import thunks included, where its code begins; ascending.
+    pub functions: Vec<u32>,
+    /// For each type, where its enter trampoline begins, or `NO_TRAMPOLINE`; after all functions.
+    pub enter: Vec<u32>,
+    /// Instructions that can trap, ascending.
+    pub traps: Vec<(u32, TrapCode)>,
+    /// Where the operator that the code belongs to changes, ascending; `None` is no operator.
+    pub address_map: Vec<(u32, Option<u32>)>,
+}
+
+#[derive(Default)]
+struct Strings(Vec<u8>);
+
+impl Strings {
+    fn add(&mut self, bytes: &[u8]) -> (u32, u32) {
+        let offset = self.0.len() as u32;
+        self.0.extend_from_slice(bytes);
+        (offset, bytes.len() as u32)
+    }
+}
+
+/// Writes a code file.
+///
+/// # Panics
+/// When the text is 2 GiB or larger, or the parts contradict each other.
+#[must_use]
+pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
+    assert!(parts.text.len() < 1 << 31, "machine code beyond 2 GiB");
+    assert!(parts.functions.is_sorted() && parts.traps.is_sorted_by_key(|t| t.0));
+    let sections = sections(parts);
+
+    let symbols = symbols(parts);
+    let mut bytes = Vec::new();
+    let mut writer = out::Writer::new(Endianness::Little, true, &mut bytes);
+    writer.reserve_file_header();
+    writer.reserve(size_of::<CodeHeader>() as u64, 8);
+    writer.reserve_until(1024);
+    writer.reserve_program_headers(2);
+    writer.reserve_until(TEXT_OFFSET);
+
+    let mut ranges = [SectionRange::default(); Section::ALL.len()];
+    for section in Section::ALL {
+        let align = if section == Section::Functions { PAGE } else { 16 };
+        let len = sections[section as usize].len() as u64;
+        ranges[section as usize] = SectionRange { offset: writer.reserve(len, align), len };
+    }
+    let text = ranges[Section::Text as usize];
+    let functions = ranges[Section::Functions as usize];
+
+    // Section headers and symbols, for perf, gdb and objdump.
+    let text_name = writer.add_section_name(b".text");
+    let rodata_name = writer.add_section_name(b".rodata");
+    let text_index = writer.reserve_section_index();
+    writer.reserve_section_index();
+    let symbols: Vec<_> = symbols
+        .iter()
+        .map(|(name, start, len)| {
+            writer.reserve_symbol_index(Some(text_index));
+            (writer.add_string(name.as_bytes()), *start, *len)
+        })
+        .collect();
+    writer.reserve_symtab_section_index();
+    writer.reserve_symtab();
+    writer.reserve_strtab_section_index();
+    writer.reserve_strtab().expect("names below 4 GiB");
+    writer.reserve_shstrtab_section_index();
+    writer.reserve_shstrtab().expect("names below 4 GiB");
+    writer.reserve_section_headers();
+
+    writer
+        .write_file_header(&out::FileHeader {
+            os_abi: elf::ELFOSABI_NONE,
+            abi_version: 0,
+            e_type: elf::ET_DYN,
+            e_machine: elf::EM_X86_64,
+            e_entry: 0,
+            e_flags: elf::FileFlags(0),
+        })
+        .expect("writing to memory");
+    // The header is filled in at the end, when the hash of the rest is known.
+    writer.pad_until(1024);
+    writer.write_align_program_headers();
+    for (flags, range) in [
+        (elf::PF_R | elf::PF_X, text),
+        (elf::PF_R, SectionRange { offset: functions.offset, len: end_of(&ranges) - functions.offset }),
+    ] {
+        writer.write_program_header(&out::ProgramHeader {
+            p_type: elf::PT_LOAD,
+            p_flags: flags,
+            p_offset: range.offset,
+            p_vaddr: range.offset,
+            p_paddr: range.offset,
+            p_filesz: range.len,
+            p_memsz: range.len,
+            p_align: PAGE,
+        });
+    }
+    for section in Section::ALL {
+        writer.pad_until(ranges[section as usize].offset);
+        writer.write(&sections[section as usize]);
+    }
+    writer.write_null_symbol();
+    for (name, start, len) in symbols {
+        writer.write_symbol(&out::Sym {
+            st_name: writer.string_offset(Some(name)),
+            section: Some(text_index.0),
+            st_info: elf::STB_GLOBAL | elf::STT_FUNC,
+            st_other: elf::STV_DEFAULT.into(),
+            st_shndx: elf::SHN_UNDEF,
+            st_value: TEXT_OFFSET + u64::from(start),
+            st_size: u64::from(len),
+        });
+    }
+    writer.write_strtab();
+    writer.write_shstrtab();
+    writer.write_null_section_header();
+    for (name, flags, range) in [
+        (text_name, elf::SHF_ALLOC | elf::SHF_EXECINSTR, text),
+        (
+            rodata_name,
+            elf::SHF_ALLOC,
+            SectionRange { offset: functions.offset, len: end_of(&ranges) - functions.offset },
+        ),
+    ] {
+        writer.write_section_header(&out::SectionHeader {
+            sh_name: writer.section_name_offset(Some(name)),
+            sh_type: elf::SHT_PROGBITS,
+            sh_flags: flags,
+            sh_addr: range.offset,
+            sh_offset: range.offset,
+            sh_size: range.len,
+            sh_link: 0,
+            sh_info: 0,
+            sh_addralign: 16,
+            sh_entsize: 0,
+        });
+    }
+    writer.write_symtab_section_header(1);
+    writer.write_strtab_section_header();
+    writer.write_shstrtab_section_header();
+
+    let mut header = CodeHeader {
+        magic: CODE_MAGIC,
+        format_version: FORMAT_VERSION,
+        abi_version: abi::VERSION,
+        file_len: bytes.len() as u64,
+        cpu_features: parts.features.bits(),
+        module: parts.module.hash.0,
+        key: parts.key.0,
+        listeners: u32::from(parts.listeners),
+        reserved: 0,
+        before: parts.layout.before,
+        after: parts.layout.after,
+        counts: parts.layout.counts,
+        sections: ranges,
+        body_hash: *blake3::hash(&bytes[TEXT_OFFSET as usize..]).as_bytes(),
+        header_hash: [0; 32],
+    };
+    header.header_hash = header.compute_hash();
+    let at = CodeHeader::OFFSET;
+    bytes[at..at + size_of::<CodeHeader>()].copy_from_slice(header.as_bytes());
+    bytes
+}
+
+/// The name, start and length of every function's code.
+fn symbols(parts: &CodeParts<'_>) -> Vec<(String, u32, u32)> {
+    let names = symbol_names(&parts.module.info);
+    let ends = parts.functions.iter().skip(1).copied().chain([parts.text.len() as u32]);
+    let ranges = parts.functions.iter().copied().zip(ends);
+    ranges
+        .enumerate()
+        .map(|(i, (start, end))| {
+            let name = match names.get(&(i as u32)) {
+                Some(name) => name.replace('\0', "?"),
+                None => format!("wasm[{i}]"),
+            };
+            (name, start, end - start)
+        })
+        .collect()
+}
+
+fn end_of(ranges: &[SectionRange]) -> u64 {
+    ranges.iter().map(|r| r.offset + r.len).max().unwrap_or(TEXT_OFFSET)
+}
+
+/// Names for functions: the name section's, or else the first export's.
+fn symbol_names(info: &ModuleInfo) -> BTreeMap<u32, &str> {
+    let mut names: BTreeMap<u32, &str> =
+        info.names.functions.iter().map(|(i, n)| (*i, n.as_str())).collect();
+    for export in info.exports.iter().filter(|e| e.kind == ExternKind::Func) {
+        names.entry(export.index).or_insert(&export.name);
+    }
+    names.retain(|i, _| (*i as usize) < info.functions.len());
+    names
+}
+
+/// The contents of each section.
+fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
+    let info = &*parts.module.info;
+    let mut strings = Strings::default();
+    let mut sections: [Vec<u8>; Section::ALL.len()] = Default::default();
+    let mut put = |section: Section, bytes: &[u8]| sections[section as usize].extend_from_slice(bytes);
+
+    put(Section::Text, &parts.text);
+    let table = function_table_distance(parts.text.len() as u64) as i64;
+    for start in &parts.functions {
+        put(Section::Functions, &((i64::from(*start) - table) as i32).to_le_bytes());
+    }
+    put(Section::FunctionTypes, info.functions.as_bytes());
+    put(Section::Enter, parts.enter.as_bytes());
+    for (offset, code) in &parts.traps {
+        put(Section::TrapOffsets, &offset.to_le_bytes());
+        put(Section::TrapCodes, &[*code as u8]);
+    }
+    for (offset, wasm) in &parts.address_map {
+        put(Section::MapOffsets, &offset.to_le_bytes());
+        put(Section::MapWasm, &wasm.unwrap_or(u32::MAX).to_le_bytes());
+    }
+    for ty in &info.types {
+        let bytes: Vec<u8> = ty.params.iter().chain(&ty.results).map(|t| type_byte(*t)).collect();
+        let (offset, _) = strings.add(&bytes);
+        let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
+        put(Section::Types, TypeRecord { offset, params, results }.as_bytes());
+    }
+    let mut exports: Vec<_> = info.exports.iter().collect();
+    exports.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+    for export in exports {
+        let (name, name_len) = strings.add(export.name.as_bytes());
+        let kind = match export.kind {
+            ExternKind::Func => 0,
+            ExternKind::Table => 1,
+            ExternKind::Memory => 2,
+            ExternKind::Global => 3,
+        };
+        put(Section::Exports, ExportRecord { name, name_len, kind, index: export.index }.as_bytes());
+    }
+    for import in info.imports.iter().filter(|i| matches!(i.kind, ImportKind::Func(_))) {
+        let (module, module_len) = strings.add(import.module.as_bytes());
+        let (name, name_len) = strings.add(import.name.as_bytes());
+        put(Section::Imports, ImportRecord { module, module_len, name, name_len }.as_bytes());
+    }
+    for (func, name) in symbol_names(info) {
+        let (name, name_len) = strings.add(name.as_bytes());
+        put(Section::Names, NameRecord { func, name, name_len }.as_bytes());
+    }
+    put(Section::Tables, parts.layout.tables.as_bytes());
+    put(Section::Memories, parts.layout.memories.as_bytes());
+
+    let mut info = info.clone();
+    for segment in &mut info.data {
+        let bytes = &parts.module.bytes[segment.range.start as usize..segment.range.end as usize];
+        let start = sections[Section::Data as usize].len() as u64;
+        sections[Section::Data as usize].extend_from_slice(bytes);
+        segment.range = start..start + bytes.len() as u64;
+    }
+    // Function names are in their own section already.
+    info.names.functions.clear();
+    sections[Section::Info as usize] =
+        bincode::serde::encode_to_vec(&info, bincode::config::standard()).expect("plain data");
+    sections[Section::Strings as usize] = strings.0;
+    sections
+}

@@ -1,0 +1,252 @@
+//! Where everything an instance owns lies, relative to `vmctx`.
+//!
+//! Invariant: the layout is a pure function of the module's declarations, so compiled code has
+//! every distance as a constant, and state captured from one process fits any other.
+//!
+//! One *slot* of reserved addresses per instance, from low to high:
+//!
+//! ```text
+//! [table n .. table 0] [state block] | vmctx: [VmHeader, import slots] [memory 0, guard] [memory 1, guard] ..
+//!        captured         captured   |            never captured             captured
+//! ```
+//!
+//! The state block holds, in this order, as little-endian words:
+//! sizes of owned memories in bytes (u64), sizes of owned tables in elements (u64), links of
+//! imported globals (i64), of imported tables (base i64, size i64) and of imported memories (base
+//! i64, size i64), bindings of imported functions (u64), dropped data segments (bits), dropped
+//! element segments (bits), and the owned globals (16 bytes each, 16-byte aligned).
+//!
+//! A *link* is a distance from this instance's `vmctx` to what is imported, so it holds no address.
+//! A *binding* is the `FuncRef` of the function of another instance that the import resolved to,
+//! or 0 for a host function, which is bound by name.
+
+use crate::abi::{ImportSlot, VmHeader};
+use executor_model::{HeapType, ModuleInfo, WASM_PAGE_SIZE};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The host's page size; code files and snapshots are laid out for it.
+pub const PAGE: u64 = 4096;
+/// Addresses reserved for a 32-bit memory: all that an index can name.
+pub const MEMORY_RESERVATION: u64 = 1 << 32;
+/// Inaccessible addresses after it: an access whose constant offset plus width does not exceed
+/// this needs no check.
+pub const MEMORY_GUARD: u64 = 32 << 20;
+/// The largest table, in elements.
+pub const MAX_TABLE: u64 = 10_000_000;
+
+/// Rounds up to a multiple of `align`, a power of two.
+#[must_use]
+pub const fn align_up(n: u64, align: u64) -> u64 {
+    (n + align - 1) & !(align - 1)
+}
+
+/// How many of each kind of item a module has: what the state block's layout follows from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub imported_functions: u32,
+    pub imported_tables: u32,
+    pub imported_memories: u32,
+    pub imported_globals: u32,
+    pub owned_tables: u32,
+    pub owned_memories: u32,
+    pub owned_globals: u32,
+    pub data_segments: u32,
+    pub element_segments: u32,
+    pub reserved: u32,
+}
+
+impl Counts {
+    /// The counts of a module.
+    #[must_use]
+    pub fn of(info: &ModuleInfo) -> Self {
+        Self {
+            imported_functions: info.imported_functions,
+            imported_tables: info.imported_tables,
+            imported_memories: info.imported_memories,
+            imported_globals: info.imported_globals,
+            owned_tables: info.tables.len() as u32 - info.imported_tables,
+            owned_memories: info.memories.len() as u32 - info.imported_memories,
+            owned_globals: info.globals.len() as u32 - info.imported_globals,
+            data_segments: info.data.len() as u32,
+            element_segments: info.elements.len() as u32,
+            reserved: 0,
+        }
+    }
+
+    /// Offset in the state block of the size (bytes, u64) of owned memory `i`.
+    #[must_use]
+    pub const fn memory_size(&self, i: u32) -> u64 {
+        i as u64 * 8
+    }
+
+    /// Offset in the state block of the size (elements, u64) of owned table `i`.
+    #[must_use]
+    pub const fn table_size(&self, i: u32) -> u64 {
+        self.memory_size(self.owned_memories) + i as u64 * 8
+    }
+
+    /// Offset of the link of imported global `i`.
+    #[must_use]
+    pub const fn global_link(&self, i: u32) -> u64 {
+        self.table_size(self.owned_tables) + i as u64 * 8
+    }
+
+    /// Offset of the two links of imported table `i`: to its first element, to its size.
+    #[must_use]
+    pub const fn table_link(&self, i: u32) -> u64 {
+        self.global_link(self.imported_globals) + i as u64 * 16
+    }
+
+    /// Offset of the two links of imported memory `i`: to its first byte, to its size.
+    #[must_use]
+    pub const fn memory_link(&self, i: u32) -> u64 {
+        self.table_link(self.imported_tables) + i as u64 * 16
+    }
+
+    /// Offset of the binding of imported function `i`.
+    #[must_use]
+    pub const fn binding(&self, i: u32) -> u64 {
+        self.memory_link(self.imported_memories) + i as u64 * 8
+    }
+
+    /// Offset of the 64-bit word that holds the dropped bit of data segment `i` (bit `i % 64`).
+    #[must_use]
+    pub const fn dropped_data(&self, i: u32) -> u64 {
+        self.binding(self.imported_functions) + i as u64 / 64 * 8
+    }
+
+    /// Offset of the 64-bit word that holds the dropped bit of element segment `i` (bit `i % 64`).
+    #[must_use]
+    pub const fn dropped_element(&self, i: u32) -> u64 {
+        self.binding(self.imported_functions)
+            + (self.data_segments as u64).div_ceil(64) * 8
+            + i as u64 / 64 * 8
+    }
+
+    /// Offset of the 16 bytes of owned global `i`.
+    #[must_use]
+    pub const fn global(&self, i: u32) -> u64 {
+        let words_end = self.binding(self.imported_functions)
+            + (self.data_segments as u64).div_ceil(64) * 8
+            + (self.element_segments as u64).div_ceil(64) * 8;
+        align_up(words_end, 16) + i as u64 * 16
+    }
+
+    /// The state block's size, a multiple of [`PAGE`], at least one page.
+    #[must_use]
+    pub const fn state_len(&self) -> u64 {
+        let len = align_up(self.global(self.owned_globals), PAGE);
+        if len == 0 { PAGE } else { len }
+    }
+
+    /// The distance from `vmctx` to offset `offset` of the state block (negative).
+    #[must_use]
+    pub const fn from_vmctx(&self, offset: u64) -> i64 {
+        offset as i64 - self.state_len() as i64
+    }
+
+    /// The distance from `vmctx` to import slot `i`.
+    #[must_use]
+    pub const fn import_slot(&self, i: u32) -> u64 {
+        align_up(size_of::<VmHeader>() as u64, 16) + i as u64 * size_of::<ImportSlot>() as u64
+    }
+
+    /// The size of what lies at `vmctx` and is never captured, a multiple of [`PAGE`].
+    #[must_use]
+    pub const fn header_len(&self) -> u64 {
+        align_up(self.import_slot(self.imported_functions), PAGE)
+    }
+}
+
+/// Where an owned table lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TablePlan {
+    /// How far before `vmctx` its first element lies; a multiple of [`PAGE`].
+    pub before: u64,
+    /// The reserved bytes, a multiple of [`PAGE`].
+    pub reservation: u64,
+    /// Initial elements.
+    pub min: u64,
+    /// The largest size in elements, never more than the reservation holds.
+    pub max: u64,
+    /// 1 when elements are host references, 0 when functions.
+    pub externref: u64,
+}
+
+/// Where an owned memory lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryPlan {
+    /// How far after `vmctx` its first byte lies; a multiple of [`PAGE`].
+    pub after: u64,
+    /// The reserved bytes, guard included.
+    pub reservation: u64,
+    /// Initial bytes.
+    pub min: u64,
+    /// The largest size in bytes, never more than the reservation less its guard.
+    pub max: u64,
+}
+
+/// The layout of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceLayout {
+    /// The counts that the state block follows from.
+    pub counts: Counts,
+    /// The owned tables.
+    pub tables: Vec<TablePlan>,
+    /// The owned memories.
+    pub memories: Vec<MemoryPlan>,
+    /// The bytes of the slot before `vmctx`, a multiple of [`PAGE`].
+    pub before: u64,
+    /// The bytes of the slot from `vmctx` on, a multiple of [`PAGE`].
+    pub after: u64,
+}
+
+/// A declaration that no slot can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table {index} begins with {min} elements; at most {MAX_TABLE} are supported")]
+pub struct TableTooLarge {
+    /// Which table.
+    pub index: u32,
+    /// Its declared size.
+    pub min: u64,
+}
+
+impl InstanceLayout {
+    /// The layout of a module's instances.
+    ///
+    /// # Errors
+    /// When a table's initial size is above [`MAX_TABLE`].
+    pub fn of(info: &ModuleInfo) -> Result<Self, TableTooLarge> {
+        let counts = Counts::of(info);
+        let mut before = counts.state_len();
+        let mut tables = Vec::new();
+        for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
+            let min = table.ty.min;
+            if min > MAX_TABLE {
+                return Err(TableTooLarge { index: i as u32, min });
+            }
+            let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));
+            let reservation = align_up((max * 8).max(1), PAGE);
+            before += reservation;
+            let externref = u64::from(table.ty.element.heap == HeapType::Extern);
+            tables.push(TablePlan { before, reservation, min, max, externref });
+        }
+        let mut after = counts.header_len();
+        let mut memories = Vec::new();
+        for ty in info.memories.iter().skip(info.imported_memories as usize) {
+            let limit = MEMORY_RESERVATION / WASM_PAGE_SIZE;
+            memories.push(MemoryPlan {
+                after,
+                reservation: MEMORY_RESERVATION + MEMORY_GUARD,
+                min: ty.min * WASM_PAGE_SIZE,
+                max: ty.max.unwrap_or(limit).min(limit) * WASM_PAGE_SIZE,
+            });
+            after += MEMORY_RESERVATION + MEMORY_GUARD;
+        }
+        Ok(Self { counts, tables, memories, before, after })
+    }
+}

@@ -1,0 +1,19 @@
+//! What machine code and host agree on, and the code file that holds machine code.
+//!
+//! Invariant: the compiler and the runtime meet only here. Everything both must know is defined
+//! once: structures that machine code reads ([`abi`]), where an instance's state lies
+//! ([`layout`]), and the file format ([`file`]).
+#![forbid(unsafe_code)]
+
+pub mod abi;
+mod cache;
+mod compiler;
+pub mod file;
+mod key;
+pub mod layout;
+mod publish;
+
+pub use cache::{CacheError, CodeCache};
+pub use compiler::{CompileError, CompileOptions, Compiler, Progress};
+pub use key::{CodeKey, CpuFeatures, ENGINE_VERSION, ensure_private};
+pub use publish::publish;

@@ -1,0 +1,31 @@
+//! The specification's words, as plain data: types, values, modules, traps, listeners, and the
+//! [`Engine`] and [`ModuleEngine`] traits that an engine implements.
+//!
+//! Invariant: this crate is pure. It does no input or output, holds no machine address, and knows
+//! neither the compiler nor the runtime.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod listener;
+mod module;
+mod reference;
+mod trap;
+mod types;
+mod value;
+
+pub use engine::{Engine, EngineError, Function, LinkError, ModuleEngine};
+pub use listener::{FunctionListener, ListenerContext, Listeners};
+pub use module::{
+    ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
+    ExternKind, Global, Import, ImportKind, Module, ModuleHash, ModuleInfo, ModuleNames, Table,
+};
+pub use reference::{FuncRef, InstanceId};
+pub use trap::{CallError, Frame, Trap, TrapCode, WasmBacktrace};
+pub use types::{
+    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType,
+    TableIndex, TableType, TypeIndex, ValType,
+};
+pub use value::{RawValue, Val};
+
+/// The size of a WebAssembly page in bytes.
+pub const WASM_PAGE_SIZE: u64 = 65536;

@@ -1,0 +1,163 @@
+//! Traps, the WebAssembly backtrace, and how a call can end other than by returning.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why execution trapped. The numbers are written into code files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is named by its message")]
+pub enum TrapCode {
+    Unreachable = 1,
+    MemoryOutOfBounds = 2,
+    TableOutOfBounds = 3,
+    IndirectCallToNull = 4,
+    IndirectCallTypeMismatch = 5,
+    IntegerOverflow = 6,
+    IntegerDivideByZero = 7,
+    InvalidConversionToInteger = 8,
+    StackOverflow = 9,
+    UndefinedElement = 10,
+    NullReference = 11,
+    /// The deadline passed or the module was closed while it ran.
+    Interrupted = 12,
+    /// A page of a mapped file could not be read (the file was cut short, or the disk failed).
+    PageLost = 13,
+}
+
+impl TrapCode {
+    /// All codes, in order of their numbers.
+    pub const ALL: [Self; 13] = [
+        Self::Unreachable,
+        Self::MemoryOutOfBounds,
+        Self::TableOutOfBounds,
+        Self::IndirectCallToNull,
+        Self::IndirectCallTypeMismatch,
+        Self::IntegerOverflow,
+        Self::IntegerDivideByZero,
+        Self::InvalidConversionToInteger,
+        Self::StackOverflow,
+        Self::UndefinedElement,
+        Self::NullReference,
+        Self::Interrupted,
+        Self::PageLost,
+    ];
+
+    /// The code of a number.
+    #[must_use]
+    pub fn from_u8(n: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(n).checked_sub(1)?).copied()
+    }
+
+    /// The message that users see; where the specification's tests name one, that one.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::MemoryOutOfBounds => "out of bounds memory access",
+            Self::TableOutOfBounds => "out of bounds table access",
+            Self::IndirectCallToNull => "uninitialized element",
+            Self::IndirectCallTypeMismatch => "indirect call type mismatch",
+            Self::IntegerOverflow => "integer overflow",
+            Self::IntegerDivideByZero => "integer divide by zero",
+            Self::InvalidConversionToInteger => "invalid conversion to integer",
+            Self::StackOverflow => "call stack exhausted",
+            Self::UndefinedElement => "undefined element",
+            Self::NullReference => "null reference",
+            Self::Interrupted => "interrupted",
+            Self::PageLost => "a page of the snapshot could not be read: the file is cut short or the disk failed",
+        }
+    }
+}
+
+/// One WebAssembly frame of a backtrace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The module's name, from its name section, if any.
+    pub module: Option<String>,
+    /// The function's index.
+    pub func: u32,
+    /// The function's name, from the name section or its export.
+    pub name: Option<String>,
+    /// The offset of the operator in the module's bytes, where known.
+    pub offset: Option<u32>,
+}
+
+/// The WebAssembly frames at a trap, innermost first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WasmBacktrace {
+    /// The frames; at most a few dozen are kept.
+    pub frames: Vec<Frame>,
+    /// How many further frames there were.
+    pub omitted: usize,
+}
+
+impl fmt::Display for WasmBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, frame) in self.frames.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "  {i:>3}: ")?;
+            match frame.offset {
+                Some(offset) => write!(f, "{offset:#8x} - ")?,
+                None => write!(f, "{:>8} - ", "?")?,
+            }
+            write!(f, "{}!", frame.module.as_deref().unwrap_or("<module>"))?;
+            match &frame.name {
+                Some(name) => f.write_str(name)?,
+                None => write!(f, "<function {}>", frame.func)?,
+            }
+        }
+        if self.omitted > 0 {
+            write!(f, "\n       ... {} more frames", self.omitted)?;
+        }
+        Ok(())
+    }
+}
+
+/// A trap: its code and where it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trap {
+    /// Why.
+    pub code: TrapCode,
+    /// Where.
+    pub backtrace: WasmBacktrace,
+}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wasm trap: {}", self.code.message())?;
+        if !self.backtrace.frames.is_empty() {
+            write!(f, "\n{}", self.backtrace)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Trap {}
+
+/// How a call ends other than by returning.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The guest trapped.
+    #[error(transparent)]
+    Trap(#[from] Trap),
+    /// The guest asked to exit (`proc_exit`) with this code.
+    #[error("exit with code {0}")]
+    Exit(i32),
+    /// The instance is closed.
+    #[error("the module was closed (exit code {0})")]
+    Closed(u32),
+    /// A host function failed.
+    #[error("{message}")]
+    Host {
+        /// What failed.
+        message: String,
+        /// Where the guest called it.
+        backtrace: WasmBacktrace,
+    },
+    /// The arguments do not fit the function's type, or no such function.
+    #[error("{0}")]
+    Usage(String),
+}

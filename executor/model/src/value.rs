@@ -1,0 +1,88 @@
+//! Values as a host sees them ([`Val`]) and as machine code passes them ([`RawValue`]).
+
+use crate::{FuncRef, HeapType, ValType};
+use std::fmt;
+
+/// One argument or result in the array that host and machine code exchange: 16 bytes,
+/// little-endian, narrower values in the low bytes and the rest unspecified.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct RawValue(pub u128);
+
+impl fmt::Debug for RawValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A WebAssembly value. Floats are kept as bits, so NaN payloads survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Val {
+    /// 32-bit integer.
+    I32(i32),
+    /// 64-bit integer.
+    I64(i64),
+    /// The bits of a 32-bit float.
+    F32(u32),
+    /// The bits of a 64-bit float.
+    F64(u64),
+    /// 128-bit vector.
+    V128(u128),
+    /// A function reference or null.
+    FuncRef(Option<FuncRef>),
+    /// A host value's handle in its store, or null.
+    ExternRef(Option<std::num::NonZeroU64>),
+}
+
+impl Val {
+    /// The value's type.
+    #[must_use]
+    pub fn ty(&self) -> ValType {
+        match self {
+            Self::I32(_) => ValType::I32,
+            Self::I64(_) => ValType::I64,
+            Self::F32(_) => ValType::F32,
+            Self::F64(_) => ValType::F64,
+            Self::V128(_) => ValType::V128,
+            Self::FuncRef(_) => ValType::FUNCREF,
+            Self::ExternRef(_) => ValType::EXTERNREF,
+        }
+    }
+
+    /// Zero or null of a type.
+    #[must_use]
+    pub fn default_of(ty: ValType) -> Self {
+        Self::from_raw(RawValue::default(), ty)
+    }
+
+    /// The value as machine code passes it.
+    #[must_use]
+    pub fn to_raw(self) -> RawValue {
+        RawValue(match self {
+            Self::I32(v) => u128::from(v as u32),
+            Self::I64(v) => u128::from(v as u64),
+            Self::F32(v) => u128::from(v),
+            Self::F64(v) => u128::from(v),
+            Self::V128(v) => v,
+            Self::FuncRef(r) => u128::from(r.map_or(0, FuncRef::to_bits)),
+            Self::ExternRef(r) => u128::from(r.map_or(0, std::num::NonZeroU64::get)),
+        })
+    }
+
+    /// Reads a value of type `ty`; only the bytes that belong to `ty` are looked at.
+    #[must_use]
+    pub fn from_raw(raw: RawValue, ty: ValType) -> Self {
+        let low = raw.0 as u64;
+        match ty {
+            ValType::I32 => Self::I32(low as i32),
+            ValType::I64 => Self::I64(low as i64),
+            ValType::F32 => Self::F32(low as u32),
+            ValType::F64 => Self::F64(low),
+            ValType::V128 => Self::V128(raw.0),
+            ValType::Ref(r) => match r.heap {
+                HeapType::Func => Self::FuncRef(FuncRef::from_bits(low)),
+                HeapType::Extern => Self::ExternRef(std::num::NonZeroU64::new(low)),
+            },
+        }
+    }
+}
