@@ -19,7 +19,6 @@
 //!   called: if that returns [`CALL_IMPORT_BOUND`], the slot has just been filled in and the thunk
 //!   starts over; otherwise the results are in the array.
 
-
 /// The version of this interface and of the instance layout.
 pub const VERSION: u32 = 1;
 
@@ -144,4 +143,3 @@ impl Builtin {
         (self as i32) * 8
     }
 }
-

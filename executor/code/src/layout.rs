@@ -41,7 +41,9 @@ pub const fn align_up(n: u64, align: u64) -> u64 {
 }
 
 /// How many of each kind of item a module has: what the state block's layout follows from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Counts {

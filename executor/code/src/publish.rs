@@ -28,8 +28,12 @@ pub fn publish<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -
     let temporary = dir.join(temporary);
 
     let publish = || {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         let value = write(&mut file)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

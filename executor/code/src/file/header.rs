@@ -169,6 +169,9 @@ pub struct ImportRecord {
     pub name_len: u32,
 }
 
+/// The function index under which the names hold the module's own name.
+pub const MODULE_NAME: u32 = u32::MAX;
+
 /// A function's name.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -22,8 +22,8 @@ mod reader;
 mod writer;
 
 pub use header::{
-    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, NameRecord,
-    Section, SectionRange, TypeRecord,
+    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
+    NameRecord, Section, SectionRange, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]

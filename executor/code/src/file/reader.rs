@@ -6,8 +6,8 @@
 //! accessors are bounds-checked all the same, and [`CodeFile::verify`] hashes everything.
 
 use super::header::{
-    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, NameRecord,
-    Section, TypeRecord,
+    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
+    NameRecord, Section, TypeRecord,
 };
 use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_byte};
 use crate::{
@@ -239,6 +239,12 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         self.text_string(records[at].name, records[at].name_len)
     }
 
+    /// The module's name, from the name section.
+    #[must_use]
+    pub fn module_name(&self) -> Option<&str> {
+        self.function_name(MODULE_NAME)
+    }
+
     /// The owned tables.
     #[must_use]
     pub fn tables(&self) -> &[TablePlan] {
@@ -275,10 +281,15 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         TrapCode::from_u8(*self.section(Section::TrapCodes).get(at)?)
     }
 
-    /// The function whose code holds an offset of the text. Function code is laid out in the order
-    /// of function indices, trampolines after it.
+    /// The function whose code holds an offset of the text, `None` in a trampoline. Function code is
+    /// laid out in the order of function indices, and trampolines after it in the order of types.
     #[must_use]
     pub fn function_at(&self, offset: u32) -> Option<FuncIndex> {
+        let enter = self.records::<u32>(Section::Enter);
+        let first = enter.iter().find(|enter| **enter != NO_TRAMPOLINE);
+        if first.is_some_and(|first| offset >= *first) {
+            return None;
+        }
         let distances = self.records::<i32>(Section::Functions);
         let table = function_table_distance(self.section(Section::Text).len() as u64) as i64;
         let after = distances.partition_point(|d| table + i64::from(*d) <= i64::from(offset));

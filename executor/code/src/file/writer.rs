@@ -3,8 +3,8 @@
 //! Invariant: the same parts give the same bytes.
 
 use super::header::{
-    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, NameRecord, Section,
-    SectionRange, TypeRecord,
+    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME, NameRecord,
+    Section, SectionRange, TypeRecord,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_byte};
 use crate::{CodeKey, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
@@ -112,7 +112,10 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
     writer.write_align_program_headers();
     for (flags, range) in [
         (elf::PF_R | elf::PF_X, text),
-        (elf::PF_R, SectionRange { offset: functions.offset, len: end_of(&ranges) - functions.offset }),
+        (
+            elf::PF_R,
+            SectionRange { offset: functions.offset, len: end_of(&ranges) - functions.offset },
+        ),
     ] {
         writer.write_program_header(&out::ProgramHeader {
             p_type: elf::PT_LOAD,
@@ -229,7 +232,8 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
     let info = &*parts.module.info;
     let mut strings = Strings::default();
     let mut sections: [Vec<u8>; Section::ALL.len()] = Default::default();
-    let mut put = |section: Section, bytes: &[u8]| sections[section as usize].extend_from_slice(bytes);
+    let mut put =
+        |section: Section, bytes: &[u8]| sections[section as usize].extend_from_slice(bytes);
 
     put(Section::Text, &parts.text);
     let table = function_table_distance(parts.text.len() as u64) as i64;
@@ -262,7 +266,10 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
             ExternKind::Memory => 2,
             ExternKind::Global => 3,
         };
-        put(Section::Exports, ExportRecord { name, name_len, kind, index: export.index }.as_bytes());
+        put(
+            Section::Exports,
+            ExportRecord { name, name_len, kind, index: export.index }.as_bytes(),
+        );
     }
     for import in info.imports.iter().filter(|i| matches!(i.kind, ImportKind::Func(_))) {
         let (module, module_len) = strings.add(import.module.as_bytes());
@@ -272,6 +279,10 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
     for (func, name) in symbol_names(info) {
         let (name, name_len) = strings.add(name.as_bytes());
         put(Section::Names, NameRecord { func, name, name_len }.as_bytes());
+    }
+    if let Some(module) = &info.names.module {
+        let (name, name_len) = strings.add(module.as_bytes());
+        put(Section::Names, NameRecord { func: MODULE_NAME, name, name_len }.as_bytes());
     }
     put(Section::Tables, parts.layout.tables.as_bytes());
     put(Section::Memories, parts.layout.memories.as_bytes());

@@ -1,0 +1,105 @@
+//! WebAssembly backtraces, from frame pointers and the tables of code files.
+
+use crate::{
+    store::StoreInner,
+    sys::WasmStack,
+    vm::{self, Outcome, find_code},
+};
+use executor_model::{CallError, Frame, ListenerContext, WasmBacktrace};
+
+/// How many frames a backtrace keeps.
+const KEPT: usize = 32;
+
+/// The machine code addresses at the end of an activation, innermost first.
+pub(crate) struct Frames {
+    /// Those of the activation that ended, then those of the activations it was nested in.
+    addresses: Vec<usize>,
+    /// How many belong to the activation that ended.
+    ended: usize,
+}
+
+/// Walks the wasm stack of an activation that just ended, before anything else runs on it.
+pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -> Frames {
+    let mut addresses = Vec::new();
+    let start = match outcome {
+        Outcome::Returned | Outcome::Interrupted { fp: None } => None,
+        Outcome::Faulted(fault) => {
+            if find_code(fault.pc).is_some() {
+                addresses.push(fault.pc);
+            }
+            Some(fault.fp)
+        }
+        Outcome::Raised { fp } | Outcome::Interrupted { fp: Some(fp) } => Some(fp),
+    };
+    if let Some(fp) = start {
+        vm::walk_frames(stack, fp, |address| addresses.push(address));
+    }
+    let ended = addresses.len();
+    for fp in vm::outer_stub_frames(store) {
+        vm::walk_frames(stack, fp, |address| addresses.push(address));
+    }
+    Frames { addresses, ended }
+}
+
+impl Frames {
+    /// The backtrace that users see.
+    pub(crate) fn backtrace(&self) -> WasmBacktrace {
+        let mut backtrace = WasmBacktrace::default();
+        for (i, address) in self.addresses.iter().enumerate() {
+            if backtrace.frames.len() == KEPT {
+                backtrace.omitted = self.addresses.len() - i;
+                break;
+            }
+            backtrace.frames.extend(frame(*address, i == 0));
+        }
+        backtrace
+    }
+
+    /// Tells the listeners of the functions that ended.
+    pub(crate) fn tell_listeners(&self, store: &StoreInner, error: &CallError) {
+        if store.instances.iter().all(|i| i.listener().is_none()) {
+            return;
+        }
+        for address in &self.addresses[..self.ended] {
+            let Some(entry) = find_code(*address) else { continue };
+            let at = (address - entry.text.start) as u32;
+            // A listener's wrapper is the one frame per call that belongs to no operator.
+            let Some(func) = entry.file.function_at(at) else { continue };
+            if entry.file.wasm_offset_at(at).is_some()
+                || func < entry.file.counts().imported_functions
+            {
+                continue;
+            }
+            let module = store.instances.iter().map(|i| i.vm.module()).find(|m| {
+                std::ptr::eq(
+                    m.code().bytes().as_ref().as_ptr(),
+                    entry.file.bytes().as_ref().as_ptr(),
+                )
+            });
+            if let Some(listener) = module.and_then(|m| m.listener()) {
+                let context = ListenerContext { func, name: entry.file.function_name(func) };
+                listener.abort(&context, error);
+            }
+        }
+    }
+}
+
+/// The frame of an address; none for a listener's wrapper and for an enter trampoline.
+fn frame(address: usize, innermost: bool) -> Option<Frame> {
+    let entry = find_code(address)?;
+    let at = (address - entry.text.start) as u32;
+    let func = entry.file.function_at(at)?;
+    let offset = entry.file.wasm_offset_at(at);
+    let import = func < entry.file.counts().imported_functions;
+    if offset.is_none() && !innermost && !import {
+        return None;
+    }
+    let imported = || entry.file.import(func).map(|(module, name)| format!("{module}.{name}"));
+    let name = entry.file.function_name(func).map(str::to_owned);
+    Some(Frame {
+        module: entry.file.module_name().map(str::to_owned),
+        func,
+        name: if import { name.or_else(imported) } else { name },
+        offset,
+    })
+}

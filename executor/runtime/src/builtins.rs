@@ -1,0 +1,144 @@
+//! What machine code asks the host to do, in safe Rust: one function per [`Builtin`].
+
+use crate::{
+    host::Caller,
+    store::{Instance, StoreInner},
+    vm::Values,
+};
+use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
+use executor_model::{
+    FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
+};
+use std::{any::Any, sync::Arc};
+
+/// Why a builtin ends the activation instead of returning.
+pub(crate) enum Raise {
+    /// A trap.
+    Trap(TrapCode),
+    /// The guest exits.
+    Exit(i32),
+    /// A host function failed.
+    Host(String),
+    /// Host code panicked; the panic goes on once machine code's frames are gone.
+    Panic(Box<dyn Any + Send>),
+}
+
+impl From<TrapCode> for Raise {
+    fn from(code: TrapCode) -> Self {
+        Self::Trap(code)
+    }
+}
+
+type Result<T> = std::result::Result<T, Raise>;
+
+/// "Could not grow", as `memory.grow` and `table.grow` answer it.
+const REFUSED: u64 = u64::MAX;
+
+/// Runs a builtin for an instance. Indices come from compiled code and are in range.
+#[inline]
+pub(crate) fn run(
+    store: &mut StoreInner,
+    id: InstanceId,
+    builtin: Builtin,
+    [a, b, c, d, e]: [u64; 5],
+    mut values: Values,
+) -> Result<u64> {
+    let instance = &mut store.instances[id.position()];
+    match builtin {
+        Builtin::MemoryGrow => {
+            return Ok(store.grow_memory(id, a as u32, b).unwrap_or(REFUSED));
+        }
+        Builtin::TableGrow => {
+            return Ok(store.grow_table(id, a as u32, b, c).unwrap_or(REFUSED));
+        }
+        Builtin::MemoryCopy => instance.vm.copy_memory((a as u32, b as u32), (c, d, e))?,
+        Builtin::MemoryFill => {
+            let memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
+            range(memory, b, d).ok_or(TrapCode::MemoryOutOfBounds)?.fill(c as u8);
+        }
+        Builtin::MemoryInit => instance.init_memory(a as u32, b as u32, (c, d, e))?,
+        Builtin::DataDrop => instance.drop_data(a as u32),
+        Builtin::TableCopy => instance.vm.copy_table((a as u32, b as u32), (c, d, e))?,
+        Builtin::TableFill => {
+            let table = instance.vm.table_mut(a as u32).unwrap_or_default();
+            range(table, b, d).ok_or(TrapCode::TableOutOfBounds)?.fill(c);
+        }
+        Builtin::TableInit => instance.init_table(a as u32, b as u32, (c, d, e))?,
+        Builtin::ElemDrop => instance.drop_element(a as u32),
+        Builtin::ResolveFuncRef => {
+            let funcref = FuncRef::from_bits(a).ok_or(TrapCode::IndirectCallToNull)?;
+            if !store.has_type(funcref, id, b as u32) {
+                return Err(TrapCode::IndirectCallTypeMismatch.into());
+            }
+            let target = store.target(funcref).ok_or(TrapCode::NullReference)?;
+            return Ok(store.header.answer(target));
+        }
+        Builtin::CallImport => return call_import(store, id, a as u32, &mut values),
+        Builtin::ListenerBefore => {
+            let types = |i: &Instance, func| Some(i.func_type(func)?.params);
+            listen(instance, a as u32, &mut values, types, |l, c, v| l.before(c, v));
+        }
+        Builtin::ListenerAfter => {
+            let types = |i: &Instance, func| Some(i.func_type(func)?.results);
+            listen(instance, a as u32, &mut values, types, |l, c, v| l.after(c, v));
+        }
+    }
+    Ok(0)
+}
+
+/// The part of a memory or table that an operator names, if it is all inside.
+pub(crate) fn range<T>(all: &mut [T], start: u64, len: u64) -> Option<&mut [T]> {
+    let start = usize::try_from(start).ok()?;
+    all.get_mut(start..start.checked_add(usize::try_from(len).ok()?)?)
+}
+
+/// The slow path of an import's thunk: binds the import if need be, and calls a host function.
+fn call_import(
+    store: &mut StoreInner,
+    id: InstanceId,
+    import: u32,
+    values: &mut Values,
+) -> Result<u64> {
+    let instance = &store.instances[id.position()];
+    let bound = instance.host.get(import as usize).cloned().flatten();
+    let func = match bound {
+        Some(func) => func,
+        None => {
+            let binding = instance.vm.word(instance.vm.counts().binding(import));
+            if let Some(funcref) = FuncRef::from_bits(binding) {
+                let CallTarget { code, vmctx } =
+                    store.target(funcref).ok_or(TrapCode::NullReference)?;
+                let slot = ImportSlot { code, ctx: vmctx };
+                store.instances[id.position()].vm.bind(import, slot);
+                return Ok(CALL_IMPORT_BOUND);
+            }
+            store.bind_host(id, import).map_err(|e| Raise::Host(e.to_string()))?
+        }
+    };
+    let array = values.first(func.slots());
+    (func.call)(&mut Caller::new(store, id), array).map_err(Raise::from)?;
+    if func.returns_references {
+        for (value, ty) in array.iter().zip(&func.ty.results) {
+            store.check_value(&Val::from_raw(*value, *ty)).map_err(Raise::Host)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Tells the module's listener about a call.
+fn listen(
+    instance: &Instance,
+    func: u32,
+    values: &mut Values,
+    types: impl Fn(&Instance, u32) -> Option<Vec<ValType>>,
+    tell: impl Fn(&Arc<dyn FunctionListener>, &ListenerContext<'_>, &[Val]),
+) {
+    let (Some(listener), Some(types)) = (instance.listener(), types(instance, func)) else {
+        return;
+    };
+    let raw: &[RawValue] = values.first(types.len());
+    let values: Vec<Val> =
+        raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
+    let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };
+    tell(listener, &context, &values);
+}

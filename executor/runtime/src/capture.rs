@@ -1,0 +1,166 @@
+//! Capturing the state of a store.
+//!
+//! Invariant: a capture is complete or refused by name; it changes nothing.
+
+use crate::{
+    state::{InstanceState, StoreState, dense_placement},
+    store::{Instance, Store, StoreInner},
+};
+use executor_model::{ExternKind, HeapType, InstanceId, ModuleInfo, ValType};
+
+/// Why a store cannot be captured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CaptureError {
+    /// A call is in progress.
+    #[error("a call is in progress; capture between calls")]
+    Running,
+    /// An instance was closed.
+    #[error("instance {instance} was closed")]
+    Closed {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// A value of the host, which means nothing to another process.
+    #[error(
+        "{item} of instance {instance} holds a host reference (externref), which cannot be kept; \
+         set it to null before the snapshot"
+    )]
+    HostReference {
+        /// The instance.
+        instance: InstanceId,
+        /// The global, or the table and element.
+        item: String,
+    },
+    /// The instance was never completed or its code file is damaged.
+    #[error("instance {instance}: {reason}")]
+    Instance {
+        /// The instance.
+        instance: InstanceId,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// The state of every instance.
+    ///
+    /// # Errors
+    /// When a call is in progress, or something cannot be captured, which is named.
+    pub fn capture(&self) -> Result<StoreState<'_>, CaptureError> {
+        self.inner.capture()
+    }
+}
+
+impl StoreInner {
+    fn capture(&self) -> Result<StoreState<'_>, CaptureError> {
+        if self.header.running() {
+            return Err(CaptureError::Running);
+        }
+        let modules = self.instances.iter().map(|i| i.vm.module());
+        let (origins, _) = dense_placement(modules);
+        let instances = self.instances.iter().enumerate().map(|(at, instance)| {
+            let id = InstanceId::from_position(at);
+            if self.shared.closed(id).is_some() {
+                return Err(CaptureError::Closed { instance: id });
+            }
+            self.capture_instance(id, instance, &origins)
+        });
+        Ok(StoreState { instances: instances.collect::<Result<_, _>>()? })
+    }
+
+    fn capture_instance<'a>(
+        &'a self,
+        id: InstanceId,
+        instance: &'a Instance,
+        origins: &[u64],
+    ) -> Result<InstanceState<'a>, CaptureError> {
+        let module = instance.vm.module();
+        let broken = |reason: String| CaptureError::Instance { instance: id, reason };
+        let info = module.info().map_err(|e| broken(e.to_string()))?;
+        refuse_host_references(id, instance, info)?;
+        let counts = instance.vm.counts();
+        let block = self.dense_block(id, instance, origins).ok_or_else(|| {
+            broken("an import is not resolved, or leads outside the store".to_owned())
+        })?;
+        let tables = (0..counts.owned_tables)
+            .map(|i| instance.vm.table_bytes(counts.imported_tables + i).unwrap_or_default());
+        let memories = (0..counts.owned_memories)
+            .map(|i| instance.vm.memory(counts.imported_memories + i).unwrap_or_default());
+        Ok(InstanceState {
+            module: module.hash(),
+            instantiated: instance.instantiated,
+            block,
+            tables: tables.collect(),
+            memories: memories.collect(),
+        })
+    }
+
+    /// The state block with its links as in the dense placement.
+    pub(crate) fn dense_block(
+        &self,
+        id: InstanceId,
+        instance: &Instance,
+        origins: &[u64],
+    ) -> Option<Vec<u8>> {
+        let counts = instance.vm.counts();
+        let mut block = instance.vm.block().to_vec();
+        let mut relink = |offset: u64| {
+            let link = instance.vm.word(offset) as i64;
+            let address = (instance.vm.vmctx() as i64).wrapping_add(link) as usize;
+            let (owner_id, owner) = self.owner_of(address)?;
+            let in_owner = owner.vm.distance_to(address);
+            let from = origins[id.position()] as i64;
+            let to = origins[owner_id.position()] as i64 + in_owner;
+            let at = offset as usize;
+            block[at..at + 8].copy_from_slice(&(to - from).to_le_bytes());
+            Some(())
+        };
+        for i in 0..counts.imported_globals {
+            relink(counts.global_link(i))?;
+        }
+        for i in 0..counts.imported_tables {
+            relink(counts.table_link(i))?;
+            relink(counts.table_link(i) + 8)?;
+        }
+        for i in 0..counts.imported_memories {
+            relink(counts.memory_link(i))?;
+            relink(counts.memory_link(i) + 8)?;
+        }
+        Some(block)
+    }
+}
+
+/// Host values mean nothing in another process.
+fn refuse_host_references(
+    id: InstanceId,
+    instance: &Instance,
+    info: &ModuleInfo,
+) -> Result<(), CaptureError> {
+    let named = |kind: ExternKind, what: &str, index: usize| {
+        let export = info.exports.iter().find(|e| e.kind == kind && e.index as usize == index);
+        match export {
+            Some(export) => format!("{what} {index} (\"{}\")", export.name),
+            None => format!("{what} {index}"),
+        }
+    };
+    let is_extern = |ty: ValType| matches!(ty, ValType::Ref(r) if r.heap == HeapType::Extern);
+    for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
+        let live = || instance.vm.global(i as u32).is_some_and(|value| value.0 as u64 != 0);
+        if is_extern(global.ty.value) && live() {
+            let item = named(ExternKind::Global, "global", i);
+            return Err(CaptureError::HostReference { instance: id, item });
+        }
+    }
+    for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
+        if table.ty.element.heap != HeapType::Extern {
+            continue;
+        }
+        let elements = instance.vm.table(i as u32).unwrap_or_default();
+        if let Some(element) = elements.iter().position(|bits| *bits != 0) {
+            let table = named(ExternKind::Table, "table", i);
+            let item = format!("element {element} of {table}");
+            return Err(CaptureError::HostReference { instance: id, item });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The native engine: compiled modules by hash, through memory, the code cache and the compiler.
+//!
+//! Invariant: an instance holds its module's code itself, so deleting a module here, or closing
+//! the engine, never takes code away from calls.
+
+use crate::{
+    linker::Linker,
+    module::{CompiledModule, LoadError},
+    module_engine::NativeModuleEngine,
+    store::{Store, StoreConfig},
+    sys::{self, Mapping},
+};
+use executor_code::{CodeCache, CodeKey, CompileOptions, Compiler, CpuFeatures, Progress};
+use executor_model::{Engine, EngineError, InstanceId, Listeners, Module, ModuleHash};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What an engine is made of.
+#[derive(Clone, Default)]
+pub struct EngineConfig {
+    /// Compiles what is not cached; without one, only cached code runs.
+    pub compiler: Option<Arc<dyn Compiler>>,
+    /// Keeps code files between processes; without one, code is kept in memory.
+    pub cache: Option<CodeCache>,
+}
+
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("compiler", &self.compiler.is_some())
+            .field("cache", &self.cache)
+            .finish()
+    }
+}
+
+/// Where a module's code came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeOrigin {
+    /// The engine had it already.
+    Memory,
+    /// The code cache had it.
+    Cache,
+    /// It was compiled now.
+    Compiled,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: EngineConfig,
+    /// `None` once the engine is closed.
+    modules: Mutex<Option<HashMap<ModuleHash, Arc<CompiledModule>>>>,
+}
+
+/// Runs modules as native code. Cloning shares the engine.
+#[derive(Debug, Clone)]
+pub struct NativeEngine {
+    inner: Arc<Inner>,
+}
+
+type Modules = Option<HashMap<ModuleHash, Arc<CompiledModule>>>;
+
+impl NativeEngine {
+    /// Makes an engine, and installs the process's signal handlers the first time.
+    ///
+    /// # Errors
+    /// None today; reserved for systems that refuse what an engine needs.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        sys::install();
+        let modules = Mutex::new(Some(HashMap::new()));
+        Ok(Self { inner: Arc::new(Inner { config, modules }) })
+    }
+
+    /// The compiler, if there is one.
+    #[must_use]
+    pub fn compiler(&self) -> Option<&dyn Compiler> {
+        self.inner.config.compiler.as_deref()
+    }
+
+    fn modules(&self) -> MutexGuard<'_, Modules> {
+        self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses when the engine is closed.
+    pub(crate) fn ensure_open(&self) -> Result<(), EngineError> {
+        self.modules().as_ref().map(|_| ()).ok_or(EngineError::Closed)
+    }
+
+    fn remember(&self, module: CompiledModule) -> Result<Arc<CompiledModule>, EngineError> {
+        let module = Arc::new(module);
+        let mut modules = self.modules();
+        let modules = modules.as_mut().ok_or(EngineError::Closed)?;
+        modules.insert(module.hash(), Arc::clone(&module));
+        Ok(module)
+    }
+
+    /// Finds a module's code in memory or in the cache, without compiling and without the
+    /// module's bytes. What is found has no listeners and can be interrupted.
+    ///
+    /// # Errors
+    /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped.
+    /// A damaged file counts as absent.
+    pub fn load(
+        &self,
+        module: &ModuleHash,
+    ) -> Result<Option<(Arc<CompiledModule>, CodeOrigin)>, EngineError> {
+        if let Some(known) = self.modules().as_ref().ok_or(EngineError::Closed)?.get(module) {
+            return Ok(Some((Arc::clone(known), CodeOrigin::Memory)));
+        }
+        let found = self.open_cached(module, &Listeners::none(), true)?;
+        found.map(|module| Ok((self.remember(module)?, CodeOrigin::Cache))).transpose()
+    }
+
+    /// As [`Engine::compile_module`], and returns what it found or made; `progress` is called
+    /// while functions are compiled.
+    ///
+    /// # Errors
+    /// When the engine is closed, the module cannot be compiled, or its code cannot be mapped. A
+    /// cache that cannot be written is an error too.
+    pub fn compile(
+        &self,
+        module: &Module,
+        listeners: &Listeners,
+        ensure_termination: bool,
+        progress: Progress<'_>,
+    ) -> Result<(Arc<CompiledModule>, CodeOrigin), EngineError> {
+        if let Some(known) = self.modules().as_ref().ok_or(EngineError::Closed)?.get(&module.hash)
+            && known.listener().is_none()
+            && listeners.get().is_none()
+            && known.ensure_termination() == ensure_termination
+        {
+            return Ok((Arc::clone(known), CodeOrigin::Memory));
+        }
+        if let Some(found) = self.open_cached(&module.hash, listeners, ensure_termination)? {
+            return Ok((self.remember(found)?, CodeOrigin::Cache));
+        }
+        let Some(compiler) = self.compiler() else {
+            return Err(EngineError::Unsupported(format!(
+                "module {} is not in the code cache, and this build has no compiler",
+                module.hash
+            )));
+        };
+        let options = options(listeners);
+        let bytes = compiler
+            .compile(module, options, progress)
+            .map_err(|e| EngineError::Compile(e.to_string()))?;
+        let mapping = match &self.inner.config.cache {
+            None => Mapping::anonymous(&bytes),
+            Some(cache) => {
+                let key = CodeKey::new(&module.hash, options, CpuFeatures::host());
+                let file =
+                    cache.insert(&key, &bytes).map_err(|e| EngineError::Cache(e.to_string()))?;
+                Mapping::new(&file)
+            }
+        };
+        let mapping =
+            mapping.map_err(|source| EngineError::Resource { what: "map the code", source })?;
+        let compiled = CompiledModule::new(mapping, listeners.clone(), ensure_termination)
+            .map_err(|e| EngineError::Cache(e.to_string()))?;
+        Ok((self.remember(compiled)?, CodeOrigin::Compiled))
+    }
+
+    fn open_cached(
+        &self,
+        module: &ModuleHash,
+        listeners: &Listeners,
+        ensure_termination: bool,
+    ) -> Result<Option<CompiledModule>, EngineError> {
+        let Some(cache) = &self.inner.config.cache else { return Ok(None) };
+        let key = CodeKey::new(module, options(listeners), CpuFeatures::host());
+        let open = |file: File| {
+            CompiledModule::new(Mapping::new(&file)?, listeners.clone(), ensure_termination)
+        };
+        let file = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
+        match file.map(open).transpose() {
+            Ok(Some(found)) if found.hash() == *module => Ok(Some(found)),
+            // Damaged, or made for something else: compiled again and replaced.
+            Ok(_) | Err(LoadError::File(_)) => Ok(None),
+            Err(LoadError::Io(source)) => {
+                Err(EngineError::Resource { what: "map the code", source })
+            }
+        }
+    }
+}
+
+fn options(listeners: &Listeners) -> CompileOptions {
+    CompileOptions { listeners: listeners.get().is_some() }
+}
+
+impl Engine for NativeEngine {
+    type Store = Store;
+    type ModuleEngine<'s> = NativeModuleEngine<'s>;
+
+    fn new_store(&self) -> Result<Store, EngineError> {
+        Store::new(self, Linker::new(), StoreConfig::default())
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        *self.modules() = None;
+        Ok(())
+    }
+
+    fn compile_module(
+        &self,
+        module: &Module,
+        listeners: &Listeners,
+        ensure_termination: bool,
+    ) -> Result<(), EngineError> {
+        self.compile(module, listeners, ensure_termination, &|_, _| {}).map(|_| ())
+    }
+
+    fn compiled_module_count(&self) -> u32 {
+        self.modules().as_ref().map_or(0, |modules| modules.len() as u32)
+    }
+
+    fn delete_compiled_module(&self, module: &Module) {
+        if let Some(modules) = self.modules().as_mut() {
+            modules.remove(&module.hash);
+        }
+        if let Some(cache) = &self.inner.config.cache {
+            for listeners in [false, true] {
+                let options = CompileOptions { listeners };
+                let key = CodeKey::new(&module.hash, options, CpuFeatures::host());
+                // Deleting what cannot be deleted leaves a file that is only a cache.
+                let _ = cache.remove(&key);
+            }
+        }
+    }
+
+    fn new_module_engine<'s>(
+        &self,
+        module: &Module,
+        store: &'s mut Store,
+    ) -> Result<NativeModuleEngine<'s>, EngineError> {
+        let known = self.modules().as_ref().ok_or(EngineError::Closed)?.get(&module.hash).cloned();
+        let compiled = known.ok_or(EngineError::NotCompiled(module.hash))?;
+        let id = store.inner.allocate(&compiled)?;
+        Ok(NativeModuleEngine::new(&mut store.inner, id))
+    }
+
+    fn module_engine<'s>(
+        &self,
+        store: &'s mut Store,
+        instance: InstanceId,
+    ) -> Option<NativeModuleEngine<'s>> {
+        store.inner.instances.get(instance.position())?;
+        Some(NativeModuleEngine::new(&mut store.inner, instance))
+    }
+}

@@ -1,0 +1,216 @@
+//! Host functions: what they are given, how typed closures become them, and how they fail.
+
+use crate::{builtins::Raise, store::StoreInner};
+use executor_model::{CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType};
+use std::any::Any;
+
+/// Why a host function does not return.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The guest traps.
+    #[error("{}", .0.message())]
+    Trap(TrapCode),
+    /// The guest exits with this code.
+    #[error("exit with code {0}")]
+    Exit(i32),
+    /// The host failed.
+    #[error("{0}")]
+    Error(String),
+}
+
+impl From<HostError> for Raise {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Trap(code) => Self::Trap(code),
+            HostError::Exit(code) => Self::Exit(code),
+            HostError::Error(message) => Self::Host(message),
+        }
+    }
+}
+
+impl From<CallError> for HostError {
+    /// Passes a nested call's end on to the outer guest.
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Trap(trap) => Self::Trap(trap.code),
+            CallError::Exit(code) => Self::Exit(code),
+            other => Self::Error(other.to_string()),
+        }
+    }
+}
+
+type HostCall = dyn Fn(&mut Caller<'_>, &mut [RawValue]) -> Result<(), HostError> + Send + Sync;
+
+/// A host function.
+pub(crate) struct HostFunc {
+    pub(crate) ty: FuncType,
+    pub(crate) call: Box<HostCall>,
+    /// Whether results must be checked before the guest sees them.
+    pub(crate) returns_references: bool,
+}
+
+impl HostFunc {
+    pub(crate) fn new(
+        ty: FuncType,
+        call: impl Fn(&mut Caller<'_>, &mut [RawValue]) -> Result<(), HostError> + Send + Sync + 'static,
+    ) -> Self {
+        let returns_references = ty.results.iter().any(|ty| matches!(ty, ValType::Ref(_)));
+        Self { ty, call: Box::new(call), returns_references }
+    }
+
+    /// The length of its array of arguments and results.
+    pub(crate) fn slots(&self) -> usize {
+        self.ty.params.len().max(self.ty.results.len())
+    }
+}
+
+impl std::fmt::Debug for HostFunc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostFunc").field("ty", &self.ty).finish_non_exhaustive()
+    }
+}
+
+/// What a host function knows of its call.
+#[derive(Debug)]
+pub struct Caller<'a> {
+    store: &'a mut StoreInner,
+    instance: InstanceId,
+}
+
+impl<'a> Caller<'a> {
+    pub(crate) fn new(store: &'a mut StoreInner, instance: InstanceId) -> Self {
+        Self { store, instance }
+    }
+
+    /// The instance that calls.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// The bytes of memory 0 of the calling instance.
+    pub fn memory(&mut self) -> Option<&mut [u8]> {
+        self.store.instances[self.instance.position()].vm.memory_mut(0)
+    }
+
+    /// The store's data, if it is a `T`.
+    pub fn data<T: Any>(&mut self) -> Option<&mut T> {
+        self.store.data.as_mut()?.downcast_mut()
+    }
+
+    /// Memory 0 of the calling instance and the store's data together.
+    pub fn memory_and_data<T: Any>(&mut self) -> Option<(&mut [u8], &mut T)> {
+        let memory = self.store.instances[self.instance.position()].vm.memory_mut(0)?;
+        Some((memory, self.store.data.as_mut()?.downcast_mut()?))
+    }
+
+    /// Calls a function of the store.
+    ///
+    /// # Errors
+    /// As `Store::call`.
+    pub fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        self.store.call(func, params)
+    }
+
+    /// A function that the calling instance exports.
+    #[must_use]
+    pub fn exported_func(&self, name: &str) -> Option<FuncRef> {
+        self.store.exported_func(self.instance, name)
+    }
+}
+
+/// A type that typed host functions take and return.
+pub trait HostValue: Copy + 'static {
+    /// The WebAssembly type.
+    const TYPE: ValType;
+    /// Reads it from an argument.
+    fn from_raw(raw: RawValue) -> Self;
+    /// Writes it as a result.
+    fn to_raw(self) -> RawValue;
+}
+
+macro_rules! host_value {
+    ($($ty:ty => $variant:ident, |$raw:ident| $from:expr, |$value:ident| $to:expr;)*) => {$(
+        impl HostValue for $ty {
+            const TYPE: ValType = ValType::$variant;
+            fn from_raw($raw: RawValue) -> Self { $from }
+            fn to_raw(self) -> RawValue { let $value = self; RawValue($to) }
+        }
+    )*};
+}
+
+host_value! {
+    i32 => I32, |raw| raw.0 as i32, |v| u128::from(v as u32);
+    u32 => I32, |raw| raw.0 as u32, |v| u128::from(v);
+    i64 => I64, |raw| raw.0 as i64, |v| u128::from(v as u64);
+    u64 => I64, |raw| raw.0 as u64, |v| u128::from(v);
+    f32 => F32, |raw| f32::from_bits(raw.0 as u32), |v| u128::from(v.to_bits());
+    f64 => F64, |raw| f64::from_bits(raw.0 as u64), |v| u128::from(v.to_bits());
+}
+
+/// What typed host functions return: nothing, a value, or a tuple of values.
+pub trait HostResults {
+    /// The WebAssembly types.
+    fn types() -> Vec<ValType>;
+    /// Writes the results from index 0 on.
+    fn write(self, values: &mut [RawValue]);
+}
+
+impl<T: HostValue> HostResults for T {
+    fn types() -> Vec<ValType> {
+        vec![T::TYPE]
+    }
+    fn write(self, values: &mut [RawValue]) {
+        values[0] = self.to_raw();
+    }
+}
+
+/// Closures that can be host functions; `P` and `R` are found by the compiler.
+pub trait IntoHostFunc<P, R>: Send + Sync + 'static {
+    /// Its WebAssembly type.
+    fn ty() -> FuncType;
+    /// Calls it with arguments and room for results.
+    ///
+    /// # Errors
+    /// Those of the closure.
+    fn call(&self, caller: &mut Caller<'_>, values: &mut [RawValue]) -> Result<(), HostError>;
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        impl<$($name: HostValue),*> HostResults for ($($name,)*) {
+            fn types() -> Vec<ValType> {
+                vec![$($name::TYPE),*]
+            }
+            fn write(self, _values: &mut [RawValue]) {
+                $(_values[$index] = self.$index.to_raw();)*
+            }
+        }
+
+        impl<Func, Res, $($name: HostValue),*> IntoHostFunc<($($name,)*), Res> for Func
+        where
+            Func: Fn(&mut Caller<'_>, $($name),*) -> Result<Res, HostError> + Send + Sync + 'static,
+            Res: HostResults,
+        {
+            fn ty() -> FuncType {
+                FuncType { params: vec![$($name::TYPE),*], results: Res::types() }
+            }
+            fn call(&self, caller: &mut Caller<'_>, values: &mut [RawValue]) -> Result<(), HostError> {
+                self(caller $(, $name::from_raw(values[$index]))*)?.write(values);
+                Ok(())
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);

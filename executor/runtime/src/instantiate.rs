@@ -1,0 +1,482 @@
+//! Instantiation: resolving imports, initialising from segments, running the start function.
+//!
+//! Invariant: an import is linked only to something of a matching type, so compiled code never
+//! checks it again.
+
+use crate::{
+    builtins::{Raise, range},
+    const_expr::evaluate,
+    host::HostFunc,
+    module::CompiledModule,
+    store::{Instance, Store, StoreInner},
+    vm::Region,
+};
+use executor_code::abi::{CallTarget, ImportSlot};
+use executor_model::{
+    CallError, DataMode, ElementItems, ElementMode, EngineError, ExternKind, FuncRef, Import,
+    ImportKind, InstanceId, LinkError, MemoryType, ModuleInfo, TableType, Trap, TrapCode,
+    WASM_PAGE_SIZE, WasmBacktrace,
+};
+use std::sync::Arc;
+
+/// Why a module could not be instantiated.
+#[derive(Debug, thiserror::Error)]
+pub enum InstantiateError {
+    /// An import could not be resolved.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The engine or the system refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A segment did not fit, or the start function did not return.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+fn index_error(what: &str, index: u32, id: InstanceId) -> LinkError {
+    LinkError::Index(format!("instance {id} has no {what} {index}"))
+}
+
+fn limits(min: u64, max: Option<u64>) -> String {
+    match max {
+        Some(max) => format!("{min}..{max}"),
+        None => format!("{min}.."),
+    }
+}
+
+/// Whether what exists (its current size and declared maximum) is as an import asks.
+fn limits_match(size: u64, max: Option<u64>, asked: (u64, Option<u64>)) -> bool {
+    size >= asked.0 && asked.1.is_none_or(|asked| max.is_some_and(|max| max <= asked))
+}
+
+/// The import declaration of an item, for error messages.
+fn declaration(info: &ModuleInfo, kind: ExternKind, index: u32) -> Option<&Import> {
+    let same = |import: &&Import| {
+        matches!(
+            (import.kind, kind),
+            (ImportKind::Func(_), ExternKind::Func)
+                | (ImportKind::Table(_), ExternKind::Table)
+                | (ImportKind::Memory(_), ExternKind::Memory)
+                | (ImportKind::Global(_), ExternKind::Global)
+        )
+    };
+    info.imports.iter().filter(same).nth(index as usize)
+}
+
+fn incompatible(import: &Import, reason: String) -> LinkError {
+    LinkError::Incompatible { module: import.module.clone(), name: import.name.clone(), reason }
+}
+
+impl StoreInner {
+    fn declared(
+        &self,
+        id: InstanceId,
+        kind: ExternKind,
+        what: &str,
+        index: u32,
+    ) -> Result<Import, LinkError> {
+        let module = self.instances[id.position()].vm.module();
+        let info = module.info().map_err(|e| LinkError::Index(e.to_string()))?;
+        declaration(info, kind, index)
+            .cloned()
+            .ok_or_else(|| LinkError::Index(format!("the module does not import {what} {index}")))
+    }
+
+    /// Resolves an imported function to another instance's.
+    pub(crate) fn link_func(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        to: FuncRef,
+    ) -> Result<(), LinkError> {
+        let import = self.declared(id, ExternKind::Func, "function", index)?;
+        let missing = || index_error("function", to.func(), to.instance());
+        let CallTarget { code, vmctx } = self.target(to).ok_or_else(missing)?;
+        let wanted = self.instances[id.position()].func_type(index);
+        let found = self.instances[to.instance().position()].func_type(to.func());
+        match (wanted, found) {
+            (Some(wanted), Some(found)) if wanted != found => {
+                return Err(incompatible(&import, format!("expected {wanted}, found {found}")));
+            }
+            (Some(_), Some(_)) => {}
+            _ => return Err(missing()),
+        }
+        let vm = &mut self.instances[id.position()].vm;
+        vm.set_word(vm.counts().binding(index), to.to_bits());
+        vm.bind(index, ImportSlot { code, ctx: vmctx });
+        Ok(())
+    }
+
+    /// Binds an imported function to the host function of its name.
+    pub(crate) fn bind_host(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+    ) -> Result<Arc<HostFunc>, LinkError> {
+        let instance = &mut self.instances[id.position()];
+        let code = instance.vm.module().code();
+        let names = code.import(index);
+        let (module, name) = names.ok_or_else(|| index_error("function import", index, id))?;
+        let unknown = || LinkError::Unknown { module: module.to_owned(), name: name.to_owned() };
+        let func = Arc::clone(self.linker.find_func(module, name).ok_or_else(unknown)?);
+        let wanted = instance.func_type(index);
+        if wanted.as_ref() != Some(&func.ty) {
+            return Err(LinkError::Incompatible {
+                module: module.to_owned(),
+                name: name.to_owned(),
+                reason: match wanted {
+                    Some(wanted) => format!("expected {wanted}, found {}", func.ty),
+                    None => "its type is missing from the code file".to_owned(),
+                },
+            });
+        }
+        if instance.host.len() <= index as usize {
+            instance.host.resize(instance.vm.counts().imported_functions as usize, None);
+        }
+        instance.host[index as usize] = Some(Arc::clone(&func));
+        Ok(func)
+    }
+
+    /// Resolves an imported table to one of another instance.
+    pub(crate) fn link_table(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        to: (InstanceId, u32),
+    ) -> Result<(), LinkError> {
+        let import = self.declared(id, ExternKind::Table, "table", index)?;
+        let ImportKind::Table(wanted) = import.kind else { return Ok(()) };
+        let missing = || index_error("table", to.1, to.0);
+        let region =
+            self.instance(to.0).and_then(|i| i.vm.table_region(to.1)).ok_or_else(missing)?;
+        let found = self.table_type(region).ok_or_else(missing)?;
+        let size = region.len() as u64;
+        if found.element != wanted.element
+            || !limits_match(size, found.max, (wanted.min, wanted.max))
+        {
+            let reason = format!(
+                "expected {} {}, found {} {}",
+                wanted.element,
+                limits(wanted.min, wanted.max),
+                found.element,
+                limits(size, found.max)
+            );
+            return Err(incompatible(&import, reason));
+        }
+        self.instances[id.position()].vm.link_table(index, region);
+        Ok(())
+    }
+
+    /// Resolves an imported memory to one of another instance.
+    pub(crate) fn link_memory(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        to: (InstanceId, u32),
+    ) -> Result<(), LinkError> {
+        let import = self.declared(id, ExternKind::Memory, "memory", index)?;
+        let ImportKind::Memory(wanted) = import.kind else { return Ok(()) };
+        let missing = || index_error("memory", to.1, to.0);
+        let region =
+            self.instance(to.0).and_then(|i| i.vm.memory_region(to.1)).ok_or_else(missing)?;
+        let found = self.memory_type(region).ok_or_else(missing)?;
+        let size = region.len() as u64 / WASM_PAGE_SIZE;
+        if !limits_match(size, found.max, (wanted.min, wanted.max)) {
+            let reason = format!(
+                "expected {} pages, found {}",
+                limits(wanted.min, wanted.max),
+                limits(size, found.max)
+            );
+            return Err(incompatible(&import, reason));
+        }
+        self.instances[id.position()].vm.link_memory(index, region);
+        Ok(())
+    }
+
+    /// Resolves an imported global to one of another instance.
+    pub(crate) fn link_global(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        to: (InstanceId, u32),
+    ) -> Result<(), LinkError> {
+        let import = self.declared(id, ExternKind::Global, "global", index)?;
+        let ImportKind::Global(wanted) = import.kind else { return Ok(()) };
+        let missing = || index_error("global", to.1, to.0);
+        let owner = self.instance(to.0).ok_or_else(missing)?;
+        let address = owner.vm.global_address(to.1).ok_or_else(missing)?;
+        let info = owner.vm.module().info().map_err(|e| LinkError::Index(e.to_string()))?;
+        let found = info.globals.get(to.1 as usize).ok_or_else(missing)?.ty;
+        if found != wanted {
+            let describe = |ty: executor_model::GlobalType| {
+                format!("{}{}", if ty.mutable { "mut " } else { "" }, ty.value)
+            };
+            let reason = format!("expected {}, found {}", describe(wanted), describe(found));
+            return Err(incompatible(&import, reason));
+        }
+        self.instances[id.position()].vm.link_global(index, address);
+        Ok(())
+    }
+
+    /// The declared type of the table at a region, by its owner.
+    fn table_type(&self, region: Region) -> Option<TableType> {
+        let (_, owner) = self.owner_of(region.size)?;
+        let imported = owner.vm.counts().imported_tables;
+        let index = (imported..imported + owner.vm.counts().owned_tables)
+            .find(|i| owner.vm.table_region(*i) == Some(region))?;
+        Some(owner.vm.module().info().ok()?.tables.get(index as usize)?.ty)
+    }
+
+    /// The declared type of the memory at a region, by its owner.
+    fn memory_type(&self, region: Region) -> Option<MemoryType> {
+        let (_, owner) = self.owner_of(region.size)?;
+        let imported = owner.vm.counts().imported_memories;
+        let index = (imported..imported + owner.vm.counts().owned_memories)
+            .find(|i| owner.vm.memory_region(*i) == Some(region))?;
+        owner.vm.module().info().ok()?.memories.get(index as usize).copied()
+    }
+
+    /// Resolves every import of an instance by the linker's names.
+    fn link_by_name(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), LinkError> {
+        let (mut funcs, mut tables, mut memories, mut globals) = (0, 0, 0, 0);
+        for import in &info.imports {
+            let (kind, counter) = match import.kind {
+                ImportKind::Func(_) => (ExternKind::Func, &mut funcs),
+                ImportKind::Table(_) => (ExternKind::Table, &mut tables),
+                ImportKind::Memory(_) => (ExternKind::Memory, &mut memories),
+                ImportKind::Global(_) => (ExternKind::Global, &mut globals),
+            };
+            let index = *counter;
+            *counter += 1;
+            let exported = self.linker.find_instance(&import.module).and_then(|instance| {
+                let found = self.instance(instance)?.vm.module().code().export(&import.name)?;
+                Some((instance, found))
+            });
+            let host = self.linker.find_func(&import.module, &import.name).is_some();
+            match (exported, kind) {
+                (Some((instance, (found, at))), _) if found == kind => match kind {
+                    ExternKind::Func => {
+                        let to = self.func(instance, at);
+                        let to = to.ok_or_else(|| index_error("function", at, instance))?;
+                        self.link_func(id, index, to)?;
+                    }
+                    ExternKind::Table => self.link_table(id, index, (instance, at))?,
+                    ExternKind::Memory => self.link_memory(id, index, (instance, at))?,
+                    ExternKind::Global => self.link_global(id, index, (instance, at))?,
+                },
+                (Some((_, (found, _))), _) => {
+                    let reason = format!("expected a {kind:?}, found a {found:?}").to_lowercase();
+                    return Err(incompatible(import, reason));
+                }
+                (None, ExternKind::Func) => {
+                    self.bind_host(id, index)?;
+                }
+                (None, _) if host => {
+                    let reason = format!("expected a {kind:?}, found a func").to_lowercase();
+                    return Err(incompatible(import, reason));
+                }
+                (None, _) => {
+                    let (module, name) = (import.module.clone(), import.name.clone());
+                    return Err(LinkError::Unknown { module, name });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first import that is not resolved.
+    fn unresolved(&self, id: InstanceId, info: &ModuleInfo) -> Option<String> {
+        let instance = &self.instances[id.position()];
+        let vm = &instance.vm;
+        let counts = vm.counts();
+        let name = |kind, i| {
+            let import = declaration(info, kind, i)?;
+            Some(format!("`{}` `{}`", import.module, import.name))
+        };
+        let func = (0..counts.imported_functions).find(|i| {
+            vm.word(counts.binding(*i)) == 0
+                && instance.host.get(*i as usize).is_none_or(Option::is_none)
+        });
+        let table = (0..counts.imported_tables).find(|i| vm.table_region(*i).is_none());
+        let memory = (0..counts.imported_memories).find(|i| vm.memory_region(*i).is_none());
+        let global = (0..counts.imported_globals).find(|i| vm.global_address(*i).is_none());
+        func.and_then(|i| name(ExternKind::Func, i))
+            .or_else(|| name(ExternKind::Table, table?))
+            .or_else(|| name(ExternKind::Memory, memory?))
+            .or_else(|| name(ExternKind::Global, global?))
+    }
+
+    /// Fills an instance whose imports are resolved from its module, runs the start function and
+    /// marks it instantiated.
+    pub(crate) fn done_instantiation(&mut self, id: InstanceId) -> Result<(), CallError> {
+        let usage = |message: String| CallError::Usage(message);
+        if self.instances[id.position()].instantiated {
+            return Err(usage(format!("instance {id} is instantiated already")));
+        }
+        let module = Arc::clone(self.instances[id.position()].vm.module());
+        let info = module.info().map_err(|e| usage(e.to_string()))?;
+        if let Some(import) = self.unresolved(id, info) {
+            return Err(usage(format!("import {import} is not resolved")));
+        }
+        let instance = &mut self.instances[id.position()];
+        instance.initialise(id, info).map_err(|raise| match raise {
+            Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
+            Raise::Host(message) => usage(message),
+            Raise::Exit(_) | Raise::Panic(_) => usage("cannot happen in segments".to_owned()),
+        })?;
+        if let Some(start) = info.start {
+            let func = self.func(id, start).ok_or_else(|| usage("no start function".to_owned()))?;
+            self.call_raw(func, &mut [])?;
+        }
+        self.instances[id.position()].instantiated = true;
+        Ok(())
+    }
+}
+
+impl Instance {
+    /// Globals, then tables, element segments and data segments, in the specification's order.
+    fn initialise(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), Raise> {
+        let damaged = || Raise::Host("the module's declarations are damaged".to_owned());
+        for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
+            let init = global.init.as_ref().ok_or_else(damaged)?;
+            let value = evaluate(id, self, init).ok_or_else(damaged)?;
+            self.vm.set_global(i as u32, value);
+        }
+        for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
+            if let Some(init) = &table.init {
+                let value = evaluate(id, self, init).ok_or_else(damaged)?;
+                self.vm.table_mut(i as u32).ok_or_else(damaged)?.fill(value.0 as u64);
+            }
+        }
+        for (i, segment) in info.elements.iter().enumerate() {
+            match &segment.mode {
+                ElementMode::Active { table, offset } => {
+                    let offset = evaluate(id, self, offset).ok_or_else(damaged)?.0 as u32;
+                    let len = segment.items.len() as u64;
+                    self.init_table(*table, i as u32, (u64::from(offset), 0, len))?;
+                    self.drop_element(i as u32);
+                }
+                ElementMode::Declared => self.drop_element(i as u32),
+                ElementMode::Passive => {}
+            }
+        }
+        for (i, segment) in info.data.iter().enumerate() {
+            if let DataMode::Active { memory, offset } = &segment.mode {
+                let offset = evaluate(id, self, offset).ok_or_else(damaged)?.0 as u32;
+                let len = segment.range.end - segment.range.start;
+                self.init_memory(*memory, i as u32, (u64::from(offset), 0, len))?;
+                self.drop_data(i as u32);
+            }
+        }
+        Ok(())
+    }
+
+    fn dropped(&self, word: u64, segment: u32) -> bool {
+        self.vm.word(word) >> (segment % 64) & 1 == 1
+    }
+
+    fn set_dropped(&mut self, word: u64, segment: u32) {
+        let bits = self.vm.word(word) | 1 << (segment % 64);
+        self.vm.set_word(word, bits);
+    }
+
+    /// `data.drop`.
+    pub(crate) fn drop_data(&mut self, segment: u32) {
+        self.set_dropped(self.vm.counts().dropped_data(segment), segment);
+    }
+
+    /// `elem.drop`.
+    pub(crate) fn drop_element(&mut self, segment: u32) {
+        self.set_dropped(self.vm.counts().dropped_element(segment), segment);
+    }
+
+    /// `memory.init`.
+    pub(crate) fn init_memory(
+        &mut self,
+        memory: u32,
+        segment: u32,
+        (dst, src, len): (u64, u64, u64),
+    ) -> Result<(), Raise> {
+        let module = Arc::clone(self.vm.module());
+        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let bytes = match self.dropped(self.vm.counts().dropped_data(segment), segment) {
+            true => &[],
+            false => {
+                let range = &info.data[segment as usize].range;
+                &module.code().data()[range.start as usize..range.end as usize]
+            }
+        };
+        let outside = TrapCode::MemoryOutOfBounds;
+        let from = part(bytes, src, len).ok_or(outside)?;
+        let memory = self.vm.memory_mut(memory).unwrap_or_default();
+        range(memory, dst, len).ok_or(outside)?.copy_from_slice(from);
+        Ok(())
+    }
+
+    /// `table.init`.
+    pub(crate) fn init_table(
+        &mut self,
+        table: u32,
+        segment: u32,
+        (dst, src, len): (u64, u64, u64),
+    ) -> Result<(), Raise> {
+        let module = Arc::clone(self.vm.module());
+        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let id = self.vm.id();
+        let outside = TrapCode::TableOutOfBounds;
+        let available = match self.dropped(self.vm.counts().dropped_element(segment), segment) {
+            true => 0,
+            false => info.elements[segment as usize].items.len() as u64,
+        };
+        let size = self.vm.table(table).map_or(0, <[u64]>::len) as u64;
+        let fits = |start: u64, size: u64| start.checked_add(len).is_some_and(|end| end <= size);
+        if !fits(src, available) || !fits(dst, size) {
+            return Err(outside.into());
+        }
+        let items = src as usize..(src + len) as usize;
+        let values: Vec<u64> = match &info.elements[segment as usize].items {
+            // A dropped segment has passed the check only with no items to copy.
+            _ if len == 0 => Vec::new(),
+            ElementItems::Functions(funcs) => funcs[items]
+                .iter()
+                .map(|f| FuncRef::new(id, info.functions[*f as usize], *f).to_bits())
+                .collect(),
+            ElementItems::Expressions(exprs) => exprs[items]
+                .iter()
+                .map(|expr| evaluate(id, self, expr).map_or(0, |value| value.0 as u64))
+                .collect(),
+        };
+        let table = self.vm.table_mut(table).unwrap_or_default();
+        range(table, dst, len).ok_or(outside)?.copy_from_slice(&values);
+        Ok(())
+    }
+}
+
+/// The part of a segment that an operator names, if it is all inside.
+fn part(bytes: &[u8], start: u64, len: u64) -> Option<&[u8]> {
+    let start = usize::try_from(start).ok()?;
+    bytes.get(start..start.checked_add(usize::try_from(len).ok()?)?)
+}
+
+impl Store {
+    /// Makes an instance of a module: links its imports by the linker's names, initialises it and
+    /// runs its start function (DoneInstantiation).
+    ///
+    /// # Errors
+    /// When an import cannot be resolved (nothing is left behind then), a segment does not fit or
+    /// the start function does not return (what they did to shared items stays, as the
+    /// specification has it), or the system refuses memory.
+    pub fn instantiate(
+        &mut self,
+        module: &Arc<CompiledModule>,
+    ) -> Result<InstanceId, InstantiateError> {
+        let info = module.info()?;
+        let id = self.inner.allocate(module)?;
+        if let Err(error) = self.inner.link_by_name(id, info) {
+            self.inner.instances.pop();
+            return Err(error.into());
+        }
+        self.inner.done_instantiation(id)?;
+        Ok(id)
+    }
+}

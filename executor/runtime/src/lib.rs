@@ -1,0 +1,36 @@
+//! Runs code files: instances and their memory, the linker, the native engine, and the state of a
+//! store as plain data.
+//!
+//! Invariant: nothing here knows the compiler (it is a trait object given to the engine) or the
+//! snapshot's file format. `unsafe` lives in two fenced modules: `sys` (the operating system) and
+//! `vm` (machine code and what it touches).
+
+mod backtrace;
+mod builtins;
+mod capture;
+mod const_expr;
+mod engine;
+mod host;
+mod instantiate;
+mod interrupt;
+mod linker;
+mod module;
+mod module_engine;
+mod restore;
+mod state;
+mod store;
+mod sys;
+mod vm;
+
+pub use capture::CaptureError;
+pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
+pub use host::{Caller, HostError, HostResults, HostValue, IntoHostFunc};
+pub use instantiate::InstantiateError;
+pub use interrupt::Interrupter;
+pub use linker::Linker;
+pub use module::CompiledModule;
+pub use module_engine::{NativeFunction, NativeModuleEngine};
+pub use restore::RestoreError;
+pub use state::{Extent, InstancePlan, InstanceState, RestorePlan, StoreState};
+pub use store::{Store, StoreConfig};
+pub use sys::Mapping;

@@ -1,0 +1,73 @@
+//! The linker: names under which a store's imports are found.
+
+use crate::host::{Caller, HostError, HostFunc, IntoHostFunc};
+use executor_model::{FuncType, InstanceId, RawValue};
+use std::{collections::HashMap, sync::Arc};
+
+/// Names for host functions and for the exports of instances. Cloning shares the functions.
+#[derive(Debug, Clone, Default)]
+pub struct Linker {
+    /// By module name, then by item name.
+    functions: HashMap<String, HashMap<String, Arc<HostFunc>>>,
+    instances: HashMap<String, InstanceId>,
+}
+
+impl Linker {
+    /// A linker that defines nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Defines a host function by a typed closure, `|caller: &mut Caller<'_>, a: i32, ..| ->
+    /// Result<.., HostError>`. A later definition of a name replaces an earlier.
+    pub fn func<P, R>(
+        &mut self,
+        module: &str,
+        name: &str,
+        f: impl IntoHostFunc<P, R>,
+    ) -> &mut Self {
+        fn ty<P, R, F: IntoHostFunc<P, R>>(_: &F) -> FuncType {
+            F::ty()
+        }
+        let ty = ty(&f);
+        self.func_raw(module, name, ty, move |caller, values| f.call(caller, values))
+    }
+
+    /// Defines a host function by its type and a closure over the array of arguments, which also
+    /// takes the results. References among the results are checked before the guest sees them.
+    pub fn func_raw(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: FuncType,
+        f: impl Fn(&mut Caller<'_>, &mut [RawValue]) -> Result<(), HostError> + Send + Sync + 'static,
+    ) -> &mut Self {
+        let items = match self.functions.get_mut(module) {
+            Some(items) => items,
+            None => self.functions.entry(module.to_owned()).or_default(),
+        };
+        items.insert(name.to_owned(), Arc::new(HostFunc::new(ty, f)));
+        self
+    }
+
+    /// Defines the exports of an instance of the linker's store under a module name. They are
+    /// looked up before host functions of that module name.
+    pub fn instance(&mut self, module: &str, instance: InstanceId) -> &mut Self {
+        self.instances.insert(module.to_owned(), instance);
+        self
+    }
+
+    /// The names of instances.
+    pub fn instance_names(&self) -> impl Iterator<Item = (&str, InstanceId)> {
+        self.instances.iter().map(|(name, id)| (name.as_str(), *id))
+    }
+
+    pub(crate) fn find_instance(&self, module: &str) -> Option<InstanceId> {
+        self.instances.get(module).copied()
+    }
+
+    pub(crate) fn find_func(&self, module: &str, name: &str) -> Option<&Arc<HostFunc>> {
+        self.functions.get(module)?.get(name)
+    }
+}

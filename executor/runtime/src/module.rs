@@ -1,0 +1,88 @@
+//! A compiled module: its code file, mapped and ready to run.
+
+use crate::{
+    sys::Mapping,
+    vm::{CodeEntry, Registration},
+};
+use executor_code::file::{CodeFile, CodeFileError};
+use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
+
+/// A code file in use. It stays mapped as long as an instance, or anyone else, holds this.
+#[derive(Debug)]
+pub struct CompiledModule {
+    registration: Registration,
+    listeners: Listeners,
+    ensure_termination: bool,
+    info: OnceLock<ModuleInfo>,
+}
+
+/// A code file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// It could not be mapped.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is malformed, or made by or for another machine or version.
+    #[error(transparent)]
+    File(#[from] CodeFileError),
+}
+
+impl CompiledModule {
+    pub(crate) fn new(
+        mapping: Mapping,
+        listeners: Listeners,
+        ensure_termination: bool,
+    ) -> Result<Self, LoadError> {
+        let file = CodeFile::new(mapping)?;
+        Mapping::make_executable(&file)?;
+        let registration = Registration::new(file);
+        Ok(Self { registration, listeners, ensure_termination, info: OnceLock::new() })
+    }
+
+    fn entry(&self) -> &CodeEntry {
+        &self.registration.0
+    }
+
+    /// The hash of the module's bytes.
+    #[must_use]
+    pub fn hash(&self) -> ModuleHash {
+        self.code().module()
+    }
+
+    /// The code file, to be read in place.
+    #[must_use]
+    pub fn code(&self) -> &CodeFile<Mapping> {
+        &self.entry().file
+    }
+
+    /// All that the module declares, decoded on first use. Restoring does not need it.
+    ///
+    /// # Errors
+    /// When the code file is damaged.
+    pub fn info(&self) -> Result<&ModuleInfo, EngineError> {
+        if let Some(info) = self.info.get() {
+            return Ok(info);
+        }
+        let info = self.code().info().map_err(|e| EngineError::Cache(e.to_string()))?;
+        Ok(self.info.get_or_init(|| info))
+    }
+
+    /// The address of an offset of the text.
+    pub(crate) fn address(&self, offset: u32) -> usize {
+        self.entry().text.start + offset as usize
+    }
+
+    /// Whether calls can be interrupted.
+    pub(crate) fn ensure_termination(&self) -> bool {
+        self.ensure_termination
+    }
+
+    /// The listener of its functions, if one is compiled in.
+    pub(crate) fn listener(&self) -> Option<&Arc<dyn FunctionListener>> {
+        self.listeners.get()
+    }
+}

@@ -1,0 +1,571 @@
+//! The store (the specification's): instances that may be linked to each other, what they share,
+//! and calls into them.
+//!
+//! Invariant: an instance keeps its position, and so its id, for the life of the store; an
+//! instance whose instantiation failed stays too, since others may hold references to its
+//! functions.
+
+use crate::{
+    backtrace,
+    builtins::Raise,
+    engine::NativeEngine,
+    host::HostFunc,
+    interrupt::{Interrupter, Shared},
+    linker::Linker,
+    module::CompiledModule,
+    sys::{self, Reservation, WasmStack},
+    vm::{self, Header, Outcome, Region, Stable, VmInstance},
+};
+use executor_code::{
+    abi::CallTarget,
+    layout::{MAX_TABLE, MEMORY_RESERVATION, PAGE, align_up},
+};
+use executor_model::{
+    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, InstanceId, RawValue,
+    Trap, TrapCode, Val, ValType, WASM_PAGE_SIZE, WasmBacktrace,
+};
+use std::{any::Any, io, num::NonZeroU64, sync::Arc};
+
+/// How deeply calls from wasm to host to wasm may nest before they count as stack exhaustion: each
+/// level also uses the thread's own stack, which has no guard of ours.
+const MAX_NESTING: u32 = 100;
+
+/// Limits of a store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The largest size of each memory, in bytes.
+    pub max_memory: u64,
+    /// The largest size of each table, in elements.
+    pub max_table: u64,
+    /// The size of the stack that machine code runs on, in bytes.
+    pub max_stack: usize,
+}
+
+impl Default for StoreConfig {
+    /// 4 GiB memories, tables of 10 million elements, 8 MiB of stack.
+    fn default() -> Self {
+        Self { max_memory: MEMORY_RESERVATION, max_table: MAX_TABLE, max_stack: 8 << 20 }
+    }
+}
+
+/// An instance.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) vm: VmInstance,
+    /// Host functions bound to imports so far, by function index.
+    pub(crate) host: Vec<Option<Arc<HostFunc>>>,
+    /// DoneInstantiation was reached.
+    pub(crate) instantiated: bool,
+}
+
+impl Instance {
+    pub(crate) fn listener(&self) -> Option<&Arc<dyn FunctionListener>> {
+        self.vm.module().listener()
+    }
+
+    /// The type of a function of this instance.
+    pub(crate) fn func_type(&self, func: u32) -> Option<FuncType> {
+        let code = self.vm.module().code();
+        code.func_type(code.function_type(func)?)
+    }
+}
+
+/// What a [`Store`] owns, at a stable address that machine code knows.
+#[repr(C)]
+pub(crate) struct StoreInner {
+    /// First, so that its address is the store's.
+    pub(crate) header: Header,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) linker: Linker,
+    pub(crate) config: StoreConfig,
+    pub(crate) data: Option<Box<dyn Any + Send>>,
+    pub(crate) externs: Vec<Box<dyn Any + Send>>,
+    /// Why the builtin that did not return did not.
+    pub(crate) raised: Option<Raise>,
+    pub(crate) shared: Arc<Shared>,
+    nesting: u32,
+    /// The stack of the calls in progress.
+    stack: Option<Arc<WasmStack>>,
+}
+
+impl std::fmt::Debug for StoreInner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("instances", &self.instances.len()).finish_non_exhaustive()
+    }
+}
+
+/// Instances that may be linked to each other. Captured and restored as a whole.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) inner: Stable<StoreInner>,
+}
+
+// A store moves between threads with all that it owns.
+const _: () = {
+    const fn assert_send<T: Send>() {}
+    assert_send::<Store>();
+};
+
+pub(crate) fn resource(what: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+    move |source| EngineError::Resource { what, source }
+}
+
+impl StoreInner {
+    /// Makes the slot of a new instance, with nothing linked or initialised.
+    pub(crate) fn allocate(
+        &mut self,
+        module: &Arc<CompiledModule>,
+    ) -> Result<InstanceId, EngineError> {
+        let code = module.code();
+        for (i, plan) in code.memories().iter().enumerate() {
+            if plan.min > self.config.max_memory {
+                return Err(EngineError::Unsupported(format!(
+                    "memory {i} begins with {} bytes, more than the limit of {}",
+                    plan.min, self.config.max_memory
+                )));
+            }
+        }
+        for (i, plan) in code.tables().iter().enumerate() {
+            if plan.min > self.config.max_table {
+                return Err(EngineError::Unsupported(format!(
+                    "table {i} begins with {} elements, more than the limit of {}",
+                    plan.min, self.config.max_table
+                )));
+            }
+        }
+        let header = code.header();
+        let slot = Reservation::new(header.before + header.after)
+            .map_err(resource("reserve addresses for an instance"))?;
+        let id = self.add(Arc::new(slot), 0, module).map_err(resource("make an instance"))?;
+        let vm = &mut self.instances[id.position()].vm;
+        let counts = *vm.counts();
+        for i in 0..counts.owned_tables {
+            let Some(plan) = vm.table_plan(i) else { continue };
+            vm.slot()
+                .commit(vm.origin() - plan.before, align_up(plan.min * 8, PAGE))
+                .map_err(resource("make a table"))?;
+            vm.set_word(counts.table_size(i), plan.min);
+        }
+        for i in 0..counts.owned_memories {
+            let Some(plan) = vm.memory_plan(i) else { continue };
+            vm.slot()
+                .commit(vm.origin() + plan.after, plan.min)
+                .map_err(resource("make a memory"))?;
+            vm.set_word(counts.memory_size(i), plan.min);
+        }
+        Ok(id)
+    }
+
+    /// Adds an instance over part of a reservation.
+    pub(crate) fn add(
+        &mut self,
+        slot: Arc<Reservation>,
+        start: u64,
+        module: &Arc<CompiledModule>,
+    ) -> io::Result<InstanceId> {
+        if self.instances.len() >= InstanceId::MAX as usize {
+            return Err(io::Error::other("too many instances in one store"));
+        }
+        let id = InstanceId::from_position(self.instances.len());
+        let store = self.header.address();
+        let vm = VmInstance::new(slot, start, Arc::clone(module), id, store)?;
+        if !module.ensure_termination() {
+            self.shared.forbid_interrupts();
+        }
+        self.instances.push(Instance { vm, host: Vec::new(), instantiated: false });
+        Ok(id)
+    }
+
+    pub(crate) fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.get(id.position())
+    }
+
+    /// The reference to a function of an instance.
+    pub(crate) fn func(&self, id: InstanceId, index: u32) -> Option<FuncRef> {
+        let ty = self.instance(id)?.vm.module().code().function_type(index)?;
+        Some(FuncRef::new(id, ty, index))
+    }
+
+    pub(crate) fn exported_func(&self, id: InstanceId, name: &str) -> Option<FuncRef> {
+        match self.instance(id)?.vm.module().code().export(name)? {
+            (ExternKind::Func, index) => self.func(id, index),
+            _ => None,
+        }
+    }
+
+    /// Where a function's code is and what to call it with.
+    pub(crate) fn target(&self, func: FuncRef) -> Option<CallTarget> {
+        let vm = &self.instance(func.instance())?.vm;
+        let offset = vm.module().code().function_offset(func.func())?;
+        Some(CallTarget { code: vm.module().address(offset), vmctx: vm.vmctx() as usize })
+    }
+
+    /// Whether a function is of type `ty` of the module of `instance`.
+    pub(crate) fn has_type(&self, func: FuncRef, instance: InstanceId, ty: u32) -> bool {
+        let (Some(callee), Some(caller)) =
+            (self.instance(func.instance()), self.instance(instance))
+        else {
+            return false;
+        };
+        if Arc::ptr_eq(callee.vm.module(), caller.vm.module()) {
+            return func.ty() == ty;
+        }
+        let callee = callee.vm.module().code().type_bytes(func.ty());
+        callee.is_some() && callee == caller.vm.module().code().type_bytes(ty)
+    }
+
+    /// Checks that a value that the host hands to a guest is one that the store gave out.
+    pub(crate) fn check_value(&self, value: &Val) -> Result<(), String> {
+        match value {
+            Val::FuncRef(Some(func)) if self.func(func.instance(), func.func()) != Some(*func) => {
+                Err(format!("{func} is not a function of this store"))
+            }
+            Val::ExternRef(Some(handle)) if handle.get() > self.externs.len() as u64 => {
+                Err(format!("{handle} is not the handle of a host value of this store"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        let usage = |message: String| Err(CallError::Usage(message));
+        let known = self.func(func.instance(), func.func()) == Some(func);
+        let ty = known
+            .then(|| self.instances[func.instance().position()].func_type(func.func()))
+            .flatten();
+        let Some(ty) = ty else { return usage(format!("{func} is not a function of this store")) };
+        let given: Vec<ValType> = params.iter().map(Val::ty).collect();
+        if given != ty.params {
+            let given = FuncType { params: given, results: Vec::new() };
+            return usage(format!("a function of type {ty} cannot be called with {given}"));
+        }
+        for value in params {
+            self.check_value(value).map_err(CallError::Usage)?;
+        }
+        let mut values = vec![RawValue::default(); params.len().max(ty.results.len())];
+        for (raw, value) in values.iter_mut().zip(params) {
+            *raw = value.to_raw();
+        }
+        self.call_raw(func, &mut values)?;
+        Ok(values.iter().zip(&ty.results).map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect())
+    }
+
+    /// Calls a function with checked arguments; results replace them.
+    pub(crate) fn call_raw(
+        &mut self,
+        func: FuncRef,
+        values: &mut [RawValue],
+    ) -> Result<(), CallError> {
+        if let Some(code) = self.shared.closed(func.instance()) {
+            return Err(CallError::Closed(code));
+        }
+        if self.nesting >= MAX_NESTING {
+            let trap = Trap { code: TrapCode::StackOverflow, backtrace: WasmBacktrace::default() };
+            return Err(CallError::Trap(trap));
+        }
+        let failed = |e: io::Error| CallError::Usage(format!("cannot make a stack: {e}"));
+        sys::prepare_thread().map_err(failed)?;
+        // A nested call goes on on the stack of the outermost one.
+        let stack = match &self.stack {
+            Some(stack) => Arc::clone(stack),
+            None => WasmStack::take(self.config.max_stack).map_err(failed)?,
+        };
+        let outer = self.stack.replace(Arc::clone(&stack));
+        let outermost = outer.is_none();
+        let shared = Arc::clone(&self.shared);
+        let previous = shared.enter(func.instance());
+        self.nesting += 1;
+        let outcome = vm::enter(self, func, &stack, &shared.flag, values);
+        self.nesting -= 1;
+        shared.leave(previous);
+        self.stack = outer;
+        let result = match outcome {
+            Some(Outcome::Returned) => Ok(()),
+            Some(outcome) => Err(self.ended(outcome, func.instance(), &stack)),
+            None => Err(CallError::Usage(format!("{func} cannot be called"))),
+        };
+        if outermost {
+            stack.give_back();
+        }
+        result
+    }
+
+    /// What an activation that did not return means to the caller. Listeners are told.
+    fn ended(&mut self, outcome: Outcome, entered: InstanceId, stack: &WasmStack) -> CallError {
+        let raised = self.raised.take();
+        let frames = backtrace::collect(self, outcome, stack);
+        let backtrace = frames.backtrace();
+        let trap = |code, backtrace| CallError::Trap(Trap { code, backtrace });
+        let interrupted = |backtrace| match self.shared.closed(entered) {
+            Some(code) => {
+                self.shared.close_seen();
+                CallError::Closed(code)
+            }
+            None => trap(TrapCode::Interrupted, backtrace),
+        };
+        let error = match (outcome, raised) {
+            (Outcome::Faulted(fault), _) if fault.code == TrapCode::Interrupted => {
+                interrupted(backtrace)
+            }
+            (Outcome::Faulted(fault), _) => trap(fault.code, backtrace),
+            (_, Some(Raise::Panic(panic))) => std::panic::resume_unwind(panic),
+            (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(backtrace),
+            (_, Some(Raise::Trap(code))) => trap(code, backtrace),
+            (_, Some(Raise::Exit(code))) => CallError::Exit(code),
+            (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace },
+            (_, None) => interrupted(backtrace),
+        };
+        frames.tell_listeners(self, &error);
+        error
+    }
+
+    /// The instance that owns what lies at an address, with its position.
+    pub(crate) fn owner_of(&self, address: usize) -> Option<(InstanceId, &Instance)> {
+        let at = self.instances.iter().position(|instance| {
+            let vm = &instance.vm;
+            let header = vm.module().code().header();
+            let start = vm.vmctx() as usize - header.before as usize;
+            address.wrapping_sub(start) < (header.before + header.after) as usize
+        })?;
+        Some((InstanceId::from_position(at), &self.instances[at]))
+    }
+
+    /// The owner and owned index of the memory or table whose size word is at `region.size`.
+    fn owned(
+        &self,
+        region: Region,
+        count: impl Fn(&Instance) -> u32,
+        find: impl Fn(&Instance, u32) -> Option<Region>,
+    ) -> Option<(InstanceId, u32)> {
+        let (id, instance) = self.owner_of(region.size)?;
+        let owned = (0..count(instance)).find(|i| find(instance, *i) == Some(region))?;
+        Some((id, owned))
+    }
+
+    /// `memory.grow`, by pages; the size before, in pages.
+    pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
+        let region = self.instances[id.position()].vm.memory_region(index)?;
+        let (owner, owned) = self.owned(
+            region,
+            |i| i.vm.counts().owned_memories,
+            |i, owned| i.vm.memory_region(i.vm.counts().imported_memories + owned),
+        )?;
+        let vm = &self.instances[owner.position()].vm;
+        let plan = vm.memory_plan(owned)?;
+        let old = region.len() as u64;
+        let new = old.checked_add(delta.checked_mul(WASM_PAGE_SIZE)?)?;
+        if new > plan.max.min(self.config.max_memory) {
+            return None;
+        }
+        vm.slot().commit(vm.origin() + plan.after + old, new - old).ok()?;
+        region.set_len(new);
+        Some(old / WASM_PAGE_SIZE)
+    }
+
+    /// `table.grow`; the size before.
+    pub(crate) fn grow_table(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        delta: u64,
+        init: u64,
+    ) -> Option<u64> {
+        let region = self.instances[id.position()].vm.table_region(index)?;
+        let (owner, owned) = self.owned(
+            region,
+            |i| i.vm.counts().owned_tables,
+            |i, owned| i.vm.table_region(i.vm.counts().imported_tables + owned),
+        )?;
+        let vm = &self.instances[owner.position()].vm;
+        let plan = vm.table_plan(owned)?;
+        let old = region.len() as u64;
+        let new = old.checked_add(delta)?;
+        if new > plan.max.min(self.config.max_table) {
+            return None;
+        }
+        let committed = align_up(old * 8, PAGE);
+        let needed = align_up(new * 8, PAGE);
+        vm.slot().commit(vm.origin() - plan.before + committed, needed - committed).ok()?;
+        region.set_len(new);
+        let table = self.instances[id.position()].vm.table_mut(index)?;
+        table[old as usize..].fill(init);
+        Some(old)
+    }
+}
+
+impl Store {
+    /// An empty store whose instances find their imports through `linker`.
+    ///
+    /// # Errors
+    /// When the engine is closed.
+    pub fn new(
+        engine: &NativeEngine,
+        linker: Linker,
+        config: StoreConfig,
+    ) -> Result<Self, EngineError> {
+        engine.ensure_open()?;
+        Ok(Self {
+            inner: Stable::new(StoreInner {
+                header: Header::new(),
+                instances: Vec::new(),
+                linker,
+                config,
+                data: None,
+                externs: Vec::new(),
+                raised: None,
+                shared: Arc::default(),
+                nesting: 0,
+                stack: None,
+            }),
+        })
+    }
+
+    /// The names that imports are found by.
+    #[must_use]
+    pub fn linker(&self) -> &Linker {
+        &self.inner.linker
+    }
+
+    /// The names, to add to.
+    pub fn linker_mut(&mut self) -> &mut Linker {
+        &mut self.inner.linker
+    }
+
+    /// Gives the store a value that host functions find through their [`crate::Caller`].
+    pub fn set_data<T: Any + Send>(&mut self, data: T) {
+        self.inner.data = Some(Box::new(data));
+    }
+
+    /// The store's data, if it is a `T`.
+    #[must_use]
+    pub fn data<T: Any>(&self) -> Option<&T> {
+        self.inner.data.as_ref()?.downcast_ref()
+    }
+
+    /// The store's data, to change.
+    pub fn data_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.inner.data.as_mut()?.downcast_mut()
+    }
+
+    /// How many instances there are, failed ones included; their ids are 1 to this.
+    #[must_use]
+    pub fn instance_count(&self) -> usize {
+        self.inner.instances.len()
+    }
+
+    /// The module of an instance.
+    #[must_use]
+    pub fn module(&self, instance: InstanceId) -> Option<&Arc<CompiledModule>> {
+        Some(self.inner.instance(instance)?.vm.module())
+    }
+
+    /// What an instance exports under a name.
+    #[must_use]
+    pub fn export(&self, instance: InstanceId, name: &str) -> Option<(ExternKind, u32)> {
+        self.module(instance)?.code().export(name)
+    }
+
+    /// The reference to a function of an instance, by its index.
+    #[must_use]
+    pub fn func(&self, instance: InstanceId, index: u32) -> Option<FuncRef> {
+        self.inner.func(instance, index)
+    }
+
+    /// The reference to an exported function.
+    #[must_use]
+    pub fn exported_func(&self, instance: InstanceId, name: &str) -> Option<FuncRef> {
+        self.inner.exported_func(instance, name)
+    }
+
+    /// The type of a function.
+    #[must_use]
+    pub fn func_type(&self, func: FuncRef) -> Option<FuncType> {
+        self.inner.instance(func.instance())?.func_type(func.func())
+    }
+
+    /// Calls a function.
+    ///
+    /// # Errors
+    /// When the arguments do not fit, the instance is closed, or the call ends other than by
+    /// returning.
+    ///
+    /// # Panics
+    /// With the panic of a host function that panics.
+    pub fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        self.inner.call(func, params)
+    }
+
+    /// The bytes of a memory.
+    #[must_use]
+    pub fn memory(&self, instance: InstanceId, index: u32) -> Option<&[u8]> {
+        self.inner.instance(instance)?.vm.memory(index)
+    }
+
+    /// The bytes of a memory, to change.
+    pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<&mut [u8]> {
+        self.inner.instances.get_mut(instance.position())?.vm.memory_mut(index)
+    }
+
+    /// Grows a memory by pages; the size before, or `None` when it cannot grow so far.
+    pub fn memory_grow(&mut self, instance: InstanceId, index: u32, delta: u64) -> Option<u64> {
+        self.inner.instance(instance)?;
+        self.inner.grow_memory(instance, index, delta)
+    }
+
+    /// The value of a global.
+    #[must_use]
+    pub fn global(&self, instance: InstanceId, index: u32) -> Option<Val> {
+        let ty = self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty;
+        Some(Val::from_raw(self.inner.instance(instance)?.vm.global(index)?, ty.value))
+    }
+
+    /// Assigns a global; false when it is not there, not mutable, of another type, or the value is
+    /// a reference that this store did not give out.
+    pub fn set_global(&mut self, instance: InstanceId, index: u32, value: Val) -> bool {
+        let ty = (|| Some(self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty))();
+        match ty {
+            Some(ty) if ty.mutable && ty.value == value.ty() => {}
+            _ => return false,
+        }
+        if self.inner.check_value(&value).is_err() {
+            return false;
+        }
+        self.inner.instances[instance.position()].vm.set_global(index, value.to_raw())
+    }
+
+    /// The size of a table.
+    #[must_use]
+    pub fn table_size(&self, instance: InstanceId, index: u32) -> Option<u64> {
+        Some(self.inner.instance(instance)?.vm.table(index)?.len() as u64)
+    }
+
+    /// An element of a table.
+    #[must_use]
+    pub fn table_get(&self, instance: InstanceId, index: u32, element: u64) -> Option<Val> {
+        let ty = self.module(instance)?.info().ok()?.tables.get(index as usize)?.ty.element;
+        let table = self.inner.instance(instance)?.vm.table(index)?;
+        let bits = *table.get(usize::try_from(element).ok()?)?;
+        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)))
+    }
+
+    /// Keeps a host value and returns the handle that externrefs hold. It is kept as long as the
+    /// store.
+    pub fn new_extern<T: Any + Send>(&mut self, value: T) -> NonZeroU64 {
+        let externs = &mut self.inner.externs;
+        externs.push(Box::new(value));
+        NonZeroU64::MIN.saturating_add(externs.len() as u64 - 1)
+    }
+
+    /// The host value of a handle.
+    #[must_use]
+    pub fn extern_value(&self, handle: NonZeroU64) -> Option<&(dyn Any + Send)> {
+        let value = self.inner.externs.get(usize::try_from(handle.get() - 1).ok()?)?;
+        Some(value.as_ref())
+    }
+
+    /// A handle with which other threads stop calls.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(Arc::clone(&self.inner.shared))
+    }
+}

@@ -1,0 +1,144 @@
+//! Reserved address space and mapped code files.
+
+use executor_code::{file::Section, layout::PAGE};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
+use std::{
+    ffi::c_void,
+    fs::File,
+    io::{self, Write},
+    num::NonZeroUsize,
+    os::fd::{AsFd, FromRawFd, OwnedFd},
+    ptr::NonNull,
+};
+
+/// Reserved, inaccessible addresses, parts of which are made accessible or replaced by mapped
+/// files. Given back to the system when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    base: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: the struct is an address and a length; the memory behind it is reached only through raw
+// pointers whose users state their own reasons.
+unsafe impl Send for Reservation {}
+// SAFETY: as above; the methods only make system calls, which the kernel serialises.
+unsafe impl Sync for Reservation {}
+
+impl Reservation {
+    /// Reserves `len` bytes, a multiple of the page size.
+    pub(crate) fn new(len: u64) -> io::Result<Self> {
+        let len = NonZeroUsize::new(len as usize)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice affects no other.
+        let base = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags)? };
+        Ok(Self { base, len: len.get() })
+    }
+
+    /// The address of an offset, which may be one past the end.
+    pub(crate) fn at(&self, offset: u64) -> *mut u8 {
+        assert!(offset <= self.len as u64);
+        self.base.as_ptr().cast::<u8>().wrapping_add(offset as usize)
+    }
+
+    fn range(&self, offset: u64, len: u64) -> io::Result<NonNull<c_void>> {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len as u64);
+        if !inside || offset % PAGE != 0 || len % PAGE != 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "range outside its slot"));
+        }
+        Ok(NonNull::new(self.at(offset).cast()).unwrap_or(self.base))
+    }
+
+    /// Makes a range readable and writable; it is zero unless it was accessible before.
+    pub(crate) fn commit(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = self.range(offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the range is inside this reservation; gaining access breaks no reference.
+        Ok(unsafe { mprotect(start, len as usize, prot)? })
+    }
+
+    /// Maps part of a file copy-on-write over a range. The file must be private to this user
+    /// (`executor_code::ensure_private`), which callers check: another user's later change to it
+    /// would be seen here.
+    pub(crate) fn map_file(
+        &self,
+        offset: u64,
+        len: u64,
+        file: &File,
+        file_offset: u64,
+    ) -> io::Result<()> {
+        let start = self.range(offset, len)?;
+        let (Some(address), Some(len)) =
+            (NonZeroUsize::new(start.as_ptr() as usize), NonZeroUsize::new(len as usize))
+        else {
+            return Ok(());
+        };
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+        let file_offset =
+            i64::try_from(file_offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // SAFETY: the range is inside this reservation, and callers map before any instance runs
+        // or any slice of it exists.
+        unsafe { mmap(Some(address), len, prot, flags, file.as_fd(), file_offset)? };
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the range is this reservation's own, and owners drop it last.
+        let result = unsafe { munmap(self.base, self.len) };
+        debug_assert!(result.is_ok());
+    }
+}
+
+/// A code file mapped read-only, its text executable. Never writable: W^X holds at all times.
+#[derive(Debug)]
+pub struct Mapping(memmap2::Mmap);
+
+impl Mapping {
+    /// Maps a code file.
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
+        // SAFETY: the file is private to this user (the cache checks) and immutable once
+        // published: it is replaced by rename, never rewritten.
+        Ok(Self(unsafe { memmap2::Mmap::map(file)? }))
+    }
+
+    /// Maps code that no cache keeps, through an anonymous file.
+    pub(crate) fn anonymous(bytes: &[u8]) -> io::Result<Self> {
+        // SAFETY: the name is a C string; the call makes a new descriptor, owned below.
+        let fd = unsafe { libc::memfd_create(c"wasm-code".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just made and nobody else owns it.
+        let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        file.write_all(bytes)?;
+        Self::new(&file)
+    }
+
+    /// Makes the text of a checked code file executable.
+    pub(crate) fn make_executable(file: &executor_code::file::CodeFile<Self>) -> io::Result<()> {
+        let text = file.section(Section::Text);
+        let Some(start) = NonNull::new(text.as_ptr().cast_mut().cast::<c_void>()) else {
+            return Ok(());
+        };
+        if text.is_empty() {
+            return Ok(());
+        }
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_EXEC;
+        // SAFETY: the section lies within the mapping and begins on a page (`CodeFile` checked);
+        // the rest of its last page is padding. The pages stay read-only.
+        Ok(unsafe { mprotect(start, text.len().next_multiple_of(PAGE as usize), prot)? })
+    }
+}
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,15 @@
+//! The operating system, fenced: address space, mapped files, stacks and signals.
+//!
+//! Invariant: every range handed to the kernel lies inside a reservation that this module made and
+//! still owns, so no call here can change memory that Rust code elsewhere relies on. `unsafe` is
+//! allowed here and in [`crate::vm`] only.
+#![allow(unsafe_code)]
+
+mod mapping;
+mod signals;
+mod stack;
+
+pub use mapping::Mapping;
+pub(crate) use mapping::Reservation;
+pub(crate) use signals::{ThreadId, current_thread, install, interrupt_thread, prepare_thread};
+pub(crate) use stack::WasmStack;

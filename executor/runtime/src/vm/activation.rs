@@ -1,0 +1,233 @@
+//! Activations: one stay of a thread in machine code, and how it ends.
+
+use super::{entry, registry};
+use crate::{store::StoreInner, sys::WasmStack};
+use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
+use executor_model::{FuncRef, RawValue, TrapCode};
+use std::{
+    cell::Cell,
+    ops::Range,
+    ptr::null_mut,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// The store's header, as part of a store that moves between threads.
+#[repr(transparent)]
+pub(crate) struct Header(StoreHeader);
+
+// SAFETY: its pointers are null between calls, and a store is moved only between calls; whoever
+// sees them during a call is on the call's thread.
+unsafe impl Send for Header {}
+
+impl Header {
+    /// The header of a store that nothing runs in.
+    pub(crate) fn new() -> Self {
+        let target = CallTarget { code: 0, vmctx: 0 };
+        Self(StoreHeader { activation: null_mut(), target })
+    }
+
+    /// Its address, as instances' headers hold it.
+    pub(crate) fn address(&mut self) -> *mut StoreHeader {
+        &raw mut self.0
+    }
+
+    /// Whether a call is in progress.
+    pub(crate) fn running(&self) -> bool {
+        !self.0.activation.is_null()
+    }
+
+    /// Leaves an answer for [`executor_code::abi::Builtin::ResolveFuncRef`]; returns its address.
+    pub(crate) fn answer(&mut self, target: CallTarget) -> u64 {
+        self.0.target = target;
+        &raw const self.0.target as u64
+    }
+}
+
+/// An activation with what the stubs and the signal handler need.
+#[repr(C)]
+pub(super) struct Frame {
+    /// What machine code and builtins know of it; first, so that both addresses are one.
+    pub(super) abi: Activation,
+    /// The store's interrupt flag.
+    pub(super) interrupt: *const AtomicBool,
+    /// The guard of the wasm stack.
+    guard: Range<usize>,
+    /// The fault that ended it, if one did.
+    fault: Cell<Option<Fault>>,
+}
+
+thread_local! {
+    /// The innermost activation of this thread. Constant initialisation and no destructor: the
+    /// signal handler reads it.
+    static CURRENT: Cell<*mut Frame> = const { Cell::new(null_mut()) };
+}
+
+/// A fault of machine code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    /// What it means.
+    pub(crate) code: TrapCode,
+    /// The address of the instruction.
+    pub(crate) pc: usize,
+    /// The frame pointer there.
+    pub(crate) fp: usize,
+}
+
+/// Where a signal handler continues.
+pub(crate) struct Landing {
+    pub(crate) pad: usize,
+    pub(crate) activation: usize,
+}
+
+/// How an activation ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    /// The function returned; its results are in the values.
+    Returned,
+    /// Machine code faulted.
+    Faulted(Fault),
+    /// A builtin refused to return, for the reason it left with the store. The frame pointer is
+    /// that of the stub's frame, whose caller is machine code.
+    Raised {
+        /// The stub's frame pointer.
+        fp: usize,
+    },
+    /// The interrupt flag was set before machine code was entered, or on return to it.
+    Interrupted {
+        /// The stub's frame pointer; `None` when nothing had run.
+        fp: Option<usize>,
+    },
+}
+
+/// Why the instruction at `pc` faulted, if it is ours: a fault in the guard of the stack is
+/// exhaustion, another is what the code file says.
+pub(crate) fn trap_at(pc: usize, address: usize, bus: bool) -> Option<TrapCode> {
+    let frame = CURRENT.get();
+    if frame.is_null() {
+        return None;
+    }
+    // SAFETY: a non-null current frame is alive on this thread's host stack.
+    let guard = unsafe { (*frame).guard.clone() };
+    let in_code = registry::trap_code(pc);
+    if guard.contains(&address) && (in_code.is_some() || entry::in_stub(pc)) {
+        return Some(TrapCode::StackOverflow);
+    }
+    match in_code?? {
+        TrapCode::MemoryOutOfBounds if bus => Some(TrapCode::PageLost),
+        code => Some(code),
+    }
+}
+
+/// Whether an interrupting signal at `pc` ends the activation then and there.
+pub(crate) fn interrupted_at(pc: usize) -> bool {
+    let frame = CURRENT.get();
+    // SAFETY: a non-null current frame is alive, and its flag outlives it.
+    !frame.is_null()
+        && unsafe { (*(*frame).interrupt).load(Ordering::SeqCst) }
+        && (registry::trap_code(pc).is_some() || entry::in_window(pc))
+}
+
+/// Records why the current activation ends and says where to continue.
+pub(crate) fn record_fault(fault: Fault) -> Option<Landing> {
+    let frame = CURRENT.get();
+    if frame.is_null() {
+        return None;
+    }
+    // SAFETY: a non-null current frame is alive on this thread's host stack.
+    unsafe { (*frame).fault.set(Some(fault)) };
+    Some(Landing { pad: entry::landing_pad(), activation: frame as usize })
+}
+
+/// Runs a function of a store until it returns or ends otherwise. `values` holds its parameters
+/// (references among them checked by the caller) and receives its results. `None` when the store
+/// has no such function, or `values` is too short for its type.
+///
+/// The thread must be prepared (`sys::prepare_thread`).
+pub(crate) fn enter(
+    store: &mut StoreInner,
+    func: FuncRef,
+    stack: &WasmStack,
+    interrupt: &AtomicBool,
+    values: &mut [RawValue],
+) -> Option<Outcome> {
+    let module = store.instances.get(func.instance().position())?.vm.module();
+    let ty = module.code().function_type(func.func())?;
+    let (params, results) = module.code().type_bytes(ty)?;
+    if ty != func.ty() || values.len() < params.len().max(results.len()) {
+        return None;
+    }
+    let trampoline = module.address(module.code().enter_offset(ty)?);
+    let CallTarget { code, vmctx } = store.target(func)?;
+
+    let header = store.header.address();
+    let previous = store.header.0.activation;
+    let wasm_sp = match previous.is_null() {
+        true => stack.top(),
+        // A nested call continues below the frames of the one it is nested in.
+        // SAFETY: a non-null activation of the store is alive further up this thread's stack: a
+        // store is used by one thread at a time.
+        false => unsafe { ((*previous).wasm_sp - 128) & !15 },
+    };
+    let mut frame = Frame {
+        abi: Activation { host_sp: 0, wasm_sp, previous },
+        interrupt,
+        guard: stack.guard(),
+        fault: Cell::new(None),
+    };
+    let frame = &raw mut frame;
+    let outer = CURRENT.replace(frame);
+    // SAFETY: `code` is a function of the instance at `vmctx` and `trampoline` is of its type
+    // (both come from the instance's code file, which it keeps mapped and registered); `values`
+    // is long enough (checked). The frame outlives the call, and machine code, builtins and the
+    // signal handler reach it only until `CURRENT` is set back. Builtins reach the store through
+    // `header`; nothing here uses `store` meanwhile.
+    let (status, fault, at) = unsafe {
+        (*header).activation = frame.cast();
+        let values = values.as_mut_ptr();
+        let status =
+            entry::executor_enter(frame.cast(), trampoline, code, vmctx as *mut VmHeader, values);
+        (*header).activation = previous;
+        (status, (*frame).fault.get(), (*frame).abi.wasm_sp)
+    };
+    CURRENT.set(outer);
+    // The stub pushed rbx and padding below the frame pointer it saved.
+    let stub_frame = (at != wasm_sp).then_some(at + 16);
+    Some(match (status, fault, stub_frame) {
+        (entry::RETURNED, ..) => Outcome::Returned,
+        (_, Some(fault), _) => Outcome::Faulted(fault),
+        (entry::LANDED, None, Some(fp)) => Outcome::Raised { fp },
+        (_, None, fp) => Outcome::Interrupted { fp },
+    })
+}
+
+/// The frame pointers of the stubs through which the activations that are still going on left
+/// machine code, innermost first.
+pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
+    let mut frames = Vec::new();
+    let mut activation = store.header.0.activation;
+    // SAFETY: the activations of a store are alive on this thread's host stack, each further up
+    // than the one before.
+    while let Some(outer) = unsafe { activation.as_ref() } {
+        frames.push(outer.wasm_sp + 16);
+        activation = outer.previous;
+    }
+    frames
+}
+
+/// Calls `visit` with the addresses of the calls that lead to a frame of machine code or to a
+/// stub called by it, from `fp` outwards, as long as they are in machine code.
+pub(crate) fn walk_frames(stack: &WasmStack, mut fp: usize, mut visit: impl FnMut(usize)) {
+    while (stack.bottom()..stack.top() - 15).contains(&fp) && fp % 8 == 0 {
+        // SAFETY: both words lie within the wasm stack, which is readable as long as it exists.
+        let (next, return_address) =
+            unsafe { (*(fp as *const usize), *((fp + 8) as *const usize)) };
+        if registry::trap_code(return_address.wrapping_sub(1)).is_none() {
+            return;
+        }
+        visit(return_address - 1);
+        if next <= fp {
+            return;
+        }
+        fp = next;
+    }
+}

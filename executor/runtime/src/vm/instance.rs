@@ -1,0 +1,331 @@
+//! What lies in an instance's slot, reached through `vmctx`.
+//!
+//! Invariant: a [`VmInstance`] owns a share of its reservation, whose state block and header are
+//! accessible and whose size words never exceed what is committed, so every method checks against
+//! those words and then may touch memory. Links point into slots of the same store, which are
+//! kept as long as any instance of it.
+
+use crate::{module::CompiledModule, sys::Reservation};
+use executor_code::{
+    abi::{ImportSlot, StoreHeader, VmHeader},
+    layout::{Counts, MemoryPlan, TablePlan},
+};
+use executor_model::{InstanceId, RawValue, TrapCode};
+use std::{io, ptr::NonNull, sync::Arc};
+
+/// An instance's slot.
+#[derive(Debug)]
+pub(crate) struct VmInstance {
+    vmctx: NonNull<VmHeader>,
+    module: Arc<CompiledModule>,
+    slot: Arc<Reservation>,
+    /// Where `vmctx` lies in the reservation.
+    origin: u64,
+    id: InstanceId,
+}
+
+// SAFETY: everything behind the pointer belongs to the store that owns this instance, and a store
+// is used by one thread at a time.
+unsafe impl Send for VmInstance {}
+
+/// Which of two things a link or an address leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    /// The address of the first byte.
+    pub(crate) base: usize,
+    /// The address of the size word.
+    pub(crate) size: usize,
+}
+
+impl VmInstance {
+    /// Takes a part of a reservation, at `start` bytes from its beginning, as the slot of an
+    /// instance: makes the state block and header accessible and writes the header.
+    pub(crate) fn new(
+        slot: Arc<Reservation>,
+        start: u64,
+        module: Arc<CompiledModule>,
+        id: InstanceId,
+        store: *mut StoreHeader,
+    ) -> io::Result<Self> {
+        let counts = *module.code().counts();
+        let origin = start + module.code().header().before;
+        slot.commit(origin - counts.state_len(), counts.state_len() + counts.header_len())?;
+        let vmctx = NonNull::new(slot.at(origin).cast::<VmHeader>())
+            .ok_or_else(|| io::Error::other("slot at address 0"))?;
+        let header = VmHeader {
+            store,
+            builtins: super::builtin_table().as_ptr(),
+            instance_key: id.key(),
+            reserved: 0,
+        };
+        // SAFETY: the header's pages were just made writable, and `origin` is page-aligned.
+        unsafe { vmctx.write(header) };
+        Ok(Self { vmctx, module, slot, origin, id })
+    }
+
+    /// The instance's id.
+    pub(crate) fn id(&self) -> InstanceId {
+        self.id
+    }
+
+    pub(crate) fn vmctx(&self) -> *mut VmHeader {
+        self.vmctx.as_ptr()
+    }
+
+    pub(crate) fn module(&self) -> &Arc<CompiledModule> {
+        &self.module
+    }
+
+    pub(crate) fn slot(&self) -> &Reservation {
+        &self.slot
+    }
+
+    /// Where `vmctx` lies in the reservation.
+    pub(crate) fn origin(&self) -> u64 {
+        self.origin
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        self.module.code().counts()
+    }
+
+    /// The address at a distance from `vmctx`.
+    fn at(&self, distance: i64) -> *mut u8 {
+        self.vmctx.as_ptr().cast::<u8>().wrapping_offset(distance as isize)
+    }
+
+    fn state(&self, offset: u64) -> *mut u8 {
+        assert!(offset < self.counts().state_len());
+        self.at(self.counts().from_vmctx(offset))
+    }
+
+    /// A word of the state block.
+    pub(crate) fn word(&self, offset: u64) -> u64 {
+        assert!(offset % 8 == 0);
+        // SAFETY: inside the state block and aligned (asserted); the block is accessible.
+        unsafe { self.state(offset).cast::<u64>().read() }
+    }
+
+    /// Changes a word of the state block.
+    pub(crate) fn set_word(&mut self, offset: u64, value: u64) {
+        assert!(offset % 8 == 0);
+        // SAFETY: as in `word`.
+        unsafe { self.state(offset).cast::<u64>().write(value) }
+    }
+
+    /// The bytes of the state block.
+    pub(crate) fn block(&self) -> &[u8] {
+        let len = self.counts().state_len() as usize;
+        // SAFETY: the whole block is accessible, and the store is not running while this is
+        // borrowed.
+        unsafe { std::slice::from_raw_parts(self.state(0), len) }
+    }
+
+    /// The memory plan of an owned memory.
+    pub(crate) fn memory_plan(&self, owned: u32) -> Option<MemoryPlan> {
+        self.module.code().memories().get(owned as usize).copied()
+    }
+
+    /// The table plan of an owned table.
+    pub(crate) fn table_plan(&self, owned: u32) -> Option<TablePlan> {
+        self.module.code().tables().get(owned as usize).copied()
+    }
+
+    /// Where a memory and its size lie; `None` when out of range or unresolved.
+    pub(crate) fn memory_region(&self, index: u32) -> Option<Region> {
+        let counts = self.counts();
+        match index.checked_sub(counts.imported_memories) {
+            None => self.linked(counts.memory_link(index)),
+            Some(owned) => {
+                let plan = self.memory_plan(owned)?;
+                Some(Region {
+                    base: self.at(plan.after as i64) as usize,
+                    size: self.state(counts.memory_size(owned)) as usize,
+                })
+            }
+        }
+    }
+
+    /// Where a table and its size lie; `None` when out of range or unresolved.
+    pub(crate) fn table_region(&self, index: u32) -> Option<Region> {
+        let counts = self.counts();
+        match index.checked_sub(counts.imported_tables) {
+            None => self.linked(counts.table_link(index)),
+            Some(owned) => {
+                let plan = self.table_plan(owned)?;
+                Some(Region {
+                    base: self.at(-(plan.before as i64)) as usize,
+                    size: self.state(counts.table_size(owned)) as usize,
+                })
+            }
+        }
+    }
+
+    /// The address of a global's 16 bytes; `None` when out of range or unresolved.
+    pub(crate) fn global_address(&self, index: u32) -> Option<usize> {
+        let counts = self.counts();
+        match index.checked_sub(counts.imported_globals) {
+            None => {
+                let link = self.word(counts.global_link(index)) as i64;
+                (link != 0).then(|| self.at(link) as usize)
+            }
+            Some(owned) if owned < counts.owned_globals => {
+                Some(self.state(counts.global(owned)) as usize)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn linked(&self, offset: u64) -> Option<Region> {
+        let (base, size) = (self.word(offset) as i64, self.word(offset + 8) as i64);
+        (base != 0).then(|| Region { base: self.at(base) as usize, size: self.at(size) as usize })
+    }
+
+    /// The distance from `vmctx` to an address of the store.
+    pub(crate) fn distance_to(&self, address: usize) -> i64 {
+        (address as i64).wrapping_sub(self.vmctx.as_ptr() as i64)
+    }
+
+    /// Resolves an imported global.
+    pub(crate) fn link_global(&mut self, index: u32, address: usize) {
+        let link = self.distance_to(address) as u64;
+        self.set_word(self.counts().global_link(index), link);
+    }
+
+    /// Resolves an imported table.
+    pub(crate) fn link_table(&mut self, index: u32, to: Region) {
+        let offset = self.counts().table_link(index);
+        self.link(offset, to);
+    }
+
+    /// Resolves an imported memory.
+    pub(crate) fn link_memory(&mut self, index: u32, to: Region) {
+        let offset = self.counts().memory_link(index);
+        self.link(offset, to);
+    }
+
+    fn link(&mut self, offset: u64, to: Region) {
+        self.set_word(offset, self.distance_to(to.base) as u64);
+        self.set_word(offset + 8, self.distance_to(to.size) as u64);
+    }
+
+    /// Binds an imported function's slot.
+    pub(crate) fn bind(&mut self, import: u32, slot: ImportSlot) {
+        assert!(import < self.counts().imported_functions);
+        let at = self.at(self.counts().import_slot(import) as i64).cast::<ImportSlot>();
+        // SAFETY: the slot lies in the header's pages (asserted), which are writable, and is
+        // 16-byte aligned by the layout.
+        unsafe { at.write(slot) };
+    }
+
+    /// The bytes of a memory.
+    pub(crate) fn memory(&self, index: u32) -> Option<&[u8]> {
+        let region = self.memory_region(index)?;
+        // SAFETY: the size word never exceeds what is committed from the base on. Guest code does
+        // not run while the store is borrowed.
+        unsafe { Some(std::slice::from_raw_parts(region.base as *const u8, region.len())) }
+    }
+
+    /// The bytes of a memory, to change.
+    pub(crate) fn memory_mut(&mut self, index: u32) -> Option<&mut [u8]> {
+        let region = self.memory_region(index)?;
+        // SAFETY: as in `memory`; the exclusive borrow of the store makes it the only one.
+        unsafe { Some(std::slice::from_raw_parts_mut(region.base as *mut u8, region.len())) }
+    }
+
+    /// The elements of a table, as references' bits.
+    pub(crate) fn table(&self, index: u32) -> Option<&[u64]> {
+        let region = self.table_region(index)?;
+        // SAFETY: as in `memory`; elements are 8 bytes and the base page-aligned.
+        unsafe { Some(std::slice::from_raw_parts(region.base as *const u64, region.len())) }
+    }
+
+    /// The elements of a table, as bytes.
+    pub(crate) fn table_bytes(&self, index: u32) -> Option<&[u8]> {
+        let region = self.table_region(index)?;
+        // SAFETY: as in `table`, seen as bytes.
+        unsafe { Some(std::slice::from_raw_parts(region.base as *const u8, region.len() * 8)) }
+    }
+
+    /// The elements of a table, to change.
+    pub(crate) fn table_mut(&mut self, index: u32) -> Option<&mut [u64]> {
+        let region = self.table_region(index)?;
+        // SAFETY: as in `table`; the exclusive borrow of the store makes it the only one.
+        unsafe { Some(std::slice::from_raw_parts_mut(region.base as *mut u64, region.len())) }
+    }
+
+    /// The value of a global.
+    pub(crate) fn global(&self, index: u32) -> Option<RawValue> {
+        let at = self.global_address(index)? as *const RawValue;
+        // SAFETY: 16 accessible, aligned bytes of a state block of the store.
+        Some(unsafe { at.read() })
+    }
+
+    /// Changes the value of a global; false when out of range or unresolved.
+    pub(crate) fn set_global(&mut self, index: u32, value: RawValue) -> bool {
+        match self.global_address(index) {
+            // SAFETY: as in `global`.
+            Some(at) => unsafe { (at as *mut RawValue).write(value) },
+            None => return false,
+        }
+        true
+    }
+
+    /// `memory.copy`, between memories that may be one.
+    pub(crate) fn copy_memory(
+        &mut self,
+        (to, from): (u32, u32),
+        (dst, src, len): (u64, u64, u64),
+    ) -> Result<(), TrapCode> {
+        let (to, from) = (self.memory_region(to), self.memory_region(from));
+        copy::<u8>(to, from, (dst, src, len)).ok_or(TrapCode::MemoryOutOfBounds)
+    }
+
+    /// `table.copy`, between tables that may be one.
+    pub(crate) fn copy_table(
+        &mut self,
+        (to, from): (u32, u32),
+        (dst, src, len): (u64, u64, u64),
+    ) -> Result<(), TrapCode> {
+        let (to, from) = (self.table_region(to), self.table_region(from));
+        copy::<u64>(to, from, (dst, src, len)).ok_or(TrapCode::TableOutOfBounds)
+    }
+}
+
+impl Region {
+    /// How many elements (bytes of a memory, references of a table) there are.
+    pub(crate) fn len(self) -> usize {
+        // SAFETY: a region is made only by the functions above, from the address of a size word of
+        // a live state block.
+        unsafe { (self.size as *const u64).read() as usize }
+    }
+
+    /// Changes the size; what it adds must be committed already.
+    pub(crate) fn set_len(self, len: u64) {
+        // SAFETY: as in `len`; the store is exclusively borrowed by the callers.
+        unsafe { (self.size as *mut u64).write(len) }
+    }
+}
+
+fn copy<T: Copy>(
+    to: Option<Region>,
+    from: Option<Region>,
+    (dst, src, len): (u64, u64, u64),
+) -> Option<()> {
+    let (to, from) = (to?, from?);
+    let fits = |start: u64, region: Region| {
+        start.checked_add(len).is_some_and(|end| end <= region.len() as u64)
+    };
+    if !fits(dst, to) || !fits(src, from) {
+        return None;
+    }
+    // SAFETY: both ranges lie within their regions (checked), and `copy` allows overlap.
+    unsafe {
+        std::ptr::copy(
+            (from.base as *const T).add(src as usize),
+            (to.base as *mut T).add(dst as usize),
+            len as usize,
+        );
+    }
+    Some(())
+}

@@ -1,0 +1,24 @@
+//! Entering and leaving machine code, fenced.
+//!
+//! Invariant: machine code runs only below an [`activation::Frame`] on the current thread, on a
+//! stack of its own, against code files that the registry keeps mapped; it leaves by returning or
+//! by jumping to the landing pad of its activation, and no Rust frame is ever jumped over: host
+//! functions run on the host's stack and return to the stub that called them, which jumps.
+//! `unsafe` is allowed here and in [`crate::sys`] only.
+#![allow(unsafe_code)]
+
+mod activation;
+mod builtins;
+mod entry;
+mod instance;
+mod registry;
+mod stable;
+
+pub(crate) use activation::{
+    Fault, Header, Outcome, enter, interrupted_at, outer_stub_frames, record_fault, trap_at,
+    walk_frames,
+};
+pub(crate) use builtins::{Values, builtin_table};
+pub(crate) use instance::{Region, VmInstance};
+pub(crate) use registry::{CodeEntry, Registration, find_code};
+pub(crate) use stable::Stable;

@@ -1,0 +1,211 @@
+//! Calls: values, traps and their backtraces, host functions, nesting, stack exhaustion.
+
+use crate::*;
+use executor_model::{CallError, Trap, TrapCode};
+use executor_runtime::{Caller, HostError};
+
+fn trap(result: Result<Vec<Val>, CallError>) -> Trap {
+    match result {
+        Err(CallError::Trap(trap)) => trap,
+        other => panic!("expected a trap, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_function_returns_many_values_of_every_type() {
+    let (mut store, id) = instantiate(
+        r#"(module (func (export "f") (param i32 i64 f32 f64 funcref externref)
+              (result f64 i32 f32 i64 externref funcref i32 i64 f64)
+              local.get 3 local.get 0 local.get 2 local.get 1 local.get 5 local.get 4
+              i32.const -7 i64.const 8 f64.const 9.5))"#,
+    );
+    let params = [
+        Val::I32(-1),
+        Val::I64(i64::MIN),
+        Val::F32(1.5f32.to_bits()),
+        Val::F64(0x7ff8_dead_beef_0001),
+        Val::FuncRef(None),
+        Val::ExternRef(None),
+    ];
+    let results = call(&mut store, id, "f", &params).unwrap();
+    let expected = [
+        params[3],
+        params[0],
+        params[2],
+        params[1],
+        params[5],
+        params[4],
+        Val::I32(-7),
+        Val::I64(8),
+        Val::F64(9.5f64.to_bits()),
+    ];
+    assert_eq!(results, expected);
+}
+
+#[test]
+fn a_trap_names_its_functions_and_offsets_innermost_first() {
+    let (mut store, id) = instantiate(
+        r#"(module $m
+              (func $inner (param i32) (result i32) (i32.div_u (i32.const 1) (local.get 0)))
+              (func $outer (export "f") (param i32) (result i32)
+                (i32.add (i32.const 1) (call $inner (local.get 0)))))"#,
+    );
+    let trap = trap(call(&mut store, id, "f", &[Val::I32(0)]));
+    assert_eq!(trap.code, TrapCode::IntegerDivideByZero);
+    let names: Vec<_> = trap.backtrace.frames.iter().map(|f| f.name.as_deref()).collect();
+    assert_eq!(names, [Some("inner"), Some("outer")]);
+    assert!(trap.backtrace.frames.iter().all(|f| f.offset.is_some()));
+    assert!(trap.backtrace.frames.iter().all(|f| f.module.as_deref() == Some("m")));
+    // The instance goes on working.
+    assert_eq!(call(&mut store, id, "f", &[Val::I32(1)]).unwrap(), [Val::I32(2)]);
+}
+
+#[test]
+fn stack_exhaustion_is_a_trap_also_on_a_small_thread() {
+    let run = || {
+        let (mut store, id) = instantiate(
+            r#"(module (func $f (export "f") (param i32) (result i32)
+                 (i32.add (i32.const 1) (call $f (local.get 0)))))"#,
+        );
+        for _ in 0..3 {
+            let trap = trap(call(&mut store, id, "f", &[Val::I32(0)]));
+            assert_eq!(trap.code, TrapCode::StackOverflow);
+            assert!(trap.backtrace.omitted > 1000);
+        }
+    };
+    run();
+    std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_host_function_sees_memory_and_data_and_calls_back() {
+    let mut linker = Linker::new();
+    linker.func("env", "add", |_: &mut Caller<'_>, a: i32, b: i64| -> Result<i64, HostError> {
+        Ok(i64::from(a) + b)
+    });
+    linker.func("env", "twice", |caller: &mut Caller<'_>, n: i32| -> Result<i32, HostError> {
+        let (memory, count) = caller.memory_and_data::<u32>().unwrap();
+        memory[0] += 1;
+        *count += 1;
+        if n == 0 {
+            return Ok(0);
+        }
+        let func = caller.exported_func("f").unwrap();
+        match caller.call(func, &[Val::I32(n - 1)])?[..] {
+            [Val::I32(v)] => Ok(v + 2),
+            _ => unreachable!(),
+        }
+    });
+    let (mut store, id) = instantiate_with(
+        r#"(module
+             (import "env" "add" (func $add (param i32 i64) (result i64)))
+             (import "env" "twice" (func $twice (param i32) (result i32)))
+             (memory (export "m") 1)
+             (func (export "f") (param i32) (result i32) (call $twice (local.get 0)))
+             (func (export "g") (result i64) (call $add (i32.const -3) (i64.const 10))))"#,
+        linker,
+    );
+    store.set_data(0u32);
+    assert_eq!(call(&mut store, id, "g", &[]).unwrap(), [Val::I64(7)]);
+    assert_eq!(call(&mut store, id, "f", &[Val::I32(20)]).unwrap(), [Val::I32(40)]);
+    assert_eq!(store.data::<u32>(), Some(&21));
+    assert_eq!(store.memory(id, 0).unwrap()[0], 21);
+    let trap = trap(call(&mut store, id, "f", &[Val::I32(1000)]));
+    assert_eq!(trap.code, TrapCode::StackOverflow, "nesting is bounded");
+}
+
+#[test]
+fn host_errors_exits_and_panics_leave_through_machine_code() {
+    let mut linker = Linker::new();
+    linker.func("env", "f", |_: &mut Caller<'_>, n: i32| -> Result<(), HostError> {
+        match n {
+            0 => Ok(()),
+            1 => Err(HostError::Exit(7)),
+            2 => Err(HostError::Error("broken".to_owned())),
+            3 => Err(HostError::Trap(TrapCode::Unreachable)),
+            _ => panic!("boom"),
+        }
+    });
+    let (mut store, id) = instantiate_with(
+        r#"(module (import "env" "f" (func $f (param i32)))
+             (func (export "g") (param i32) (call $f (local.get 0))))"#,
+        linker,
+    );
+    assert!(call(&mut store, id, "g", &[Val::I32(0)]).is_ok());
+    assert!(matches!(call(&mut store, id, "g", &[Val::I32(1)]), Err(CallError::Exit(7))));
+    match call(&mut store, id, "g", &[Val::I32(2)]) {
+        Err(CallError::Host { message, backtrace }) => {
+            assert_eq!(message, "broken");
+            assert_eq!(backtrace.frames[0].name.as_deref(), Some("f"));
+            assert_eq!(backtrace.frames[1].name.as_deref(), Some("g"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(trap(call(&mut store, id, "g", &[Val::I32(3)])).code, TrapCode::Unreachable);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = call(&mut store, id, "g", &[Val::I32(4)]);
+    }));
+    assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "boom");
+    assert!(call(&mut store, id, "g", &[Val::I32(0)]).is_ok(), "the store still works");
+}
+
+#[test]
+fn instances_share_functions_memories_tables_and_globals() {
+    let engine = engine();
+    let a = compile(
+        &engine,
+        r#"(module (memory (export "m") 1 3) (table (export "t") 4 funcref)
+             (global (export "g") (mut i32) (i32.const 5))
+             (type $t (func (param i32) (result i32)))
+             (func $own (export "inc") (type $t)
+               (global.set 0 (i32.add (global.get 0) (local.get 0))) (global.get 0))
+             (elem (i32.const 0) $own))"#,
+    );
+    let b = compile(
+        &engine,
+        r#"(module (type (func)) (type $t (func (param i32) (result i32)))
+             (import "a" "inc" (func $inc (type $t)))
+             (import "a" "m" (memory 1)) (import "a" "t" (table 4 funcref))
+             (import "a" "g" (global $g (mut i32)))
+             (func $local (type $t) (i32.mul (local.get 0) (i32.const 3)))
+             (elem (i32.const 1) $local $inc)
+             (func (export "direct") (param i32) (result i32) (call $inc (local.get 0)))
+             (func (export "indirect") (param i32 i32) (result i32)
+               (call_indirect (type $t) (local.get 1) (local.get 0)))
+             (func (export "wrong") (call_indirect (type 0) (i32.const 0)))
+             (func (export "grow") (result i32) (drop (memory.grow (i32.const 1)))
+               (i32.store (i32.const 65536) (i32.const 42)) (memory.size))
+             (func (export "set") (param i32) (global.set $g (local.get 0))))"#,
+    );
+    let mut store = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
+    let a = store.instantiate(&a).unwrap();
+    store.linker_mut().instance("a", a);
+    let b = store.instantiate(&b).unwrap();
+    let one = |store: &mut Store, name, params: &[Val]| call(store, b, name, params).unwrap()[0];
+    assert_eq!(one(&mut store, "direct", &[Val::I32(2)]), Val::I32(7));
+    assert_eq!(one(&mut store, "indirect", &[Val::I32(0), Val::I32(1)]), Val::I32(8));
+    assert_eq!(one(&mut store, "indirect", &[Val::I32(1), Val::I32(5)]), Val::I32(15));
+    assert_eq!(one(&mut store, "indirect", &[Val::I32(2), Val::I32(1)]), Val::I32(9));
+    let missing = trap(call(&mut store, b, "indirect", &[Val::I32(3), Val::I32(1)]));
+    assert_eq!(missing.code, TrapCode::IndirectCallToNull);
+    let wrong = trap(call(&mut store, b, "wrong", &[]));
+    assert_eq!(wrong.code, TrapCode::IndirectCallTypeMismatch);
+    assert_eq!(one(&mut store, "grow", &[]), Val::I32(2));
+    assert_eq!(store.memory(a, 0).unwrap()[65536], 42);
+    call(&mut store, b, "set", &[Val::I32(100)]).unwrap();
+    assert_eq!(store.global(a, 0), Some(Val::I32(100)));
+}
+
+#[test]
+fn forged_references_are_refused() {
+    let (mut store, id) =
+        instantiate(r#"(module (func (export "f") (param funcref externref)) (func (param i32)))"#);
+    let real = store.func(id, 0).unwrap();
+    assert!(call(&mut store, id, "f", &[Val::FuncRef(Some(real)), Val::ExternRef(None)]).is_ok());
+    let forged = executor_model::FuncRef::new(id, real.ty(), 1);
+    let result = call(&mut store, id, "f", &[Val::FuncRef(Some(forged)), Val::ExternRef(None)]);
+    assert!(matches!(result, Err(CallError::Usage(_))));
+    let handle = std::num::NonZeroU64::new(5);
+    let result = call(&mut store, id, "f", &[Val::FuncRef(None), Val::ExternRef(handle)]);
+    assert!(matches!(result, Err(CallError::Usage(_))));
+}

@@ -1,0 +1,48 @@
+//! The native engine on small modules: calls, traps, host functions, linking, interruption, state.
+
+mod calls;
+mod interruption;
+mod listeners;
+mod memory;
+mod state;
+
+use executor_code::{Compiler, Progress};
+use executor_compiler::NativeCompiler;
+use executor_model::{InstanceId, Listeners, ModuleHash, Val};
+use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
+use std::sync::Arc;
+
+const QUIET: Progress<'static> = &|_, _| {};
+
+fn engine() -> NativeEngine {
+    let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
+    NativeEngine::new(EngineConfig { compiler: Some(compiler), cache: None }).unwrap()
+}
+
+fn compile(engine: &NativeEngine, wat: &str) -> Arc<CompiledModule> {
+    let wasm = wat::parse_str(wat).unwrap();
+    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    engine.compile(&module, &Listeners::none(), true, QUIET).unwrap().0
+}
+
+fn instantiate(wat: &str) -> (Store, InstanceId) {
+    instantiate_with(wat, Linker::new())
+}
+
+fn instantiate_with(wat: &str, linker: Linker) -> (Store, InstanceId) {
+    let engine = engine();
+    let module = compile(&engine, wat);
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    let id = store.instantiate(&module).unwrap();
+    (store, id)
+}
+
+fn call(
+    store: &mut Store,
+    id: InstanceId,
+    name: &str,
+    params: &[Val],
+) -> Result<Vec<Val>, executor_model::CallError> {
+    let func = store.exported_func(id, name).unwrap();
+    store.call(func, params)
+}

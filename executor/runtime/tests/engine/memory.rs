@@ -1,0 +1,83 @@
+//! Memory: bounds, growth, limits, bulk operators.
+
+use crate::*;
+use executor_model::{CallError, TrapCode};
+
+const MODULE: &str = r#"(module (memory (export "m") 1 4)
+    (data $d "abcdef")
+    (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+    (func (export "far") (param i32) (result i32)
+      (i32.load offset=0xfffffff0 (local.get 0)))
+    (func (export "store8") (param i32 i32) (i32.store8 (local.get 0) (local.get 1)))
+    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+    (func (export "size") (result i32) (memory.size))
+    (func (export "init") (param i32 i32 i32)
+      (memory.init $d (local.get 0) (local.get 1) (local.get 2)))
+    (func (export "drop") (data.drop $d))
+    (func (export "copy") (param i32 i32 i32)
+      (memory.copy (local.get 0) (local.get 1) (local.get 2)))
+    (func (export "fill") (param i32 i32 i32)
+      (memory.fill (local.get 0) (local.get 1) (local.get 2))))"#;
+
+fn i32s(values: &[i32]) -> Vec<Val> {
+    values.iter().map(|v| Val::I32(*v)).collect()
+}
+
+fn code(result: Result<Vec<Val>, CallError>) -> Option<TrapCode> {
+    match result {
+        Ok(_) => None,
+        Err(CallError::Trap(trap)) => Some(trap.code),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn accesses_stop_at_the_last_byte() {
+    let (mut store, id) = instantiate(MODULE);
+    let outside = Some(TrapCode::MemoryOutOfBounds);
+    assert_eq!(code(call(&mut store, id, "load", &i32s(&[65532]))), None);
+    for at in [65533, 65536, i32::MAX, -1, -4] {
+        assert_eq!(code(call(&mut store, id, "load", &i32s(&[at]))), outside, "{at}");
+    }
+    for at in [0, 16, -1] {
+        assert_eq!(code(call(&mut store, id, "far", &i32s(&[at]))), outside, "{at}");
+    }
+    assert_eq!(code(call(&mut store, id, "store8", &i32s(&[65536, 1]))), outside);
+}
+
+#[test]
+fn growth_is_zeroed_accessible_and_limited() {
+    let (mut store, id) = instantiate(MODULE);
+    let grow = |store: &mut Store, by| call(store, id, "grow", &i32s(&[by])).unwrap()[0];
+    assert_eq!(grow(&mut store, 2), Val::I32(1));
+    assert_eq!(grow(&mut store, 2), Val::I32(-1), "beyond its maximum");
+    assert_eq!(grow(&mut store, -1), Val::I32(-1));
+    assert_eq!(grow(&mut store, 0), Val::I32(3));
+    assert_eq!(call(&mut store, id, "load", &i32s(&[3 * 65536 - 4])).unwrap(), i32s(&[0]));
+    assert_eq!(store.memory(id, 0).unwrap().len(), 3 * 65536);
+
+    let engine = engine();
+    let module = compile(&engine, MODULE);
+    let config = StoreConfig { max_memory: 2 * 65536, ..StoreConfig::default() };
+    let mut store = Store::new(&engine, Linker::new(), config).unwrap();
+    let id = store.instantiate(&module).unwrap();
+    assert_eq!(call(&mut store, id, "grow", &i32s(&[2])).unwrap(), i32s(&[-1]), "the limit");
+    assert_eq!(call(&mut store, id, "grow", &i32s(&[1])).unwrap(), i32s(&[1]));
+}
+
+#[test]
+fn bulk_operators_check_before_they_write() {
+    let (mut store, id) = instantiate(MODULE);
+    let outside = Some(TrapCode::MemoryOutOfBounds);
+    assert_eq!(code(call(&mut store, id, "init", &i32s(&[8, 1, 4]))), None);
+    assert_eq!(&store.memory(id, 0).unwrap()[8..13], b"bcde\0");
+    assert_eq!(code(call(&mut store, id, "init", &i32s(&[8, 4, 3]))), outside);
+    assert_eq!(code(call(&mut store, id, "copy", &i32s(&[10, 8, 4]))), None);
+    assert_eq!(&store.memory(id, 0).unwrap()[8..14], b"bcbcde", "overlap");
+    assert_eq!(code(call(&mut store, id, "copy", &i32s(&[65534, 8, 4]))), outside);
+    assert_eq!(code(call(&mut store, id, "fill", &i32s(&[65534, 7, 3]))), outside);
+    assert_eq!(store.memory(id, 0).unwrap()[65534], 0, "nothing was written");
+    assert_eq!(code(call(&mut store, id, "drop", &[])), None);
+    assert_eq!(code(call(&mut store, id, "init", &i32s(&[0, 0, 1]))), outside);
+    assert_eq!(code(call(&mut store, id, "init", &i32s(&[65536, 0, 0]))), None);
+}
