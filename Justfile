@@ -1,0 +1,33 @@
+# The same commands as in README.md and .ci/run.
+
+default: test
+
+# What a fresh machine needs besides a Rust toolchain and a C compiler: nothing. Fetches the crates.
+setup:
+    cargo fetch --locked
+
+build:
+    cargo build --release --locked --package executor-cli
+
+test:
+    cargo test --workspace --locked
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    # The restore path must build without the compiler.
+    cargo clippy --package executor-cli --no-default-features --locked -- -D warnings
+
+# Licences, sources and duplicates of the dependencies (needs cargo-deny).
+deny:
+    cargo deny --locked check --config configs/deny.toml licenses bans sources
+
+bench:
+    cargo bench --locked --package executor-bench
+
+# Beside Wasmtime, on the same files; its first build takes several minutes.
+rivals:
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
+
+demo:
+    ./examples/demo.sh
