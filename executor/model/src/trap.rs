@@ -65,7 +65,9 @@ impl TrapCode {
             Self::UndefinedElement => "undefined element",
             Self::NullReference => "null reference",
             Self::Interrupted => "interrupted",
-            Self::PageLost => "a page of the snapshot could not be read: the file is cut short or the disk failed",
+            Self::PageLost => {
+                "a page of the snapshot could not be read: the file is cut short or the disk failed"
+            }
         }
     }
 }

@@ -1,0 +1,228 @@
+//! The driver: every function and trampoline of a module to machine code, in parallel.
+//!
+//! Invariant: the result depends on the module and the options only, not on the order of the
+//! work. Of each function only its bytes and tables are kept; its IR is gone when it is done.
+
+use crate::{emit::Symbol, isa::Target, thunk, translate};
+use cranelift_codegen::{
+    CodegenError, Context, FinalizedRelocTarget,
+    binemit::Reloc,
+    control::ControlPlane,
+    ir::{self, SourceLoc},
+    isa::TargetIsa,
+};
+use cranelift_frontend::FunctionBuilderContext;
+use executor_code::{CompileError, CompileOptions, Progress, layout::InstanceLayout};
+use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
+use rayon::prelude::*;
+use std::{
+    cmp::Reverse,
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// After how many functions progress is told.
+const PROGRESS_STEP: usize = 64;
+
+/// What every function of a module is compiled against.
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleContext<'a> {
+    pub(crate) module: &'a Module,
+    pub(crate) layout: &'a InstanceLayout,
+    pub(crate) target: &'a Target,
+}
+
+impl<'a> ModuleContext<'a> {
+    pub(crate) fn info(&self) -> &'a ModuleInfo {
+        &self.module.info
+    }
+}
+
+/// A piece of machine code with one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// What stands at the index of an imported function.
+    Import(FuncIndex),
+    /// What stands behind it while it is not bound.
+    UnboundImport(FuncIndex),
+    /// What stands at the index of a function with a listener; it calls the body.
+    Listener(FuncIndex),
+    /// A defined function.
+    Body(FuncIndex),
+    /// The enter trampoline of a type.
+    Enter(TypeIndex),
+}
+
+/// The machine code of a [`Unit`]; offsets are within it.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) relocations: Vec<Relocation>,
+    pub(crate) traps: Vec<(u32, TrapCode)>,
+    /// Ascending ranges and the offset in the module's bytes that they come from.
+    pub(crate) locations: Vec<(Range<u32>, u32)>,
+}
+
+/// Four bytes that hold the distance to a symbol.
+#[derive(Debug)]
+pub(crate) struct Relocation {
+    pub(crate) offset: u32,
+    pub(crate) symbol: Symbol,
+    pub(crate) addend: i64,
+}
+
+/// The units of a module in the order of the text, and the code of each.
+pub(crate) fn compile(
+    context: &ModuleContext<'_>,
+    options: CompileOptions,
+    progress: Progress<'_>,
+) -> Result<(Vec<Unit>, Vec<Code>), CompileError> {
+    let units = units(context.info(), options);
+    // Large functions first, so that none is left for one thread at the end.
+    let mut order: Vec<usize> = (0..units.len()).collect();
+    order.sort_by_key(|i| Reverse(size(context.module, units[*i])));
+    let done = AtomicUsize::new(0);
+    let results: Vec<(usize, Result<Code, CompileError>)> = order
+        .into_par_iter()
+        .map_init(Worker::new, |worker, i| {
+            let result = worker.compile(context, units[i]);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done % PROGRESS_STEP == 0 || done == units.len() {
+                progress(done, units.len());
+            }
+            (i, result)
+        })
+        .collect();
+    let mut codes: Vec<Result<Code, CompileError>> = Vec::new();
+    codes.resize_with(units.len(), || Ok(Code::default()));
+    for (i, result) in results {
+        codes[i] = result;
+    }
+    Ok((units, codes.into_iter().collect::<Result<_, _>>()?))
+}
+
+/// Functions in the order of their indices, then an enter trampoline for each type in use.
+fn units(info: &ModuleInfo, options: CompileOptions) -> Vec<Unit> {
+    let mut units = Vec::with_capacity(info.functions.len());
+    for func in 0..info.functions.len() as FuncIndex {
+        if func < info.imported_functions {
+            units.extend([Unit::Import(func), Unit::UnboundImport(func)]);
+            continue;
+        }
+        if options.listeners {
+            units.push(Unit::Listener(func));
+        }
+        units.push(Unit::Body(func));
+    }
+    let mut used = vec![false; info.types.len()];
+    info.functions.iter().for_each(|ty| used[*ty as usize] = true);
+    let types = used.iter().enumerate().filter(|(_, used)| **used);
+    units.extend(types.map(|(ty, _)| Unit::Enter(ty as TypeIndex)));
+    units
+}
+
+/// How much work a unit is: the bytes of its body.
+fn size(module: &Module, unit: Unit) -> usize {
+    match unit {
+        Unit::Body(func) => {
+            module.bodies[(func - module.info.imported_functions) as usize].len()
+        }
+        _ => 0,
+    }
+}
+
+/// What a thread reuses from function to function.
+struct Worker {
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
+
+    fn compile(
+        &mut self,
+        context: &ModuleContext<'_>,
+        unit: Unit,
+    ) -> Result<Code, CompileError> {
+        let (function, builder) = (&mut self.context.func, &mut self.builder);
+        match unit {
+            Unit::Import(func) => thunk::import(context, func, function, builder),
+            Unit::UnboundImport(func) => thunk::unbound_import(context, func, function, builder),
+            Unit::Listener(func) => thunk::listener(context, func, function, builder),
+            Unit::Enter(ty) => thunk::enter(context, ty, function, builder),
+            Unit::Body(func) => translate::function(context, func, function, builder)?,
+        }
+        let isa = context.target.for_body(size(context.module, unit));
+        let result = self.emit(isa, unit);
+        self.context.clear();
+        result
+    }
+
+    /// The IR in `self.context` to machine code.
+    fn emit(&mut self, isa: &dyn TargetIsa, unit: Unit) -> Result<Code, CompileError> {
+        let fail = |message| codegen_error(unit, message);
+        if let Err(error) = self.context.compile(isa, &mut ControlPlane::default()) {
+            return Err(match error.inner {
+                CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded => {
+                    CompileError::Unsupported(format!("{unit:?} is too large to compile"))
+                }
+                error => fail(format!("{error:?}")),
+            });
+        }
+        let buffer = &self.context.compiled_code().expect("just compiled").buffer;
+        let mut code = Code { bytes: buffer.data().to_vec(), ..Code::default() };
+        for trap in buffer.traps() {
+            let trap_code = trap_code(trap.code)
+                .ok_or_else(|| fail(format!("trap {} has no meaning here", trap.code)))?;
+            code.traps.push((trap.offset, trap_code));
+        }
+        for range in buffer.get_srclocs_sorted().iter().filter(|l| l.loc != SourceLoc::default()) {
+            code.locations.push((range.start..range.end, range.loc.bits()));
+        }
+        let names = self.context.func.params.user_named_funcs();
+        for reloc in buffer.relocs() {
+            let symbol = match &reloc.target {
+                FinalizedRelocTarget::ExternalName(ir::ExternalName::User(name)) => {
+                    Symbol::from_name(&names[*name])
+                }
+                _ => None,
+            };
+            // Anything else would be an absolute address or a call of a library.
+            let relative = matches!(reloc.kind, Reloc::X86CallPCRel4 | Reloc::X86PCRel4);
+            let Some(symbol) = symbol.filter(|_| relative) else {
+                return Err(fail(format!("unexpected relocation {reloc:?}")));
+            };
+            code.relocations.push(Relocation {
+                offset: reloc.offset,
+                symbol,
+                addend: reloc.addend,
+            });
+        }
+        Ok(code)
+    }
+}
+
+/// A defect of the compiler, met in `unit`.
+fn codegen_error(unit: Unit, message: String) -> CompileError {
+    let (Unit::Import(index)
+    | Unit::UnboundImport(index)
+    | Unit::Listener(index)
+    | Unit::Body(index)
+    | Unit::Enter(index)) = unit;
+    CompileError::Codegen { func: index, message: format!("{unit:?}: {message}") }
+}
+
+/// Our number for Cranelift's trap code.
+fn trap_code(code: ir::TrapCode) -> Option<TrapCode> {
+    Some(match code {
+        ir::TrapCode::STACK_OVERFLOW => TrapCode::StackOverflow,
+        ir::TrapCode::INTEGER_OVERFLOW => TrapCode::IntegerOverflow,
+        ir::TrapCode::HEAP_OUT_OF_BOUNDS => TrapCode::MemoryOutOfBounds,
+        ir::TrapCode::INTEGER_DIVISION_BY_ZERO => TrapCode::IntegerDivideByZero,
+        ir::TrapCode::BAD_CONVERSION_TO_INTEGER => TrapCode::InvalidConversionToInteger,
+        code => TrapCode::from_u8(code.as_raw().get())?,
+    })
+}

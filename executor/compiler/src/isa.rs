@@ -1,0 +1,109 @@
+//! The target: Cranelift's settings, and which of the processor's features code may use.
+//!
+//! Invariant: every feature enabled here is one that [`CpuFeatures`] can name, so the code file's
+//! header and key say all that its code needs.
+
+use cranelift_codegen::{
+    isa::{self, OwnedTargetIsa, TargetIsa},
+    settings::{self, Configurable},
+};
+use executor_code::{CompileError, CpuFeatures};
+
+/// With these, rounding is an instruction and no code needs a library call.
+const REQUIRED: &[&str] = &["has_sse3", "has_ssse3", "has_sse41"];
+
+/// What differs from Cranelift's defaults.
+const SETTINGS: &[(&str, &str)] = &[
+    ("opt_level", "speed"),
+    // The text is mapped anywhere, but everything it refers to lies within it or right after it:
+    // references are relative to the program counter, without a global offset table.
+    ("is_pic", "false"),
+    // Backtraces walk the chain of frame pointers and need no unwind tables.
+    ("preserve_frame_pointers", "true"),
+    ("unwind_info", "false"),
+    // Results beyond the registers travel through memory that the caller reserves.
+    ("enable_multi_ret_implicit_sret", "true"),
+    ("enable_table_access_spectre_mitigation", "true"),
+    // A frame touches its stack every 64 KiB, which is less than the stack's guard region, so no
+    // frame can step over it. There are no other checks for stack overflow.
+    ("enable_probestack", "true"),
+    ("probestack_strategy", "inline"),
+    ("probestack_size_log2", "16"),
+    ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+];
+
+/// Bodies with more bytes than this are compiled with the other register allocator.
+const LARGE_BODY: usize = 256 << 10;
+
+/// The target, with either register allocator. The usual one makes the better code, but there are
+/// bodies for which its time grows with the square of their length; the other's never does.
+pub(crate) struct Target {
+    usual: OwnedTargetIsa,
+    large: OwnedTargetIsa,
+}
+
+impl Target {
+    /// The target for a processor with `features`.
+    ///
+    /// # Errors
+    /// When the processor lacks a feature that is required.
+    pub(crate) fn new(features: CpuFeatures) -> Result<Self, CompileError> {
+        let usual = build(features, "backtracking")?;
+        Ok(Self { usual, large: build(features, "single_pass")? })
+    }
+
+    /// The target for a function whose body has this many bytes.
+    pub(crate) fn for_body(&self, len: usize) -> &dyn TargetIsa {
+        if len > LARGE_BODY { &*self.large } else { &*self.usual }
+    }
+}
+
+fn build(features: CpuFeatures, allocator: &str) -> Result<OwnedTargetIsa, CompileError> {
+    for name in REQUIRED {
+        if !features.has(name) {
+            let name = name.trim_start_matches("has_");
+            return Err(CompileError::Host(format!("the processor lacks {name}")));
+        }
+    }
+    let host = |error: &dyn std::fmt::Display| CompileError::Host(error.to_string());
+    let mut flags = settings::builder();
+    for (name, value) in SETTINGS.iter().chain(&[("regalloc_algorithm", allocator)]) {
+        flags.set(name, value).map_err(|e| host(&e))?;
+    }
+    // The features are not inferred: Cranelift may come to use one that `CpuFeatures` lacks.
+    let mut target = cranelift_native::builder_with_options(false).map_err(|e| host(&e))?;
+    for (_, name) in CpuFeatures::NAMES.iter().filter(|(_, name)| features.has(name)) {
+        target.enable(name).map_err(|e| host(&e))?;
+    }
+    let isa: OwnedTargetIsa =
+        isa::Builder::finish(&target, settings::Flags::new(flags)).map_err(|e| host(&e))?;
+    Ok(isa)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engine_version_names_this_cranelift() {
+        let version = format!("+cranelift-{}", cranelift_codegen::VERSION);
+        assert!(executor_code::ENGINE_VERSION.ends_with(&version), "{version}");
+    }
+
+    #[test]
+    fn exactly_the_features_of_the_processor_are_enabled() {
+        let host = CpuFeatures::host();
+        let target = Target::new(host).expect("this machine is supported");
+        for flag in target.for_body(0).isa_flags() {
+            if flag.name.starts_with("has_") {
+                assert_eq!(flag.as_bool(), Some(host.has(flag.name)), "{}", flag.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_processor_without_sse41_is_refused() {
+        let error = Target::new(CpuFeatures::from_bits(0b111)).err().expect("refused");
+        assert_eq!(error.to_string(), "the processor lacks sse41");
+    }
+}

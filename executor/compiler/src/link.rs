@@ -1,0 +1,142 @@
+//! Linking: the code of all units to one text, every reference resolved.
+//!
+//! Invariant: references are distances within the text and the function table right after it, so
+//! the text runs wherever it is mapped.
+
+use crate::{
+    compile::{Code, Unit},
+    emit::Symbol,
+};
+use executor_code::{
+    CompileError,
+    file::{NO_TRAMPOLINE, function_table_distance},
+};
+use executor_model::{ModuleInfo, TrapCode};
+
+/// Every unit begins at a multiple of this.
+const ALIGNMENT: u64 = 16;
+/// Between units: `int3`, which stops whatever strays there.
+const PADDING: u8 = 0xcc;
+/// Distances are 32-bit.
+const MAX_TEXT: u64 = (1 << 31) - (1 << 16);
+
+/// The text and its tables; offsets are in the text.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    pub(crate) text: Vec<u8>,
+    pub(crate) functions: Vec<u32>,
+    pub(crate) enter: Vec<u32>,
+    pub(crate) traps: Vec<(u32, TrapCode)>,
+    pub(crate) address_map: Vec<(u32, Option<u32>)>,
+}
+
+/// Lays out `codes`, the code of `units`, in their order.
+pub(crate) fn link(
+    info: &ModuleInfo,
+    units: &[Unit],
+    codes: Vec<Code>,
+) -> Result<Linked, CompileError> {
+    let mut functions = Vec::with_capacity(info.functions.len());
+    let mut bodies = vec![0; info.functions.len()];
+    let mut enter = vec![NO_TRAMPOLINE; info.types.len()];
+    let mut starts = Vec::with_capacity(units.len());
+    let mut end = 0u64;
+    for (unit, code) in units.iter().zip(&codes) {
+        let start = end.next_multiple_of(ALIGNMENT);
+        end = start + code.bytes.len() as u64;
+        if end > MAX_TEXT {
+            return Err(CompileError::Unsupported("machine code beyond 2 GiB".into()));
+        }
+        let start = start as u32;
+        match *unit {
+            Unit::Import(_) | Unit::Listener(_) => functions.push(start),
+            Unit::UnboundImport(func) | Unit::Body(func) => {
+                bodies[func as usize] = start;
+                // Something may stand before it, and then has its index already.
+                if functions.len() == func as usize {
+                    functions.push(start);
+                }
+            }
+            Unit::Enter(ty) => enter[ty as usize] = start,
+        }
+        starts.push(start);
+    }
+
+    let table = function_table_distance(end);
+    let mut text = Vec::with_capacity(end as usize);
+    let mut traps = Vec::new();
+    let mut address_map = AddressMap::default();
+    for (code, start) in codes.into_iter().zip(starts) {
+        text.resize(start as usize, PADDING);
+        text.extend_from_slice(&code.bytes);
+        for reloc in &code.relocations {
+            let site = start + reloc.offset;
+            let target = match reloc.symbol {
+                Symbol::Function(func) => u64::from(functions[func as usize]),
+                Symbol::Body(func) => u64::from(bodies[func as usize]),
+                Symbol::FunctionTable => table,
+            };
+            // `MAX_TEXT` keeps this within 32 bits.
+            let distance = (target as i64 + reloc.addend - i64::from(site)) as i32;
+            let at = site as usize;
+            text[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+        }
+        traps.extend(code.traps.iter().map(|(offset, code)| (start + offset, *code)));
+        address_map.set(start, None);
+        for (range, wasm) in &code.locations {
+            address_map.set(start + range.start, Some(*wasm));
+            address_map.set(start + range.end, None);
+        }
+    }
+    address_map.set(text.len() as u32, None);
+    Ok(Linked { text, functions, enter, traps, address_map: address_map.0 })
+}
+
+/// Which operator code belongs to, from each offset on; neighbours differ.
+#[derive(Default)]
+struct AddressMap(Vec<(u32, Option<u32>)>);
+
+impl AddressMap {
+    /// From `offset` on it is `wasm`; offsets never go back.
+    fn set(&mut self, offset: u32, wasm: Option<u32>) {
+        // What was said of an empty range is of no interest.
+        self.0.pop_if(|(last, _)| *last == offset);
+        if self.0.last().is_none_or(|(_, last)| *last != wasm) {
+            self.0.push((offset, wasm));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::Relocation;
+
+    #[test]
+    fn the_address_map_merges_what_is_equal_and_drops_what_is_empty() {
+        let mut map = AddressMap::default();
+        for (offset, wasm) in
+            [(0, None), (0, Some(7)), (4, None), (4, Some(7)), (9, None), (9, Some(8)), (12, None)]
+        {
+            map.set(offset, wasm);
+        }
+        assert_eq!(map.0, [(0, Some(7)), (9, Some(8)), (12, None)]);
+    }
+
+    #[test]
+    fn references_are_distances() {
+        let info = ModuleInfo { functions: vec![0, 0], ..ModuleInfo::default() };
+        let to = |symbol| Relocation { offset: 1, symbol, addend: -4 };
+        let code = |symbol| Code {
+            bytes: vec![0x90; 5],
+            relocations: vec![to(symbol)],
+            ..Code::default()
+        };
+        let codes = vec![code(Symbol::Function(1)), code(Symbol::FunctionTable)];
+        let linked = link(&info, &[Unit::Body(0), Unit::Body(1)], codes).expect("linked");
+        assert_eq!(linked.functions, [0, 16]);
+        assert_eq!(linked.text[1..5], 11i32.to_le_bytes());
+        assert_eq!(linked.text[5..16], [PADDING; 11]);
+        assert_eq!(linked.text[17..21], (4096 - 21i32).to_le_bytes());
+    }
+}

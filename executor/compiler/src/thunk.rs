@@ -1,0 +1,121 @@
+//! Code that no operator stands for: import thunks, enter trampolines, listener wrappers.
+//!
+//! Invariant: each is what `executor_code::abi` describes.
+
+use crate::{
+    compile::ModuleContext,
+    emit::{Emitter, Symbol},
+    signature::{self, WORD},
+};
+use cranelift_codegen::ir::{Function, InstBuilder, condcodes::IntCC};
+use cranelift_frontend::FunctionBuilderContext;
+use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, ImportSlot};
+use executor_model::{FuncIndex, TypeIndex};
+use std::mem::offset_of;
+
+/// The thunk of imported function `func`: tail-calls what its slot is bound to, or else the rest of
+/// the thunk, which is apart so that the frequent case needs no frame to speak of.
+pub(crate) fn import(
+    context: &ModuleContext<'_>,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let info = context.info();
+    let signature = signature::wasm(info.func_type(func));
+    let (mut e, mut args) = Emitter::new(context, signature, 0, function, builder);
+    let bound = e.builder.create_block();
+    let unbound = e.builder.create_block();
+    e.builder.set_cold_block(unbound);
+
+    let slot = e.counts().import_slot(func).cast_signed();
+    let (base, at) = e.at(slot + offset_of!(ImportSlot, code) as i64);
+    let code = e.builder.ins().load(WORD, e.access.other, base, at);
+    e.builder.ins().brif(code, bound, &[], unbound, &[]);
+    e.builder.seal_all_blocks();
+
+    e.builder.switch_to_block(unbound);
+    let rest = e.import(Symbol::Body(func), func);
+    e.builder.ins().return_call(rest, &args);
+
+    e.builder.switch_to_block(bound);
+    let (base, at) = e.at(slot + offset_of!(ImportSlot, ctx) as i64);
+    args[0] = e.builder.ins().load(WORD, e.access.other, base, at);
+    let signature = e.signature(info.functions[func as usize]);
+    e.builder.ins().return_call_indirect(signature, code, &args);
+    e.finish();
+}
+
+/// The rest of the thunk of imported function `func`: lets the host make the call, or starts the
+/// thunk over when the host has bound the slot instead.
+pub(crate) fn unbound_import(
+    context: &ModuleContext<'_>,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let ty = context.info().func_type(func);
+    let (mut e, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let again = e.builder.create_block();
+    let done = e.builder.create_block();
+    e.builder.set_cold_block(again);
+
+    let values = e.reserve_values(ty.params.len().max(ty.results.len()));
+    e.store_values(&params[1..], values);
+    let import = e.word(u64::from(func));
+    let answer = e.call_builtin(Builtin::CallImport, &[import, values]);
+    let bound = e.builder.ins().icmp_imm_u(IntCC::Equal, answer, CALL_IMPORT_BOUND.cast_signed());
+    e.builder.ins().brif(bound, again, &[], done, &[]);
+    e.builder.seal_all_blocks();
+
+    e.builder.switch_to_block(again);
+    let thunk = e.function(func);
+    e.builder.ins().return_call(thunk, &params);
+
+    e.builder.switch_to_block(done);
+    let results = e.load_values(&ty.results, values);
+    e.builder.ins().return_(&results);
+    e.finish();
+}
+
+/// The wrapper of a defined function: tells the listener before and after its body.
+pub(crate) fn listener(
+    context: &ModuleContext<'_>,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let ty = context.info().func_type(func);
+    let (mut e, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let values = e.reserve_values(ty.params.len().max(ty.results.len()));
+    let index = e.word(u64::from(func));
+    e.store_values(&params[1..], values);
+    e.call_builtin(Builtin::ListenerBefore, &[index, values]);
+    let body = e.import(Symbol::Body(func), func);
+    let call = e.builder.ins().call(body, &params);
+    let results = e.builder.inst_results(call).to_vec();
+    e.store_values(&results, values);
+    e.call_builtin(Builtin::ListenerAfter, &[index, values]);
+    e.builder.ins().return_(&results);
+    e.finish();
+}
+
+/// The enter trampoline of a type: `(code, vmctx, values)`.
+pub(crate) fn enter(
+    context: &ModuleContext<'_>,
+    ty: TypeIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let types = &context.info().types[ty as usize];
+    let (mut e, params) = Emitter::new(context, signature::enter(), 1, function, builder);
+    let (code, values) = (params[0], params[2]);
+    let mut args = vec![e.vmctx];
+    args.extend(e.load_values(&types.params, values));
+    let signature = e.signature(ty);
+    let call = e.builder.ins().call_indirect(signature, code, &args);
+    let results = e.builder.inst_results(call).to_vec();
+    e.store_values(&results, values);
+    e.builder.ins().return_(&[]);
+    e.finish();
+}

@@ -1,0 +1,265 @@
+//! Blocks, branches, return: the structure of a function.
+//!
+//! Invariant: a frame is pushed for each block that begins in reachable code, and for no other.
+
+use super::Translator;
+use crate::{decode::val_type, emit::block_args, signature::clif_type};
+use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
+use executor_model::{TrapCode, ValType};
+use std::collections::BTreeMap;
+use wasmparser::{BlockType, BrTable, Operator};
+
+/// An enclosing block.
+pub(super) struct Frame {
+    kind: Kind,
+    /// Where a branch to it goes: the start of a loop, the end of anything else.
+    label: Block,
+    /// How many values such a branch carries.
+    arity: usize,
+    /// The height of the operand stack below its parameters.
+    height: usize,
+    /// Whether anything reaches its end (which a loop's label is not).
+    ends: bool,
+}
+
+enum Kind {
+    Block,
+    Loop,
+    /// An `if` whose `else` has not been met: where to go when the condition is zero, and the
+    /// parameters, which both arms begin with.
+    If {
+        otherwise: Block,
+        params: Vec<Value>,
+    },
+}
+
+impl<'a> Translator<'a> {
+    /// Begins the function: its body is a block that results in the function's results.
+    pub(super) fn begin(&mut self, results: &[ValType]) {
+        let label = self.block(results);
+        let arity = results.len();
+        self.frames.push(Frame { kind: Kind::Block, label, arity, height: 0, ends: false });
+    }
+
+    pub(super) fn control(&mut self, operator: &Operator<'_>) -> bool {
+        match *operator {
+            Operator::Nop => {}
+            Operator::Unreachable => {
+                self.emitter.trap(TrapCode::Unreachable);
+                self.reachable = false;
+            }
+            Operator::Block { blockty } => {
+                let (params, results) = self.block_type(blockty);
+                let label = self.block(results);
+                self.enter(Kind::Block, label, results.len(), params.len());
+            }
+            Operator::Loop { blockty } => {
+                let (params, _) = self.block_type(blockty);
+                let label = self.block(params);
+                self.jump(label, params.len());
+                self.stack.truncate(self.stack.len() - params.len());
+                self.emitter.builder.switch_to_block(label);
+                self.push_params(label);
+                self.enter(Kind::Loop, label, params.len(), params.len());
+            }
+            Operator::If { blockty } => {
+                let condition = self.pop();
+                let (params, results) = self.block_type(blockty);
+                let label = self.block(results);
+                let (then, otherwise) = (self.block(&[]), self.block(&[]));
+                self.ins().brif(condition, then, &[], otherwise, &[]);
+                self.emitter.builder.seal_block(otherwise);
+                self.switch_to(then);
+                let kind = Kind::If { otherwise, params: self.top(params.len()).to_vec() };
+                self.enter(kind, label, results.len(), params.len());
+            }
+            Operator::Else => self.otherwise(),
+            Operator::End => self.end(),
+            Operator::Br { relative_depth } => {
+                let (label, arity) = self.target(relative_depth);
+                self.jump(label, arity);
+                self.reachable = false;
+            }
+            Operator::BrIf { relative_depth } => {
+                let condition = self.pop();
+                let (label, arity) = self.target(relative_depth);
+                let next = self.block(&[]);
+                let args = block_args(self.top(arity));
+                self.ins().brif(condition, label, &args, next, &[]);
+                self.switch_to(next);
+            }
+            Operator::BrTable { ref targets } => self.br_table(targets),
+            Operator::Return => {
+                let arity = self.frames[0].arity;
+                self.return_(arity);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Follows the nesting of blocks through code that cannot be reached.
+    pub(super) fn skip(&mut self, operator: &Operator<'_>) {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                self.skipped += 1;
+            }
+            Operator::End if self.skipped > 0 => self.skipped -= 1,
+            Operator::End => self.end(),
+            Operator::Else if self.skipped == 0 => self.otherwise(),
+            _ => {}
+        }
+    }
+
+    fn br_table(&mut self, targets: &BrTable<'_>) {
+        let index = self.pop();
+        // Tables are long and name few labels. Where a label takes values, they are passed from one
+        // block between, so that each entry is small.
+        let mut blocks = BTreeMap::new();
+        let mut between = Vec::new();
+        let depths = targets.targets().map(|depth| depth.expect("validated code"));
+        let mut entries = Vec::with_capacity(targets.len() as usize + 1);
+        for depth in depths.chain([targets.default()]) {
+            let to = *blocks.entry(depth).or_insert_with(|| {
+                let (label, arity) = self.target(depth);
+                match arity {
+                    0 => label,
+                    _ => {
+                        let block = self.emitter.builder.create_block();
+                        between.push((block, label, arity));
+                        block
+                    }
+                }
+            });
+            // Each entry has a list of arguments of its own, which the frontend may add to.
+            entries.push(self.emitter.builder.func.dfg.block_call(to, &[]));
+        }
+        let default = entries.pop().expect("the default is there");
+        let table = JumpTableData::new(default, &entries);
+        let table = self.emitter.builder.create_jump_table(table);
+        self.ins().br_table(index, table);
+        for (block, label, arity) in between {
+            self.switch_to(block);
+            self.jump(label, arity);
+        }
+        self.reachable = false;
+    }
+
+    /// Ends the first arm of an `if` and begins the second.
+    fn otherwise(&mut self) {
+        self.leave();
+        let frame = self.frames.last_mut().expect("validated code");
+        if let Kind::If { otherwise, params } = std::mem::replace(&mut frame.kind, Kind::Block) {
+            self.stack.truncate(frame.height);
+            self.stack.extend(params);
+            self.emitter.builder.switch_to_block(otherwise);
+            self.reachable = true;
+        }
+    }
+
+    /// Ends the innermost block.
+    fn end(&mut self) {
+        if matches!(self.frames.last(), Some(Frame { kind: Kind::If { .. }, .. })) {
+            // Without an `else`, the second arm passes the parameters on.
+            self.otherwise();
+        }
+        self.leave();
+        let frame = self.frames.pop().expect("validated code");
+        match frame.kind {
+            // The only way to a loop's end is through its body; the results are on the stack.
+            Kind::Loop => self.emitter.builder.seal_block(frame.label),
+            Kind::Block | Kind::If { .. } => {
+                self.stack.truncate(frame.height);
+                self.reachable = frame.ends;
+                if frame.ends {
+                    self.switch_to(frame.label);
+                    self.push_params(frame.label);
+                }
+            }
+        }
+        if !self.reachable {
+            self.stack.truncate(frame.height);
+        } else if self.frames.is_empty() {
+            self.return_(frame.arity);
+        }
+    }
+
+    /// Goes from the end of the innermost block's code to its label, if it gets there.
+    fn leave(&mut self) {
+        let frame = self.frames.last_mut().expect("validated code");
+        if self.reachable && !matches!(frame.kind, Kind::Loop) {
+            frame.ends = true;
+            let (label, arity) = (frame.label, frame.arity);
+            self.jump(label, arity);
+            self.reachable = false;
+        }
+    }
+
+    fn return_(&mut self, arity: usize) {
+        let results = self.top(arity).to_vec();
+        self.ins().return_(&results);
+        self.reachable = false;
+    }
+
+    /// The label of the block `depth` blocks out, about to be branched to, and its arity.
+    fn target(&mut self, depth: u32) -> (Block, usize) {
+        let at = self.frames.len() - 1 - depth as usize;
+        let frame = &mut self.frames[at];
+        frame.ends |= !matches!(frame.kind, Kind::Loop);
+        (frame.label, frame.arity)
+    }
+
+    /// Pushes a frame whose `params` parameters are on the stack.
+    fn enter(&mut self, kind: Kind, label: Block, arity: usize, params: usize) {
+        let height = self.stack.len() - params;
+        self.frames.push(Frame { kind, label, arity, height, ends: false });
+    }
+
+    /// Jumps with the topmost `arity` operands.
+    fn jump(&mut self, label: Block, arity: usize) {
+        let args = block_args(self.top(arity));
+        self.ins().jump(label, &args);
+    }
+
+    /// A new block with parameters of these types.
+    fn block(&mut self, types: &[ValType]) -> Block {
+        let block = self.emitter.builder.create_block();
+        for ty in types {
+            self.emitter.builder.append_block_param(block, clif_type(*ty));
+        }
+        block
+    }
+
+    /// Goes on in a block that nothing will branch to any more.
+    pub(super) fn switch_to(&mut self, block: Block) {
+        self.emitter.builder.switch_to_block(block);
+        self.emitter.builder.seal_block(block);
+    }
+
+    fn push_params(&mut self, block: Block) {
+        self.stack.extend_from_slice(self.emitter.builder.block_params(block));
+    }
+
+    /// The parameters and results of a block.
+    fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
+        match ty {
+            BlockType::Empty => (&[], &[]),
+            BlockType::Type(ty) => (
+                &[],
+                match val_type(ty) {
+                    ValType::I32 => &[ValType::I32],
+                    ValType::I64 => &[ValType::I64],
+                    ValType::F32 => &[ValType::F32],
+                    ValType::F64 => &[ValType::F64],
+                    ValType::V128 => &[ValType::V128],
+                    // References of all types are held alike.
+                    ValType::Ref(_) => &[ValType::EXTERNREF],
+                },
+            ),
+            BlockType::FuncType(index) => {
+                let ty = &self.emitter.context.info().types[index as usize];
+                (&ty.params, &ty.results)
+            }
+        }
+    }
+}

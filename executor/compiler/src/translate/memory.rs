@@ -1,0 +1,98 @@
+//! Loads, stores, `memory.size` and `memory.grow`.
+
+use super::Translator;
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlags, Opcode, Type, Value,
+    immediates::Offset32,
+    types::{F32, F64, I32, I64},
+};
+use executor_code::abi::Builtin;
+use executor_model::{MemoryIndex, WASM_PAGE_SIZE};
+use wasmparser::{MemArg, MemArgTarget, Operator};
+
+impl Translator<'_> {
+    pub(super) fn memory(&mut self, operator: &Operator<'_>) -> bool {
+        match *operator {
+            Operator::I32Load { memarg } => self.load(Opcode::Load, I32, 4, memarg),
+            Operator::I64Load { memarg } => self.load(Opcode::Load, I64, 8, memarg),
+            Operator::F32Load { memarg } => self.load(Opcode::Load, F32, 4, memarg),
+            Operator::F64Load { memarg } => self.load(Opcode::Load, F64, 8, memarg),
+            Operator::I32Load8S { memarg } => self.load(Opcode::Sload8, I32, 1, memarg),
+            Operator::I32Load8U { memarg } => self.load(Opcode::Uload8, I32, 1, memarg),
+            Operator::I32Load16S { memarg } => self.load(Opcode::Sload16, I32, 2, memarg),
+            Operator::I32Load16U { memarg } => self.load(Opcode::Uload16, I32, 2, memarg),
+            Operator::I64Load8S { memarg } => self.load(Opcode::Sload8, I64, 1, memarg),
+            Operator::I64Load8U { memarg } => self.load(Opcode::Uload8, I64, 1, memarg),
+            Operator::I64Load16S { memarg } => self.load(Opcode::Sload16, I64, 2, memarg),
+            Operator::I64Load16U { memarg } => self.load(Opcode::Uload16, I64, 2, memarg),
+            Operator::I64Load32S { memarg } => self.load(Opcode::Sload32, I64, 4, memarg),
+            Operator::I64Load32U { memarg } => self.load(Opcode::Uload32, I64, 4, memarg),
+            Operator::I32Store { memarg } => self.store(Opcode::Store, 4, memarg),
+            Operator::I64Store { memarg } => self.store(Opcode::Store, 8, memarg),
+            Operator::F32Store { memarg } => self.store(Opcode::Store, 4, memarg),
+            Operator::F64Store { memarg } => self.store(Opcode::Store, 8, memarg),
+            Operator::I32Store8 { memarg } => self.store(Opcode::Istore8, 1, memarg),
+            Operator::I32Store16 { memarg } => self.store(Opcode::Istore16, 2, memarg),
+            Operator::I64Store8 { memarg } => self.store(Opcode::Istore8, 1, memarg),
+            Operator::I64Store16 { memarg } => self.store(Opcode::Istore16, 2, memarg),
+            Operator::I64Store32 { memarg } => self.store(Opcode::Istore32, 4, memarg),
+            Operator::MemorySize { mem } => {
+                let bytes = self.emitter.memory_size(mem);
+                let shift = i64::from(WASM_PAGE_SIZE.trailing_zeros());
+                let pages = self.ins().ushr_imm_u(bytes, shift);
+                let pages = self.ins().ireduce(I32, pages);
+                self.push(pages);
+            }
+            Operator::MemoryGrow { mem } => {
+                let delta = self.pop_extended();
+                let memory = self.index(mem);
+                self.push_builtin_i32(Builtin::MemoryGrow, &[memory, delta]);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn load(&mut self, opcode: Opcode, ty: Type, size: u64, memarg: MemArg) {
+        let index = self.pop();
+        let (flags, base, offset) = self.address(index, size, memarg);
+        let (inst, dfg) = self.ins().Load(opcode, ty, flags, offset, base);
+        let value = dfg.first_result(inst);
+        self.push(value);
+    }
+
+    fn store(&mut self, opcode: Opcode, size: u64, memarg: MemArg) {
+        let [index, value] = self.pop2();
+        let (flags, base, offset) = self.address(index, size, memarg);
+        let ty = self.emitter.builder.func.dfg.value_type(value);
+        self.ins().Store(opcode, ty, flags, offset, value, base);
+    }
+
+    fn address(&mut self, index: Value, size: u64, memarg: MemArg) -> (MemFlags, Value, Offset32) {
+        let MemArgTarget::Memory(memory) = memarg.target else {
+            unreachable!("refused by validation")
+        };
+        let (base, offset) = self.emitter.memory_address(memory, index, memarg.offset, size);
+        let flags = self.emitter.access.memory;
+        let flags = self.emitter.builder.func.dfg.mem_flags.insert_unchecked(flags);
+        (flags, base, offset.into())
+    }
+
+    /// Pops an `i32` for a builtin.
+    pub(super) fn pop_extended(&mut self) -> Value {
+        let value = self.pop();
+        self.emitter.extend(value)
+    }
+
+    /// An index for a builtin.
+    pub(super) fn index(&mut self, index: MemoryIndex) -> Value {
+        self.emitter.word(u64::from(index))
+    }
+
+    /// Calls a builtin and pushes the low 32 bits of its answer.
+    pub(super) fn push_builtin_i32(&mut self, builtin: Builtin, args: &[Value]) {
+        let result = self.emitter.call_builtin(builtin, args);
+        let result = self.ins().ireduce(I32, result);
+        self.push(result);
+    }
+}

@@ -1,0 +1,235 @@
+//! The compiler from outside: modules in, code files out.
+
+use executor_code::{
+    CompileError, CompileOptions, Compiler,
+    file::{CodeFile, Section},
+};
+use executor_compiler::NativeCompiler;
+use executor_model::{ExternKind, Module, ModuleHash, TrapCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const PLAIN: CompileOptions = CompileOptions { listeners: false };
+const LISTENERS: CompileOptions = CompileOptions { listeners: true };
+
+fn compiler() -> NativeCompiler {
+    NativeCompiler::new().expect("this machine is supported")
+}
+
+fn decode(wat: &str) -> Module {
+    let wasm = wat::parse_str(wat).expect("valid text");
+    compiler().decode(&wasm, ModuleHash::of(&wasm)).expect("valid module")
+}
+
+fn compile(wat: &str, options: CompileOptions) -> CodeFile<Vec<u8>> {
+    let bytes = compiler().compile(&decode(wat), options, &|_, _| {}).expect("compiled");
+    let file = CodeFile::new(bytes).expect("a code file");
+    file.verify().expect("undamaged");
+    file
+}
+
+fn refusal(wat: &str) -> CompileError {
+    let wasm = wat::parse_str(wat).expect("valid text");
+    compiler().decode(&wasm, ModuleHash::of(&wasm)).expect_err("refused")
+}
+
+/// The code of a function, up to where the next begins.
+fn code(file: &CodeFile<Vec<u8>>, func: u32) -> &[u8] {
+    let text = file.section(Section::Text);
+    let start = file.function_offset(func).expect("in range") as usize;
+    let end = file.function_offset(func + 1).map_or(text.len(), |end| end as usize);
+    &text[start..end]
+}
+
+const SAMPLE: &str = r#"
+    (module $sample
+      (type $binary (func (param i32 i32) (result i32)))
+      (type $same (func (param i32 i32) (result i32)))
+      (import "host" "log" (func $log (param i32)))
+      (memory (export "memory") 1 4)
+      (table (export "table") 4 funcref)
+      (global $counter (export "counter") (mut i32) (i32.const 7))
+      (elem (i32.const 0) $add $divide)
+      (data (i32.const 8) "some bytes")
+      (data "passive")
+      (func $add (export "add") (type $binary) local.get 0 local.get 1 i32.add)
+      (func $divide (type $same) local.get 0 local.get 1 i32.div_s)
+      (func (export "apply") (param i32) (result i32)
+        (call $log (local.get 0))
+        (global.set $counter (i32.add (global.get $counter) (i32.const 1)))
+        (call_indirect (type $same) (i32.const 6) (i32.load (local.get 0)) (local.get 0)))
+      (func $load (param i32) (result i32) local.get 0 i32.load offset=4))"#;
+
+#[test]
+fn a_code_file_tells_what_the_module_declares() {
+    let file = compile(SAMPLE, PLAIN);
+    assert_eq!(file.function_count(), 5);
+    assert_eq!(file.export("add"), Some((ExternKind::Func, 1)));
+    assert_eq!(file.export("memory"), Some((ExternKind::Memory, 0)));
+    assert_eq!(file.export("nothing"), None);
+    assert_eq!(file.import(0), Some(("host", "log")));
+    let names: Vec<_> = (0..5).map(|func| file.function_name(func)).collect();
+    assert_eq!(names, [Some("log"), Some("add"), Some("divide"), Some("apply"), Some("load")]);
+    assert_eq!(file.data(), b"some bytespassive");
+    let info = file.info().expect("decodes");
+    assert_eq!(info.names.module.as_deref(), Some("sample"));
+    assert_eq!(info.data[1].range, 10..17);
+}
+
+#[test]
+fn equal_types_are_one_type_with_one_trampoline() {
+    let file = compile(SAMPLE, PLAIN);
+    assert_eq!(file.function_type(1), file.function_type(2));
+    assert!(file.enter_offset(0).is_some());
+    assert_eq!(file.enter_offset(1), None);
+    let text = file.section(Section::Text).len() as u32;
+    let last = file.function_offset(4).expect("in range");
+    assert!((last..text).contains(&file.enter_offset(0).expect("in use")));
+}
+
+#[test]
+fn functions_follow_one_another_and_are_found_by_address() {
+    for options in [PLAIN, LISTENERS] {
+        let file = compile(SAMPLE, options);
+        for func in 0..5 {
+            let start = file.function_offset(func).expect("in range");
+            assert_eq!(start % 16, 0);
+            let last = start + code(&file, func).len() as u32 - 1;
+            assert_eq!((file.function_at(start), file.function_at(last)), (Some(func), Some(func)));
+        }
+    }
+}
+
+#[test]
+fn traps_name_their_code_and_operator() {
+    let file = compile(SAMPLE, PLAIN);
+    let module = decode(SAMPLE);
+    let text = file.section(Section::Text).len() as u32;
+    let traps: Vec<_> = (0..text).filter_map(|at| Some((at, file.trap_at(at)?))).collect();
+    for (func, code) in [
+        (2, TrapCode::IntegerDivideByZero),
+        (3, TrapCode::UndefinedElement),
+        (3, TrapCode::MemoryOutOfBounds),
+        (4, TrapCode::MemoryOutOfBounds),
+    ] {
+        let (at, _) = traps
+            .iter()
+            .find(|(at, c)| *c == code && file.function_at(*at) == Some(func))
+            .unwrap_or_else(|| panic!("function {func} has no {code:?}: {traps:?}"));
+        let offset = file.wasm_offset_at(*at).expect("an operator") as usize;
+        assert!(module.bodies[func as usize - 1].contains(&offset));
+    }
+    assert_eq!(file.trap_at(file.function_offset(1).expect("in range")), None);
+}
+
+#[test]
+fn thunks_and_trampolines_belong_to_no_operator() {
+    let file = compile(SAMPLE, PLAIN);
+    let thunk = file.function_offset(0).expect("in range");
+    let trampoline = file.enter_offset(0).expect("in use");
+    assert_eq!((file.wasm_offset_at(thunk), file.wasm_offset_at(trampoline)), (None, None));
+}
+
+#[test]
+fn the_same_module_gives_the_same_bytes() {
+    let module = decode(SAMPLE);
+    for options in [PLAIN, LISTENERS] {
+        let once = compiler().compile(&module, options, &|_, _| {}).expect("compiled");
+        let twice = compiler().compile(&module, options, &|_, _| {}).expect("compiled");
+        assert!(once == twice);
+    }
+}
+
+#[test]
+fn listeners_wrap_defined_functions_only() {
+    let (plain, wrapped) = (compile(SAMPLE, PLAIN), compile(SAMPLE, LISTENERS));
+    assert_eq!(code(&plain, 0), code(&wrapped, 0));
+    for func in 1..5 {
+        assert!(code(&wrapped, func).len() > code(&plain, func).len());
+    }
+    assert_eq!(wrapped.header().listeners, 1);
+}
+
+#[test]
+fn a_load_of_the_first_memory_is_one_instruction() {
+    // push rbp; mov rbp, rsp; mov eax, esi; mov eax, [rdi + rax + 0x1004]; leave the frame; ret
+    let file = compile(
+        "(module (memory 1) (func (param i32) (result i32) local.get 0 i32.load offset=4))",
+        PLAIN,
+    );
+    let load = [0x8b, 0x84, 0x37, 0x04, 0x10, 0x00, 0x00];
+    let found = code(&file, 0).windows(load.len()).any(|w| w == load);
+    assert!(found, "{:02x?}", code(&file, 0));
+}
+
+#[test]
+fn a_module_without_functions_compiles() {
+    let file = compile("(module (memory (export \"m\") 1))", PLAIN);
+    assert_eq!((file.function_count(), file.section(Section::Text).len()), (0, 0));
+}
+
+#[test]
+fn more_results_than_registers_compile() {
+    let types = "i32 i64 f32 f64 funcref externref ".repeat(5);
+    let values = "i32.const 1 i64.const 2 f32.const 3 f64.const 4 ref.null func ref.null extern ";
+    let values = values.repeat(5);
+    let wat = format!(
+        r#"(module
+             (type $t (func (param {types}) (result {types})))
+             (import "a" "b" (func $imported (type $t)))
+             (table 1 funcref)
+             (func $many (type $t) {values})
+             (func (type $t) {values} call $many)
+             (func (type $t) {values} call $imported)
+             (func (type $t) {values} i32.const 0 call_indirect (type $t)))"#
+    );
+    for options in [PLAIN, LISTENERS] {
+        assert_eq!(compile(&wat, options).function_count(), 5);
+    }
+}
+
+#[test]
+fn progress_ends_with_everything_done() {
+    let last = AtomicUsize::new(0);
+    compiler()
+        .compile(&decode(SAMPLE), PLAIN, &|done, all| {
+            if done == all {
+                last.store(all, Ordering::Relaxed);
+            }
+        })
+        .expect("compiled");
+    assert!(last.into_inner() >= 5);
+}
+
+#[test]
+fn invalid_bytes_are_refused_with_an_offset() {
+    let decode = |bytes: &[u8]| compiler().decode(bytes, ModuleHash::of(bytes));
+    for bytes in [&b"\0asm"[..], b"not wasm", b"\0asm\x01\0\0\0\x01\xff"] {
+        let error = decode(bytes).expect_err("refused");
+        assert!(matches!(error, CompileError::Invalid { .. }), "{error}");
+    }
+    let error = refusal("(module (func) (func (result i32) nop))");
+    assert!(matches!(error, CompileError::Invalid { offset: 32, .. }), "{error:?}");
+}
+
+#[test]
+fn features_that_are_off_are_named() {
+    for (wat, name) in [
+        ("(module (func (local v128)))", "SIMD"),
+        ("(module (memory 1) (memory 1))", "multi"),
+        ("(module (memory i64 1))", "memory64"),
+        ("(module (func $f return_call $f))", "tail calls"),
+        ("(module (memory 1 1 shared))", "threads"),
+        ("(module (global i32 (i32.add (i32.const 1) (i32.const 2))))", "constant expression"),
+    ] {
+        let message = refusal(wat).to_string();
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn a_table_that_no_slot_can_hold_is_unsupported() {
+    let error = compiler()
+        .compile(&decode("(module (table 20000000 funcref))"), PLAIN, &|_, _| {})
+        .expect_err("refused");
+    assert!(matches!(error, CompileError::Unsupported(_)), "{error}");
+}
