@@ -120,7 +120,7 @@ impl StoreInner {
         let start = origin - code.header().before;
         let id = self.add(Arc::clone(slots), start, &plan.module)?;
         let block_end = plan.block.checked_add(counts.state_len());
-        if plan.block % PAGE != 0 || block_end.is_none_or(|end| end > file_len) {
+        if !plan.block.is_multiple_of(PAGE) || block_end.is_none_or(|end| end > file_len) {
             return mismatch("the state block lies outside the file");
         }
         if plan.tables.len() != code.tables().len() || plan.memories.len() != code.memories().len()
@@ -143,7 +143,7 @@ impl StoreInner {
         }
         for (i, (memory, extents)) in code.memories().iter().zip(&plan.memories).enumerate() {
             let size = vm.word(counts.memory_size(i as u32));
-            if size > memory.max || size < memory.min || size % WASM_PAGE_SIZE != 0 {
+            if size > memory.max || size < memory.min || !size.is_multiple_of(WASM_PAGE_SIZE) {
                 return mismatch(format!("memory {i} has {size} bytes"));
             }
             if size > self.config.max_memory {

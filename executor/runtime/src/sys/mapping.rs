@@ -44,7 +44,7 @@ impl Reservation {
 
     fn range(&self, offset: u64, len: u64) -> io::Result<NonNull<c_void>> {
         let inside = offset.checked_add(len).is_some_and(|end| end <= self.len as u64);
-        if !inside || offset % PAGE != 0 || len % PAGE != 0 {
+        if !inside || !offset.is_multiple_of(PAGE) || !len.is_multiple_of(PAGE) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "range outside its slot"));
         }
         Ok(NonNull::new(self.at(offset).cast()).unwrap_or(self.base))
@@ -58,7 +58,8 @@ impl Reservation {
         }
         let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the range is inside this reservation; gaining access breaks no reference.
-        Ok(unsafe { mprotect(start, len as usize, prot)? })
+        let _: () = unsafe { mprotect(start, len as usize, prot)? };
+        Ok(())
     }
 
     /// Maps part of a file copy-on-write over a range. The file must be private to this user
@@ -133,7 +134,8 @@ impl Mapping {
         let prot = ProtFlags::PROT_READ | ProtFlags::PROT_EXEC;
         // SAFETY: the section lies within the mapping and begins on a page (`CodeFile` checked);
         // the rest of its last page is padding. The pages stay read-only.
-        Ok(unsafe { mprotect(start, text.len().next_multiple_of(PAGE as usize), prot)? })
+        let _: () = unsafe { mprotect(start, text.len().next_multiple_of(PAGE as usize), prot)? };
+        Ok(())
     }
 }
 

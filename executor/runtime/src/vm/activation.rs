@@ -217,7 +217,7 @@ pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
 /// Calls `visit` with the addresses of the calls that lead to a frame of machine code or to a
 /// stub called by it, from `fp` outwards, as long as they are in machine code.
 pub(crate) fn walk_frames(stack: &WasmStack, mut fp: usize, mut visit: impl FnMut(usize)) {
-    while (stack.bottom()..stack.top() - 15).contains(&fp) && fp % 8 == 0 {
+    while (stack.bottom()..stack.top() - 15).contains(&fp) && fp.is_multiple_of(8) {
         // SAFETY: both words lie within the wasm stack, which is readable as long as it exists.
         let (next, return_address) =
             unsafe { (*(fp as *const usize), *((fp + 8) as *const usize)) };

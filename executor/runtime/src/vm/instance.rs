@@ -101,14 +101,14 @@ impl VmInstance {
 
     /// A word of the state block.
     pub(crate) fn word(&self, offset: u64) -> u64 {
-        assert!(offset % 8 == 0);
+        assert!(offset.is_multiple_of(8));
         // SAFETY: inside the state block and aligned (asserted); the block is accessible.
         unsafe { self.state(offset).cast::<u64>().read() }
     }
 
     /// Changes a word of the state block.
     pub(crate) fn set_word(&mut self, offset: u64, value: u64) {
-        assert!(offset % 8 == 0);
+        assert!(offset.is_multiple_of(8));
         // SAFETY: as in `word`.
         unsafe { self.state(offset).cast::<u64>().write(value) }
     }

@@ -1,0 +1,308 @@
+//! One running script: its store, its names, and what each directive does.
+//!
+//! Invariant: `current` is the instance of the last module directive, and none when that module
+//! could not be instantiated, so that later directives never speak to an earlier instance.
+
+use crate::{Miss, Options, Snapshot, lex, snapshots, values};
+use executor_code::{CompileError, Compiler};
+use executor_model::{CallError, ExternKind, InstanceId, Listeners, ModuleHash, Val};
+use executor_runtime::{
+    CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
+};
+use std::{collections::HashMap, fmt::Display, sync::Arc};
+use wast::{
+    QuoteWat, QuoteWatTest, WastDirective, WastExecute, WastInvoke, WastRet, Wat, parser, token::Id,
+};
+
+pub(crate) struct Script {
+    options: Options,
+    compiler: Arc<dyn Compiler>,
+    engine: NativeEngine,
+    store: Store,
+    current: Option<InstanceId>,
+    instances: HashMap<String, InstanceId>,
+    definition: Option<Arc<CompiledModule>>,
+    definitions: HashMap<String, Arc<CompiledModule>>,
+}
+
+/// Why there is no compiled module.
+enum Refusal {
+    /// The module is malformed or invalid.
+    Invalid(String),
+    /// Anything else: too large, a feature that the engine lacks, a defect.
+    Other(String),
+}
+
+impl From<Refusal> for Miss {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(message) | Refusal::Other(message) => Self::Failed(message),
+        }
+    }
+}
+
+impl From<wast::Error> for Refusal {
+    fn from(error: wast::Error) -> Self {
+        Self::Invalid(error.message())
+    }
+}
+
+impl Script {
+    /// A script whose store holds `spectest` and nothing else.
+    pub(crate) fn new(compiler: Arc<dyn Compiler>, options: Options) -> Result<Self, String> {
+        let config = EngineConfig { compiler: Some(compiler.clone()), ..EngineConfig::default() };
+        let engine = NativeEngine::new(config).map_err(text)?;
+        let store = Store::new(&engine, Linker::new(), StoreConfig::default()).map_err(text)?;
+        let mut script = Self {
+            options,
+            compiler,
+            engine,
+            store,
+            current: None,
+            instances: HashMap::new(),
+            definition: None,
+            definitions: HashMap::new(),
+        };
+        let spectest = encode_text(include_str!("spectest.wat")).map_err(Refusal::from);
+        let spectest = spectest.and_then(|wasm| script.compile(&wasm));
+        let spectest = spectest.map_err(|(Refusal::Invalid(m) | Refusal::Other(m))| m)?;
+        let spectest = script.store.instantiate(&spectest).map_err(text)?;
+        script.store.linker_mut().instance("spectest", spectest);
+        Ok(script)
+    }
+
+    /// Carries out one directive.
+    pub(crate) fn run(&mut self, directive: WastDirective<'_>) -> Result<Snapshot, Miss> {
+        match directive {
+            WastDirective::Module(mut module) => {
+                self.current = None;
+                let name = module.name();
+                let compiled = self.define(&mut module)?;
+                return self.instantiate(name, &compiled);
+            }
+            WastDirective::ModuleDefinition(mut module) => {
+                self.define(&mut module)?;
+            }
+            WastDirective::ModuleInstance { instance, module, .. } => {
+                self.current = None;
+                let definition = match module {
+                    None => self.definition.as_ref(),
+                    Some(id) => self.definitions.get(id.name()),
+                };
+                let definition = definition.ok_or_else(|| unknown("module definition", module))?;
+                let definition = definition.clone();
+                return self.instantiate(instance, &definition);
+            }
+            WastDirective::Register { name, module, .. } => {
+                let instance = self.instance(module)?;
+                self.store.linker_mut().instance(name, instance);
+            }
+            WastDirective::Invoke(invoke) => {
+                self.invoke(&invoke)?.map_err(text)?;
+                return self.snapshot();
+            }
+            WastDirective::AssertReturn { exec, results, .. } => {
+                self.assert_return(exec, &results)?
+            }
+            WastDirective::AssertTrap { exec, message, .. } => self.assert_trap(exec, message)?,
+            WastDirective::AssertExhaustion { call, message, .. } => {
+                expect_trap(self.invoke(&call)?, message)?;
+            }
+            WastDirective::AssertUnlinkable { module, message, .. } => {
+                self.assert_unlinkable(module, message)?;
+            }
+            WastDirective::AssertInvalid { mut module, message, .. }
+            | WastDirective::AssertMalformed { mut module, message, .. } => {
+                self.assert_refused(&mut module, message)?;
+            }
+            WastDirective::AssertInvalidCustom { .. }
+            | WastDirective::AssertMalformedCustom { .. } => {
+                return Err(Miss::skipped("the contents of custom sections are not validated"));
+            }
+            WastDirective::AssertException { .. } => {
+                return Err(Miss::skipped("exceptions are not supported"));
+            }
+            WastDirective::AssertSuspension { .. } => {
+                return Err(Miss::skipped("stack switching is not supported"));
+            }
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
+                return Err(Miss::skipped("threads are not supported"));
+            }
+        }
+        Ok(Snapshot::NotTaken)
+    }
+
+    fn assert_return(
+        &mut self,
+        exec: WastExecute<'_>,
+        expected: &[WastRet<'_>],
+    ) -> Result<(), Miss> {
+        let results = match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke)?.map_err(text)?,
+            WastExecute::Get { module, global, .. } => vec![self.global(module, global)?],
+            WastExecute::Wat(module) => {
+                let compiled = self.compile_wat(&mut QuoteWat::Wat(module))?;
+                self.store.instantiate(&compiled).map_err(text)?;
+                Vec::new()
+            }
+        };
+        Ok(values::check(&self.store, &results, expected)?)
+    }
+
+    fn assert_trap(&mut self, exec: WastExecute<'_>, expected: &str) -> Result<(), Miss> {
+        let ended = match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke)?,
+            WastExecute::Get { module, global, .. } => Ok(vec![self.global(module, global)?]),
+            WastExecute::Wat(module) => {
+                let compiled = self.compile_wat(&mut QuoteWat::Wat(module))?;
+                match self.store.instantiate(&compiled) {
+                    Ok(_) => Ok(Vec::new()),
+                    Err(InstantiateError::Call(error)) => Err(error),
+                    Err(other) => return Err(Miss::Failed(other.to_string())),
+                }
+            }
+        };
+        expect_trap(ended, expected)
+    }
+
+    fn assert_unlinkable(&mut self, module: Wat<'_>, expected: &str) -> Result<(), Miss> {
+        let compiled = self.compile_wat(&mut QuoteWat::Wat(module))?;
+        match self.store.instantiate(&compiled) {
+            Err(InstantiateError::Link(error)) if error.to_string().starts_with(expected) => Ok(()),
+            Err(other) => Err(Miss::Failed(format!("expected `{expected}`, got `{other}`"))),
+            Ok(_) => Err(Miss::Failed(format!("expected `{expected}`, but the module was linked"))),
+        }
+    }
+
+    fn assert_refused(&mut self, module: &mut QuoteWat<'_>, expected: &str) -> Result<(), Miss> {
+        let decoded =
+            encode(module).map_err(Refusal::from).and_then(|wasm| self.decode(&wasm).map(|_| ()));
+        match decoded {
+            Err(Refusal::Invalid(_)) => Ok(()),
+            Err(Refusal::Other(message)) => {
+                Err(Miss::Failed(format!("expected `{expected}`, got `{message}`")))
+            }
+            Ok(()) => Err(Miss::Failed(format!("expected `{expected}`, but the module is valid"))),
+        }
+    }
+
+    /// Compiles a module and makes it the last definition.
+    fn define(&mut self, module: &mut QuoteWat<'_>) -> Result<Arc<CompiledModule>, Miss> {
+        let compiled = self.compile_wat(module)?;
+        if let Some(id) = module.name() {
+            self.definitions.insert(id.name().to_owned(), compiled.clone());
+        }
+        self.definition = Some(compiled.clone());
+        Ok(compiled)
+    }
+
+    /// Makes an instance and makes it the current one.
+    fn instantiate(
+        &mut self,
+        name: Option<Id<'_>>,
+        module: &Arc<CompiledModule>,
+    ) -> Result<Snapshot, Miss> {
+        let instance = self.store.instantiate(module).map_err(text)?;
+        if let Some(id) = name {
+            self.instances.insert(id.name().to_owned(), instance);
+        }
+        self.current = Some(instance);
+        self.snapshot()
+    }
+
+    /// Goes on with a restored copy of the store, if that is asked for and possible.
+    fn snapshot(&mut self) -> Result<Snapshot, Miss> {
+        if !self.options.through_snapshots {
+            return Ok(Snapshot::NotTaken);
+        }
+        Ok(snapshots::round_trip(&self.engine, &mut self.store)?)
+    }
+
+    /// Calls an export. The outer error is of the script, the inner of the call.
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Result<Vec<Val>, CallError>, Miss> {
+        let instance = self.instance(invoke.module)?;
+        let func = self
+            .store
+            .exported_func(instance, invoke.name)
+            .ok_or_else(|| format!("no function `{}` is exported", invoke.name))?;
+        let args = invoke.args.iter().map(|arg| values::argument(&mut self.store, arg));
+        let args = args.collect::<Result<Vec<_>, _>>()?;
+        Ok(self.store.call(func, &args))
+    }
+
+    /// The value of an exported global.
+    fn global(&self, module: Option<Id<'_>>, name: &str) -> Result<Val, Miss> {
+        let instance = self.instance(module)?;
+        let value = match self.store.export(instance, name) {
+            Some((ExternKind::Global, index)) => self.store.global(instance, index),
+            _ => None,
+        };
+        Ok(value.ok_or_else(|| format!("no global `{name}` is exported"))?)
+    }
+
+    /// The instance of a name, or the current one.
+    fn instance(&self, name: Option<Id<'_>>) -> Result<InstanceId, Miss> {
+        let instance = match name {
+            None => self.current,
+            Some(id) => self.instances.get(id.name()).copied(),
+        };
+        instance.ok_or_else(|| unknown("instance", name))
+    }
+
+    fn compile_wat(&self, module: &mut QuoteWat<'_>) -> Result<Arc<CompiledModule>, Refusal> {
+        self.compile(&encode(module)?)
+    }
+
+    fn compile(&self, wasm: &[u8]) -> Result<Arc<CompiledModule>, Refusal> {
+        let module = self.decode(wasm)?;
+        let compiled = self.engine.compile(&module, &Listeners::none(), false, &|_, _| ());
+        compiled.map(|(module, _)| module).map_err(|e| Refusal::Other(text(e)))
+    }
+
+    fn decode(&self, wasm: &[u8]) -> Result<executor_model::Module, Refusal> {
+        self.compiler.decode(wasm, ModuleHash::of(wasm)).map_err(|error| match error {
+            CompileError::Invalid { .. } => Refusal::Invalid(text(error)),
+            other => Refusal::Other(text(other)),
+        })
+    }
+}
+
+/// The binary of a module. One given as quoted text is read only now, so that its errors are its
+/// own and not the script's.
+fn encode(module: &mut QuoteWat<'_>) -> Result<Vec<u8>, wast::Error> {
+    let span = module.span();
+    match module.to_test()? {
+        QuoteWatTest::Binary(wasm) => Ok(wasm),
+        QuoteWatTest::Text(bytes) => match std::str::from_utf8(&bytes) {
+            Ok(text) => encode_text(text),
+            Err(_) => Err(wast::Error::new(span, "malformed UTF-8 encoding".to_owned())),
+        },
+    }
+}
+
+fn encode_text(text: &str) -> Result<Vec<u8>, wast::Error> {
+    let buffer = lex(text)?;
+    parser::parse::<Wat<'_>>(&buffer)?.encode()
+}
+
+/// Checks that a call ended by the trap of a message.
+fn expect_trap(ended: Result<Vec<Val>, CallError>, expected: &str) -> Result<(), Miss> {
+    // The reference interpreter adds the index to some messages ("uninitialized element 2").
+    let stem = expected.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end();
+    match ended {
+        Err(CallError::Trap(trap)) if trap.code.message().starts_with(stem) => Ok(()),
+        Err(other) => Err(Miss::Failed(format!("expected the trap `{expected}`, got `{other}`"))),
+        Ok(values) => Err(Miss::Failed(format!("expected the trap `{expected}`, got {values:?}"))),
+    }
+}
+
+fn unknown(what: &str, name: Option<Id<'_>>) -> Miss {
+    Miss::Failed(match name {
+        Some(id) => format!("there is no {what} `${}`", id.name()),
+        None => format!("there is no current {what}"),
+    })
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}

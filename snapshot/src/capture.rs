@@ -1,0 +1,201 @@
+//! From the state of a store to the bytes of a snapshot file.
+//!
+//! Invariant: the state is read in place and never copied whole; what is written is a function of
+//! the state and the manifest alone, so equal states become equal files.
+//!
+//! Capturing is three passes over the state: find what is not zero, hash it, write it. Hashing comes
+//! before writing because the hash is the file's name: a state that the store already has is not
+//! written at all, and the file is one forward stream.
+
+use crate::{
+    FormatError, Manifest, SnapshotError, SnapshotId,
+    format::{Area, Instance, MAX_EXTENTS, MIN_GAP, Metadata, Stretch},
+};
+use executor_code::{
+    layout::{PAGE, align_up},
+    publish,
+};
+use executor_model::WASM_PAGE_SIZE;
+use executor_runtime::{Extent, StoreState};
+use std::{
+    cmp::Reverse,
+    convert::Infallible,
+    io::{self, Write},
+    ops::Range,
+    path::Path,
+};
+
+/// Called as bytes are hashed, and again as they are written, with how many are done and how many
+/// there are.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+const PAGE_BYTES: usize = PAGE as usize;
+/// Hashed and written at once: few system calls, and small enough to stay in a cache.
+const CHUNK: usize = 1 << 20;
+
+/// A snapshot that is ready to be written.
+#[derive(Debug)]
+pub struct Capture<'a> {
+    id: SnapshotId,
+    head: Vec<u8>,
+    /// The data, in order; each piece is followed by zeroes up to a whole page.
+    pieces: Vec<&'a [u8]>,
+    data_len: u64,
+}
+
+impl<'a> Capture<'a> {
+    /// Lays out the file and hashes the state.
+    ///
+    /// # Errors
+    /// When the manifest does not fit the state, or the format cannot hold it.
+    pub fn new(
+        state: &'a StoreState<'a>,
+        manifest: Manifest,
+        progress: Progress<'_>,
+    ) -> Result<Self, FormatError> {
+        let mut layout = Layout::default();
+        let mut instances = Vec::with_capacity(state.instances.len());
+        for instance in &state.instances {
+            let block = layout.place(&instance.block);
+            if block.len != instance.block.len() as u64 || block.len == 0 {
+                return Err(FormatError::Unwritable("a state block is not whole pages"));
+            }
+            if instance.memories.iter().any(|m| !(m.len() as u64).is_multiple_of(WASM_PAGE_SIZE)) {
+                return Err(FormatError::Unwritable("a memory is not whole pages"));
+            }
+            instances.push(Instance {
+                module: instance.module,
+                instantiated: instance.instantiated,
+                block,
+                tables: instance.tables.iter().map(|t| layout.area(t, 1)).collect(),
+                memories: instance.memories.iter().map(|m| layout.area(m, MAX_EXTENTS)).collect(),
+            });
+        }
+        let metadata = Metadata { instances, manifest };
+        let Layout { pieces, data_len } = layout;
+
+        let mut hasher = blake3::Hasher::new();
+        let Ok(()) = each_chunk(&pieces, data_len, progress, |chunk| {
+            hasher.update(chunk);
+            Ok::<_, Infallible>(())
+        });
+        let data_hash = *hasher.finalize().as_bytes();
+        let head = metadata.encode(data_len, data_hash)?;
+        Ok(Self { id: metadata.id(data_hash), head, pieces, data_len })
+    }
+
+    /// The identity of the snapshot.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    /// The length of the file.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.head.len() as u64 + self.data_len
+    }
+
+    /// Writes the bytes of the file.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut impl Write, progress: Progress<'_>) -> io::Result<()> {
+        out.write_all(&self.head)?;
+        each_chunk(&self.pieces, self.data_len, progress, |chunk| out.write_all(chunk))
+    }
+
+    /// Writes the file at `path`, whole or not at all, replacing what is there.
+    ///
+    /// # Errors
+    /// Those of the operating system; what was at `path` is then still there.
+    pub fn publish(&self, path: &Path, progress: Progress<'_>) -> Result<(), SnapshotError> {
+        publish(path, |file| self.write_to(file, progress)).map_err(SnapshotError::io(path))
+    }
+}
+
+/// Where everything goes in the data, as it is decided.
+#[derive(Default)]
+struct Layout<'a> {
+    pieces: Vec<&'a [u8]>,
+    data_len: u64,
+}
+
+impl<'a> Layout<'a> {
+    fn place(&mut self, piece: &'a [u8]) -> Stretch {
+        let stretch = Stretch { offset: self.data_len, len: align_up(piece.len() as u64, PAGE) };
+        self.pieces.push(piece);
+        self.data_len += stretch.len;
+        stretch
+    }
+
+    fn area(&mut self, bytes: &'a [u8], most: usize) -> Area {
+        let extent = |range: Range<usize>| {
+            let at = range.start as u64;
+            let Stretch { offset, len } = self.place(&bytes[range]);
+            Extent { at, offset, len }
+        };
+        Area {
+            len: bytes.len() as u64,
+            extents: nonzero(bytes, most).into_iter().map(extent).collect(),
+        }
+    }
+}
+
+/// At most `most` ranges, each beginning at a page, outside which `bytes` are zero. Of the runs of
+/// zeroes between them the longest are left out, and none shorter than [`MIN_GAP`].
+fn nonzero(bytes: &[u8], most: usize) -> Vec<Range<usize>> {
+    let mut runs = Vec::<Range<usize>>::new();
+    for (i, page) in bytes.chunks(PAGE_BYTES).enumerate() {
+        if is_zero(page) {
+            continue;
+        }
+        let start = i * PAGE_BYTES;
+        let end = start + page.len();
+        match runs.last_mut() {
+            Some(last) if start - last.end < MIN_GAP => last.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    if runs.len() > most {
+        // Gap i lies between runs i and i + 1. The first of equal gaps wins, so that equal states
+        // become equal files.
+        let mut gaps: Vec<usize> = (0..runs.len() - 1).collect();
+        gaps.sort_by_key(|&i| Reverse(runs[i + 1].start - runs[i].end));
+        gaps.truncate(most - 1);
+        gaps.sort_unstable();
+        let starts = std::iter::once(0).chain(gaps.iter().map(|i| i + 1));
+        let ends = gaps.iter().copied().chain([runs.len() - 1]);
+        runs = starts.zip(ends).map(|(a, b)| runs[a].start..runs[b].end).collect();
+    }
+    runs
+}
+
+/// Looks at 256 bytes at a time: enough to be done with vectors, and quick to give up.
+fn is_zero(page: &[u8]) -> bool {
+    let (blocks, rest) = page.as_chunks::<256>();
+    blocks.iter().all(|block| {
+        let (words, _) = block.as_chunks::<16>();
+        words.iter().fold(0, |all, word| all | u128::from_ne_bytes(*word)) == 0
+    }) && rest.iter().all(|&b| b == 0)
+}
+
+fn each_chunk<E>(
+    pieces: &[&[u8]],
+    total: u64,
+    progress: Progress<'_>,
+    mut f: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut done = 0;
+    for piece in pieces {
+        for chunk in piece.chunks(CHUNK) {
+            f(chunk)?;
+            // Only the last chunk of a table can be less than whole pages.
+            let padding = chunk.len().next_multiple_of(PAGE_BYTES) - chunk.len();
+            f(&[0; PAGE_BYTES][..padding])?;
+            done += (chunk.len() + padding) as u64;
+            progress(done, total);
+        }
+    }
+    Ok(())
+}

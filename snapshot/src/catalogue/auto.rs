@@ -1,0 +1,129 @@
+//! Automatic snapshots: which there are of a module, and under what conditions each may be used.
+//!
+//! Invariant: an entry says everything outside the module that its snapshot depends on; whoever
+//! finds all of it unchanged may restore the snapshot instead of running the initialisation.
+
+use super::{Adding, Catalogue, CatalogueError, private_dir, sealed};
+use crate::{SnapshotId, format};
+use executor_code::abi;
+use executor_model::ModuleHash;
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::PathBuf};
+
+/// The most entries that are kept for one key: the latest.
+pub const MAX_ENTRIES: usize = 8;
+
+/// A hash of something that an initialisation observed.
+pub type Digest = [u8; 32];
+
+/// The digest of a list of byte strings; lists that differ in where one ends and the next begins
+/// have different digests.
+#[must_use]
+pub fn digest<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for item in items {
+        let item = item.as_ref();
+        hasher.update(&(item.len() as u64).to_le_bytes());
+        hasher.update(item);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// What a module is initialised with, apart from what it observes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AutoKey(Digest);
+
+impl AutoKey {
+    /// The key of a module, the exports called to initialise it, the modules that were instantiated
+    /// before it under the given names, and the options of the run that change its state.
+    #[must_use]
+    pub fn new(
+        module: ModuleHash,
+        inits: &[String],
+        preloads: &[(String, ModuleHash)],
+        options: &[u8],
+    ) -> Self {
+        let inits = digest(inits);
+        let preloads = digest(preloads.iter().flat_map(|(n, h)| [n.as_bytes(), &h.0]));
+        // Snapshots that this release could not read are as good as none.
+        let (format, layout) = (format::VERSION.to_le_bytes(), abi::VERSION.to_le_bytes());
+        Self(digest([&format[..], &layout, &module.0, &inits, &preloads, options]))
+    }
+}
+
+impl fmt::Display for AutoKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// What an initialisation observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// The digest of the arguments, if it looked at them.
+    pub args: Option<Digest>,
+    /// The digest of the environment, if it looked at it.
+    pub env: Option<Digest>,
+    /// The files that it read, by the guest's path, with the digest of their contents; `None` for
+    /// one that did not exist.
+    pub files: Vec<(String, Option<Digest>)>,
+}
+
+/// An automatic snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoEntry {
+    /// When it may be used.
+    pub conditions: Conditions,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+}
+
+/// The payload of a file in `auto/`: the entries, the latest first.
+#[derive(Serialize, Deserialize)]
+struct Entries(Vec<AutoEntry>);
+
+impl sealed::Sealed for Entries {
+    const PREFIX: [u8; 12] = sealed::prefix(b"exec-aut", 1);
+}
+
+impl Catalogue {
+    /// The automatic snapshots of a key, the latest first.
+    ///
+    /// # Errors
+    /// When they cannot be read. Going on as if there were none is always right: the next
+    /// [`Adding::insert_auto`] replaces what is damaged.
+    pub fn auto(&self, key: &AutoKey) -> Result<Vec<AutoEntry>, CatalogueError> {
+        self.auto_named(&key.to_string())
+    }
+
+    pub(super) fn auto_named(&self, name: &str) -> Result<Vec<AutoEntry>, CatalogueError> {
+        let entries = sealed::read(&self.auto_dir().join(name))?;
+        Ok(entries.map_or_else(Vec::new, |Entries(entries)| entries))
+    }
+
+    pub(super) fn auto_dir(&self) -> PathBuf {
+        self.dir.join("auto")
+    }
+}
+
+impl Adding<'_> {
+    /// Remembers an automatic snapshot. It replaces one of the same conditions, and the oldest when
+    /// there are more than [`MAX_ENTRIES`].
+    ///
+    /// # Errors
+    /// When the entries cannot be read or written.
+    pub fn insert_auto(&self, key: &AutoKey, entry: AutoEntry) -> Result<(), CatalogueError> {
+        let mut entries = match self.catalogue.auto(key) {
+            Ok(entries) => entries,
+            Err(CatalogueError::Damaged { .. }) => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        entries.retain(|e| e.conditions != entry.conditions);
+        entries.insert(0, entry);
+        entries.truncate(MAX_ENTRIES);
+        // Two processes that insert at once can lose one entry; it is made again when missed.
+        let dir = self.catalogue.auto_dir();
+        private_dir(&dir)?;
+        sealed::write(&dir.join(key.to_string()), &Entries(entries))
+    }
+}

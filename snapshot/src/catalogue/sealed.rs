@@ -1,0 +1,103 @@
+//! Small files of the catalogue: magic, version and checksum before a bincode payload.
+//!
+//! Invariant: nothing is decoded before magic, version and checksum match, and all of the payload
+//! is used.
+//!
+//! ```text
+//! offset 0   magic (8 bytes)
+//!        8   version (little-endian u32)
+//!        12  BLAKE3 of magic, version and payload
+//!        44  payload
+//! ```
+
+use super::CatalogueError;
+use executor_code::publish;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+/// A kind of sealed file.
+pub(super) trait Sealed: Serialize + DeserializeOwned {
+    /// What the file begins with: the magic, and the version of the payload.
+    const PREFIX: [u8; 12];
+}
+
+/// The prefix of a kind.
+pub(super) const fn prefix(magic: &[u8; 8], version: u32) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let (head, tail) = bytes.split_at_mut(8);
+    head.copy_from_slice(magic);
+    tail.copy_from_slice(&version.to_le_bytes());
+    bytes
+}
+
+const MAX_PAYLOAD: usize = 16 << 20;
+
+fn checksum(prefix: &[u8], payload: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new().update(prefix).update(payload).finalize().as_bytes()
+}
+
+/// Publishes a sealed file.
+pub(super) fn write<T: Sealed>(path: &Path, value: &T) -> Result<(), CatalogueError> {
+    let payload = bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .expect("strings, numbers and hashes can always be encoded");
+    publish(path, |file| {
+        file.write_all(&T::PREFIX)?;
+        file.write_all(&checksum(&T::PREFIX, &payload))?;
+        file.write_all(&payload)
+    })
+    .map_err(CatalogueError::at(path))
+}
+
+/// Reads a sealed file, if it is there.
+pub(super) fn read<T: Sealed>(path: &Path) -> Result<Option<T>, CatalogueError> {
+    match fs::read(path) {
+        Ok(bytes) => match decode(&bytes) {
+            Some(value) => Ok(Some(value)),
+            None => Err(CatalogueError::Damaged { path: path.to_owned() }),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(CatalogueError::at(path)(e)),
+    }
+}
+
+fn decode<T: Sealed>(bytes: &[u8]) -> Option<T> {
+    let rest = bytes.strip_prefix(&T::PREFIX)?;
+    let (stored, payload) = rest.split_first_chunk::<32>()?;
+    if *stored != checksum(&T::PREFIX, payload) {
+        return None;
+    }
+    let config = bincode::config::standard().with_limit::<MAX_PAYLOAD>();
+    let (value, read) = bincode::serde::decode_from_slice(payload, config).ok()?;
+    (read == payload.len()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Sealed for Vec<String> {
+        const PREFIX: [u8; 12] = prefix(b"exec-tst", 7);
+    }
+
+    #[test]
+    fn a_sealed_file_reads_back_and_any_change_to_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let value = vec!["one".to_owned(), "two".to_owned()];
+        assert!(matches!(read::<Vec<String>>(&path), Ok(None)));
+        write(&path, &value).unwrap();
+        assert_eq!(read::<Vec<String>>(&path).unwrap(), Some(value));
+
+        let good = fs::read(&path).unwrap();
+        for i in 0..good.len() {
+            let mut bad = good.clone();
+            bad[i] ^= 0x41;
+            assert_eq!(decode::<Vec<String>>(&bad), None, "byte {i} changed");
+            assert_eq!(decode::<Vec<String>>(&good[..i]), None, "cut at {i}");
+        }
+    }
+}

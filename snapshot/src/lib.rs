@@ -1,0 +1,23 @@
+//! Snapshots of stores: the file format, capture, restore, and the catalogue of the store directory.
+//!
+//! Invariant: a snapshot is one file that holds the state of a whole store and nothing else: no
+//! machine address, no machine code. It appears whole or not at all, and nothing in it is believed
+//! before it is checked. What a restore reads is proportional to the number of instances and of
+//! extents (at most 16 for a memory), never to the size of the state.
+#![forbid(unsafe_code)]
+
+mod capture;
+pub mod catalogue;
+mod error;
+pub mod format;
+mod manifest;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+pub use capture::{Capture, Progress};
+pub use catalogue::{Catalogue, CatalogueError};
+pub use error::SnapshotError;
+pub use format::FormatError;
+pub use manifest::{EntryKind, InstanceNames, Manifest, NotAHash, SnapshotId};
+pub use restore::{SnapshotFile, restore, restore_untrusted};

@@ -1,0 +1,152 @@
+//! What a snapshot says about itself: the manifest, and the identity of a snapshot.
+//!
+//! Invariant: the manifest holds no state of the instances; a restore needs only the records. Two
+//! snapshots have one identity exactly when they differ in nothing but when, and by which release,
+//! they were made.
+
+use executor_code::ENGINE_VERSION;
+use executor_model::InstanceId;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// How the main instance is meant to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// It exports `_start`, which has not run yet.
+    Command,
+    /// It is initialised; its exports may be called in any order.
+    Reactor,
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "command",
+            Self::Reactor => "reactor",
+        })
+    }
+}
+
+/// The names of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceNames {
+    /// The name it was registered under for others to import from, if any.
+    pub registered: Option<String>,
+    /// Its module's name from the name section, if any.
+    pub module: Option<String>,
+}
+
+/// The facts about a snapshot that people and the command line want.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The names of every instance, in order of their ids.
+    pub instances: Vec<InstanceNames>,
+    /// The number of the instance that calls go to.
+    pub main: u32,
+    /// How it is meant to be called.
+    pub entry: EntryKind,
+    /// The exports that were called to initialise it, in order.
+    pub inits: Vec<String>,
+    /// What the initialisation observed of the world outside the store.
+    pub observations: Vec<String>,
+    /// What the user was warned of.
+    pub warnings: Vec<String>,
+    /// The state of the host's side of WASI, as its crate encodes it.
+    pub wasi: Option<Vec<u8>>,
+    /// The release that made the snapshot.
+    pub engine: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+}
+
+impl Manifest {
+    /// A manifest made now by this release, for instances of the given names.
+    #[must_use]
+    pub fn new(main: InstanceId, entry: EntryKind, instances: Vec<InstanceNames>) -> Self {
+        // A clock before 1970 is the host's mistake, and no reason to refuse a snapshot.
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        Self {
+            instances,
+            main: main.get(),
+            entry,
+            inits: Vec::new(),
+            observations: Vec::new(),
+            warnings: Vec::new(),
+            wasi: None,
+            engine: ENGINE_VERSION.to_owned(),
+            created,
+        }
+    }
+
+    /// The manifest without what may differ between two snapshots of one identity.
+    pub(crate) fn without_origin(&self) -> Self {
+        Self { engine: String::new(), created: 0, ..self.clone() }
+    }
+}
+
+/// The identity of a snapshot, and its name in the store: a hash of the module hashes, the state
+/// and the manifest, but not of when and by which release it was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SnapshotId(pub [u8; 32]);
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text that is not the 64 lower-case hexadecimal digits of a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a hash of 64 lower-case hexadecimal digits")]
+pub struct NotAHash;
+
+/// Reads what `Display` of a hash writes.
+pub(crate) fn parse_hash(text: &str) -> Result<[u8; 32], NotAHash> {
+    let digit = |c: u8| match c {
+        b'0'..=b'9' => Ok(c - b'0'),
+        b'a'..=b'f' => Ok(c - b'a' + 10),
+        _ => Err(NotAHash),
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut hash = [0; 32];
+    if pairs.len() != hash.len() || !rest.is_empty() {
+        return Err(NotAHash);
+    }
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Ok(hash)
+}
+
+impl FromStr for SnapshotId {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        parse_hash(text).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_reads_back_from_its_text_and_from_nothing_else() {
+        let id = SnapshotId(std::array::from_fn(|i| i as u8 * 7));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "00", &"g".repeat(64), &"A0".repeat(32), &"0".repeat(65), &"é".repeat(32)]
+        {
+            assert_eq!(text.parse::<SnapshotId>(), Err(NotAHash), "{text}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `--snapshot auto` never changes what a run answers; `always` does, and says so.
+
+use crate::{
+    guests,
+    sandbox::{Run, Sandbox},
+};
+
+fn got(sandbox: &Sandbox, options: &[&str], args: &[&str]) -> Run {
+    sandbox.report(&[options, &["--invoke", "got", "guest.wat"], args].concat())
+}
+
+#[test]
+fn a_snapshot_that_observed_the_environment_is_used_for_that_environment_only() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::observes_env());
+    let one = || got(&sandbox, &["--env", "A=1"], &[]);
+    let two = || got(&sandbox, &["--env", "A=1", "--env", "B=2"], &[]);
+    one().succeeded("1\n").did("compiled", "instantiated").took_snapshot(true, &["environment"]);
+    one().succeeded("1\n").did("code-cache", "restored");
+    two().succeeded("2\n").did("code-cache", "instantiated").took_snapshot(true, &["environment"]);
+    two().succeeded("2\n").did("code-cache", "restored");
+    one().succeeded("1\n").did("code-cache", "restored");
+}
+
+#[test]
+fn a_snapshot_that_observed_the_arguments_is_used_for_those_arguments_only() {
+    let sandbox = Sandbox::new();
+    // `got` takes no arguments, so they are counted by way of `argv[0]` and the init list.
+    let guest = guests::observes_args().replace("i32.load (i32.const 0)", "i32.load (i32.const 4)");
+    sandbox.file("guest.wat", guest);
+    let with = |name: &str| got(&sandbox, &["--argv0", name], &[]);
+    with("abc").succeeded("4\n").took_snapshot(true, &["arguments"]);
+    with("abc").succeeded("4\n").did("code-cache", "restored");
+    with("abcd").succeeded("5\n").did("code-cache", "instantiated");
+}
+
+#[test]
+fn a_snapshot_that_observed_nothing_serves_every_environment() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let run = |env: &str| sandbox.report(&["--env", env, "--invoke", "counter", "library.wat"]);
+    run("A=1").succeeded("100\n").took_snapshot(true, &[]);
+    run("A=2").succeeded("100\n").did("code-cache", "restored");
+}
+
+#[test]
+fn a_snapshot_that_read_a_file_is_used_while_the_file_is_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::READS_FILE);
+    let dir = ["--dir", ".::/"];
+    sandbox.file("x", "A");
+    got(&sandbox, &dir, &[]).succeeded("65\n").took_snapshot(true, &["x"]);
+    got(&sandbox, &dir, &[]).succeeded("65\n").did("code-cache", "restored");
+    sandbox.file("x", "B");
+    got(&sandbox, &dir, &[]).succeeded("66\n").did("code-cache", "instantiated");
+    sandbox.file("x", "A");
+    got(&sandbox, &dir, &[]).succeeded("65\n").did("code-cache", "restored");
+}
+
+#[test]
+fn clocks_randomness_and_output_keep_a_run_from_being_snapshotted() {
+    for (guest, word, answer) in [
+        (guests::observes_clock(), "clock", None),
+        (guests::observes_random(), "random", None),
+        // What `_initialize` writes is written by every run.
+        (guests::writes_output(), "output", Some("x\n2\n")),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("guest.wat", guest);
+        for code in ["compiled", "code-cache"] {
+            let run = got(&sandbox, &[], &[]);
+            run.did(code, "instantiated").took_snapshot(false, &[word]);
+            assert!(answer.is_none_or(|answer| run.stdout == answer), "{run:?}");
+        }
+        assert!(sandbox.stored("snapshots", "snap").is_empty(), "{word}");
+    }
+}
+
+#[test]
+fn always_takes_the_snapshot_with_a_warning_and_uses_it() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::observes_random());
+    let always = || got(&sandbox, &["--snapshot", "always"], &[]);
+    let first = always();
+    first.did("compiled", "instantiated").took_snapshot(true, &["random"]);
+    first.says(&["warning", "random"]);
+    let second = always();
+    second.did("code-cache", "restored");
+    assert_eq!(first.stdout, second.stdout);
+    // It is not what `auto` promises, so `auto` does not use it.
+    got(&sandbox, &[], &[]).did("code-cache", "instantiated").took_snapshot(false, &["random"]);
+}
+
+#[test]
+fn never_neither_takes_nor_uses_a_snapshot() {
+    let sandbox = Sandbox::new();
+    sandbox.file("hello.wat", guests::HELLO);
+    sandbox.report(&["hello.wat"]).took_snapshot(true, &[]);
+    let never = sandbox.report(&["--snapshot", "never", "hello.wat"]);
+    never.succeeded("hello\n").did("code-cache", "instantiated").took_snapshot(false, &["never"]);
+}
+
+#[test]
+fn other_initialisation_calls_are_another_snapshot() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let run =
+        |init: &[&str]| sandbox.report(&[init, &["--invoke", "counter", "library.wat"]].concat());
+    run(&["--init", "bump"]).succeeded("101\n");
+    run(&["--init", "bump", "--init", "bump"]).succeeded("102\n").did("code-cache", "instantiated");
+    run(&["--init", "bump"]).succeeded("101\n").did("code-cache", "restored");
+    run(&[]).succeeded("100\n").did("code-cache", "instantiated");
+}
+
+#[test]
+fn a_changed_module_is_another_module() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let run = || sandbox.report(&["--invoke", "counter", "library.wat"]);
+    run().succeeded("100\n");
+    sandbox.file("library.wat", guests::LIBRARY.replace("i32.const 100)", "i32.const 200)"));
+    run().succeeded("200\n").did("compiled", "instantiated");
+}
+
+#[test]
+fn initialisation_that_exits_or_traps_is_not_snapshotted() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    for _ in 0..2 {
+        let run = sandbox.report(&["--init", "crash", "--invoke", "counter", "library.wat"]);
+        assert_eq!(run.code, 134, "{run:?}");
+        run.took_snapshot(false, &[]);
+    }
+    assert!(sandbox.stored("snapshots", "snap").is_empty());
+}

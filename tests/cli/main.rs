@@ -1,0 +1,12 @@
+//! The `executor` binary, run as a user runs it: command lines in; exit codes, output, reports and
+//! the store's files out.
+#![forbid(unsafe_code)]
+
+mod automatic;
+mod errors;
+mod functions;
+mod guests;
+mod run;
+mod sandbox;
+mod store;
+mod syscalls;

