@@ -1,0 +1,325 @@
+//! The command line's grammar.
+//!
+//! Invariant: parsing has no side effects; it reads neither files nor the environment. What needs
+//! them is checked by the command that uses it.
+
+use crate::{error::Failure, units};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Runs WebAssembly functions, restoring them from snapshots.
+#[derive(Debug, Parser)]
+#[command(name = "executor", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a module, a snapshot or a stored function
+    Run(Box<RunArgs>),
+    /// Compile a module into the code cache
+    Compile(CompileArgs),
+    /// Make, show and remove snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Run specification scripts
+    Wast(WastArgs),
+}
+
+/// `executor run`.
+#[derive(Debug, Args)]
+#[command(override_usage = "executor run [OPTIONS] <FILE.wasm|FILE.wat|FILE.snap|NAME> [ARGS]...")]
+pub struct RunArgs {
+    /// Call this export instead of `_start`, with ARGS as its arguments
+    #[arg(long, value_name = "EXPORT")]
+    pub invoke: Option<String>,
+    /// Whether a module's state after initialisation is kept and used again
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = SnapshotPolicy::Auto)]
+    pub snapshot: SnapshotPolicy,
+    /// Write what happened, and how long it took, as JSON (`-` is standard output)
+    #[arg(long, value_name = "FILE|-")]
+    pub report: Option<OsString>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub guest: GuestArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreArgs,
+    /// A module (.wasm, .wat), a snapshot (.snap) or the name of a stored function; then the
+    /// guest's arguments
+    // One list, so that everything after the target is the guest's, options too.
+    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
+    pub target_and_args: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// What is run, and its arguments.
+    ///
+    /// # Errors
+    /// When an argument is not UTF-8, as WASI wants it.
+    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
+        let [target, args @ ..] = &self.target_and_args[..] else {
+            return Err(Failure::usage("nothing to run"));
+        };
+        let text = |arg: &OsString| match arg.to_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(Failure::usage(format_args!("argument {} is not UTF-8", arg.display()))),
+        };
+        Ok((target, args.iter().map(text).collect::<Result<_, _>>()?))
+    }
+}
+
+/// What a guest is given, and how it is initialised.
+#[derive(Debug, Args)]
+pub struct GuestArgs {
+    /// Give the guest a directory, named GUEST to it (HOST where left out)
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = parse_dir)]
+    pub dirs: Vec<Dir>,
+    /// Set an environment variable of the guest
+    #[arg(long = "env", value_name = "N=V", value_parser = parse_env)]
+    pub env: Vec<(String, String)>,
+    /// Call this export, without arguments, to initialise the module
+    #[arg(long = "init", value_name = "EXPORT")]
+    pub init: Vec<String>,
+    /// Instantiate another module first, whose exports are imported under NAME
+    #[arg(long = "preload", value_name = "NAME=FILE", value_parser = parse_preload)]
+    pub preload: Vec<Preload>,
+    /// The guest's argument 0 (the target's file name where left out)
+    #[arg(long, value_name = "S")]
+    pub argv0: Option<String>,
+    /// Stop the guest after this time
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// The most that each memory may grow to
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_memory: Option<u64>,
+    /// The guest's stack
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_stack: Option<u64>,
+    /// Say what happens
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Where modules, code, snapshots and functions are kept.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The store's directory [default: $EXECUTOR_STORE, or `executor` in the XDG data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_store")]
+    pub store: Option<PathBuf>,
+    /// Keep nothing and use nothing that was kept
+    #[arg(long)]
+    pub no_store: bool,
+}
+
+/// `executor compile`.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// The module (.wasm, .wat)
+    pub file: PathBuf,
+}
+
+/// The store, for commands that make no sense without one.
+#[derive(Debug, Args)]
+pub struct StoreDirArgs {
+    /// The store's directory [default: $EXECUTOR_STORE, or `executor` in the XDG data directory]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+/// `executor snapshot`.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Initialise a module and keep its state
+    Create(Box<CreateArgs>),
+    /// List the stored functions
+    List {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+    },
+    /// Show what a snapshot holds
+    Inspect {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        target: OsString,
+    },
+    /// Check every byte of a snapshot, or of all stored functions
+    Verify {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// A stored function or a snapshot file (all functions where left out)
+        #[arg(value_name = "NAME|FILE")]
+        target: Option<OsString>,
+    },
+    /// Remove a stored function, and its snapshot when nothing else uses it
+    Rm {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// The stored function
+        name: String,
+    },
+}
+
+/// `executor snapshot create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Write the snapshot to this file
+    #[arg(short, long, value_name = "FILE.snap")]
+    pub output: Option<PathBuf>,
+    /// Keep it in the store as the function NAME
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub guest: GuestArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// The module (.wasm, .wat)
+    pub file: PathBuf,
+}
+
+/// `executor wast`.
+#[derive(Debug, Args)]
+pub struct WastArgs {
+    /// Which WebAssembly features scripts may use
+    #[arg(long, value_enum, default_value_t = Features::All)]
+    pub features: Features,
+    /// Capture and restore the store after every instantiation
+    #[arg(long)]
+    pub through_snapshots: bool,
+    /// The scripts (.wast)
+    #[arg(required = true, value_name = "FILE.wast")]
+    pub files: Vec<PathBuf>,
+}
+
+/// When a run takes and uses automatic snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotPolicy {
+    /// Where that cannot change what a run answers
+    Auto,
+    /// Whatever initialisation observed
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// A set of WebAssembly features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Features {
+    /// All that the engine has
+    All,
+}
+
+/// A directory of the host and its name to the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dir {
+    /// Where it is.
+    pub host: PathBuf,
+    /// What the guest calls it.
+    pub guest: String,
+}
+
+/// A module to instantiate first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preload {
+    /// The name under which its exports are imported.
+    pub name: String,
+    /// The module's file.
+    pub file: PathBuf,
+}
+
+fn parse_dir(text: &str) -> Result<Dir, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    match host.is_empty() || guest.is_empty() {
+        true => Err("expected HOST or HOST::GUEST".to_owned()),
+        false => Ok(Dir { host: host.into(), guest: guest.to_owned() }),
+    }
+}
+
+fn parse_env(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_preload(text: &str) -> Result<Preload, String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok(Preload { name: name.to_owned(), file: file.into() })
+        }
+        _ => Err("expected NAME=FILE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run_args(line: &[&str]) -> RunArgs {
+        let line = ["executor", "run"].iter().chain(line);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Run(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_target_is_the_guests() {
+        let args = run_args(&["--env", "A=b=c", "-v", "x.wasm", "--dir", "-v", "--", "y"]);
+        let (target, rest) = args.split().unwrap();
+        assert_eq!(target, "x.wasm");
+        assert_eq!(rest, ["--dir", "-v", "--", "y"]);
+        assert_eq!(args.guest.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert!(args.guest.verbose && args.guest.dirs.is_empty());
+    }
+
+    #[test]
+    fn negative_numbers_are_arguments() {
+        let args = run_args(&["--invoke", "add", "x.wasm", "-1", "2"]);
+        assert_eq!(args.split().unwrap().1, ["-1", "2"]);
+    }
+
+    #[test]
+    fn a_directory_is_named_as_the_host_does_unless_told() {
+        assert_eq!(parse_dir("a::/b"), Ok(Dir { host: "a".into(), guest: "/b".into() }));
+        assert_eq!(parse_dir("a"), Ok(Dir { host: "a".into(), guest: "a".into() }));
+        assert!(parse_dir("::b").is_err() && parse_dir("a::").is_err());
+    }
+
+    #[test]
+    fn malformed_values_are_refused() {
+        for bad in [&["--env", "A"][..], &["--preload", "x"], &["--timeout", "5"], &["--nonsense"]]
+        {
+            let line = ["executor", "run"].iter().chain(bad).chain(&["x.wasm"]);
+            assert!(Cli::try_parse_from(line).is_err(), "{bad:?}");
+        }
+    }
+}

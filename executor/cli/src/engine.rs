@@ -1,0 +1,206 @@
+//! The engine as commands use it: code from the cache, compiled on a miss.
+//!
+//! Invariant: the compiler is not started, and no module is read, before the cache has been asked.
+
+use crate::{
+    error::Failure,
+    progress::Progress,
+    report::{Code, Phases},
+    source::Source,
+    warn,
+};
+use executor_code::Compiler;
+use executor_model::{EngineError, Listeners, ModuleHash};
+use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
+use executor_snapshot::Catalogue;
+use std::{fmt::Display, sync::Arc};
+
+/// The engine, the store it keeps its code in, and what it did.
+pub struct Host {
+    /// The engine.
+    pub engine: NativeEngine,
+    compiler: Option<Arc<dyn Compiler>>,
+    /// The store, if it is used and can be.
+    pub catalogue: Option<Catalogue>,
+    /// Where code came from.
+    pub code: Code,
+    /// The time of each phase.
+    pub phases: Phases,
+    verbose: bool,
+}
+
+impl Host {
+    /// An engine over a store or none.
+    ///
+    /// # Errors
+    /// When the machine lacks something the engine needs.
+    pub fn new(
+        catalogue: Option<Catalogue>,
+        verbose: bool,
+        mut phases: Phases,
+    ) -> Result<Self, Failure> {
+        let cache = catalogue.as_ref().map(Catalogue::code);
+        let compiler = compiler_if_any();
+        let config = EngineConfig { compiler: compiler.clone(), cache };
+        let engine = NativeEngine::new(config).map_err(Failure::new)?;
+        phases.end("engine");
+        Ok(Self { engine, compiler, catalogue, code: Code::default(), phases, verbose })
+    }
+
+    /// Says what happened, with `-v`.
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            eprintln!("executor: {}", what());
+        }
+    }
+
+    /// The code of a module's file.
+    ///
+    /// # Errors
+    /// When the file is not a valid module, or cannot be compiled.
+    pub fn code_of(&mut self, source: &Source) -> Result<Arc<CompiledModule>, Failure> {
+        match self.load(source.hash()) {
+            Some(module) => Ok(module),
+            None => self.compile(source.hash(), &source.bytes()?, source.path().display()),
+        }
+    }
+
+    /// The code of a module that a snapshot names: the store may have the module itself.
+    ///
+    /// # Errors
+    /// When neither its code nor the module is there.
+    pub fn code_of_hash(&mut self, hash: ModuleHash) -> Result<Arc<CompiledModule>, Failure> {
+        if let Some(module) = self.load(hash) {
+            return Ok(module);
+        }
+        let bytes = match &self.catalogue {
+            Some(catalogue) => catalogue.module(hash).map_err(Failure::new)?,
+            None => None,
+        };
+        let bytes = bytes.ok_or_else(|| {
+            Failure::new(format_args!(
+                "the code of module {hash} is not in the store; give the module to \
+                 `executor compile` first"
+            ))
+        })?;
+        self.compile(hash, &bytes, format_args!("module {hash}"))
+    }
+
+    fn load(&mut self, hash: ModuleHash) -> Option<Arc<CompiledModule>> {
+        let found = self.engine.load(&hash);
+        self.phases.end("load");
+        match found {
+            Ok(Some((module, origin))) => {
+                self.code.add(hash, origin);
+                Some(module)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                warn(format_args!("{error}; compiling again"));
+                None
+            }
+        }
+    }
+
+    /// Goes on without a store that cannot be written, which is no reason not to run.
+    fn give_up_store(&mut self, error: &dyn Display) -> Result<(), Failure> {
+        warn(format_args!("{error}; nothing is kept"));
+        self.catalogue = None;
+        let config = EngineConfig { compiler: self.compiler.clone(), cache: None };
+        self.engine = NativeEngine::new(config).map_err(Failure::new)?;
+        Ok(())
+    }
+
+    fn compile(
+        &mut self,
+        hash: ModuleHash,
+        bytes: &[u8],
+        name: impl Display,
+    ) -> Result<Arc<CompiledModule>, Failure> {
+        let Some(compiler) = self.compiler.clone() else {
+            return Err(Failure::new(format_args!(
+                "{name} is not compiled yet, and this build has no compiler"
+            )));
+        };
+        let fail = |error: &dyn Display| Failure::new(format_args!("{name}: {error}"));
+        let module = compiler.decode(bytes, hash).map_err(|e| fail(&e))?;
+        self.phases.end("decode");
+        // Known before the work: a long compilation is not to be done twice.
+        if let Some(Err(error)) = self.catalogue.as_ref().map(|c| c.add().map(drop)) {
+            self.give_up_store(&error)?;
+        }
+        let progress = Progress::new("compiling");
+        let report = |done: usize, total: usize| progress.report(done as u64, total as u64);
+        let compiled = match self.engine.compile(&module, &Listeners::none(), true, &report) {
+            Err(EngineError::Cache(message)) => {
+                self.give_up_store(&message)?;
+                self.engine.compile(&module, &Listeners::none(), true, &report)
+            }
+            compiled => compiled,
+        };
+        let (compiled, origin) = compiled.map_err(|e| fail(&e))?;
+        drop(progress);
+        self.phases.end("compile");
+        self.code.add(hash, origin);
+        if origin == CodeOrigin::Compiled {
+            self.say(|| {
+                format!("compiled {name} ({} functions)", compiled.code().function_count())
+            });
+        }
+        Ok(compiled)
+    }
+}
+
+#[cfg(not(feature = "compiler"))]
+fn compiler_if_any() -> Option<Arc<dyn Compiler>> {
+    None
+}
+
+#[cfg(feature = "compiler")]
+fn compiler_if_any() -> Option<Arc<dyn Compiler>> {
+    Some(compiler())
+}
+
+/// The compiler, which starts when it is first used.
+#[cfg(feature = "compiler")]
+pub fn compiler() -> Arc<dyn Compiler> {
+    Arc::new(lazy::LazyCompiler::default())
+}
+
+#[cfg(feature = "compiler")]
+mod lazy {
+    use executor_code::{CompileError, CompileOptions, Compiler, Progress};
+    use executor_compiler::NativeCompiler;
+    use executor_model::{Module, ModuleHash};
+    use std::sync::OnceLock;
+
+    /// Cranelift looks at the processor and builds its tables when it starts; a run whose code is
+    /// cached does not wait for that.
+    #[derive(Default)]
+    pub struct LazyCompiler(OnceLock<NativeCompiler>);
+
+    impl LazyCompiler {
+        fn get(&self) -> Result<&NativeCompiler, CompileError> {
+            if let Some(compiler) = self.0.get() {
+                return Ok(compiler);
+            }
+            let compiler = NativeCompiler::new()?;
+            Ok(self.0.get_or_init(|| compiler))
+        }
+    }
+
+    impl Compiler for LazyCompiler {
+        fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError> {
+            self.get()?.decode(wasm, hash)
+        }
+
+        fn compile(
+            &self,
+            module: &Module,
+            options: CompileOptions,
+            progress: Progress<'_>,
+        ) -> Result<Vec<u8>, CompileError> {
+            self.get()?.compile(module, options, progress)
+        }
+    }
+}

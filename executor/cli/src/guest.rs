@@ -1,0 +1,291 @@
+//! A guest: a store whose main instance is ready to be called, fresh or restored.
+//!
+//! Invariant: a fresh guest and a restored one are the same to [`Guest::call`]; initialisation has
+//! run exactly once in the life of the state.
+
+use crate::{
+    args::GuestArgs,
+    engine::Host,
+    error::Failure,
+    source::{Source, Sources},
+    timeout::Timeout,
+    values,
+};
+use executor_model::{CallError, ExternKind, FuncType, InstanceId, Val};
+use executor_runtime::{
+    CompiledModule, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
+};
+use executor_snapshot::{EntryKind, InstanceNames};
+use executor_wasi::{WasiCtx, WasiCtxBuilder};
+use std::{ffi::OsStr, path::Path, sync::Arc};
+
+/// Why a guest did not get ready, or did not return.
+pub enum Stop {
+    /// The host's side failed.
+    Failure(Failure),
+    /// The guest trapped, exited or was interrupted.
+    Ended(CallError),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<CallError> for Stop {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Usage(message) => Self::Failure(Failure::new(message)),
+            error => Self::Ended(error),
+        }
+    }
+}
+
+/// The compiled modules of a guest.
+pub struct Modules {
+    /// Those to instantiate first, with the names their exports are imported under.
+    pub preload: Vec<(String, Arc<CompiledModule>)>,
+    /// The one that is run.
+    pub main: Arc<CompiledModule>,
+}
+
+impl Modules {
+    /// Finds or makes the code of each.
+    ///
+    /// # Errors
+    /// When one is not a valid module, or cannot be compiled.
+    pub fn compile(host: &mut Host, sources: &Sources) -> Result<Self, Failure> {
+        let preload = |(name, source): &(String, Source)| Ok((name.clone(), host.code_of(source)?));
+        let preload = sources.preload.iter().map(preload).collect::<Result<_, Failure>>()?;
+        Ok(Self { preload, main: host.code_of(&sources.main)? })
+    }
+
+    /// The names of the instances that [`Guest::instantiate`] makes, in order of their ids.
+    pub fn names(&self) -> Vec<InstanceNames> {
+        let module = |m: &CompiledModule| m.info().ok().and_then(|info| info.names.module.clone());
+        let preload = self
+            .preload
+            .iter()
+            .map(|(name, m)| InstanceNames { registered: Some(name.clone()), module: module(m) });
+        let main = InstanceNames { registered: None, module: module(&self.main) };
+        preload.chain([main]).collect()
+    }
+}
+
+/// A store and the instance in it that calls go to.
+pub struct Guest {
+    /// The store.
+    pub store: Store,
+    /// The instance.
+    pub main: InstanceId,
+}
+
+/// What is to be called.
+pub enum Entry {
+    /// `_start`, without arguments.
+    Start,
+    /// An export, with its arguments.
+    Export(String, Vec<Val>),
+    /// Nothing: a reactor is ready once it is initialised.
+    Nothing,
+}
+
+/// Whether a module is a command or a reactor.
+pub fn kind(module: &CompiledModule) -> EntryKind {
+    match module.code().export("_start") {
+        Some((ExternKind::Func, _)) => EntryKind::Command,
+        _ => EntryKind::Reactor,
+    }
+}
+
+/// The type of the function that a module exports under a name.
+fn exported_type(module: &CompiledModule, name: &str) -> Result<FuncType, Failure> {
+    let code = module.code();
+    match code.export(name) {
+        Some((ExternKind::Func, index)) => code
+            .function_type(index)
+            .and_then(|ty| code.func_type(ty))
+            .ok_or_else(|| Failure::new("the code file is damaged")),
+        Some((kind, _)) => Err(Failure::new(format_args!(
+            "export `{name}` is a {}, not a function",
+            format!("{kind:?}").to_lowercase()
+        ))),
+        None => {
+            Err(Failure::new(format_args!("the module has no export `{name}`{}", suggest(module))))
+        }
+    }
+}
+
+/// The exported functions, for one who misspelt a name.
+fn suggest(module: &CompiledModule) -> String {
+    const MOST: usize = 8;
+    let functions = module.code().exports().filter(|(_, kind, _)| *kind == ExternKind::Func);
+    let names: Vec<&str> = functions.map(|(name, ..)| name).take(MOST + 1).collect();
+    match names.len() {
+        0 => "; it exports no functions".to_owned(),
+        n if n > MOST => format!("; it exports the functions {}, ...", names[..MOST].join(", ")),
+        _ => format!("; it exports the functions {}", names.join(", ")),
+    }
+}
+
+impl Entry {
+    /// What `--invoke` and the arguments ask of a module.
+    ///
+    /// # Errors
+    /// When there is no such function, or the arguments do not fit its type.
+    pub fn plan(
+        module: &CompiledModule,
+        invoke: Option<&str>,
+        args: &[String],
+    ) -> Result<Self, Failure> {
+        match (invoke, kind(module)) {
+            (Some(name), _) => {
+                let ty = exported_type(module, name)?;
+                let args = values::parse_arguments(name, &ty, args).map_err(Failure::usage)?;
+                Ok(Self::Export(name.to_owned(), args))
+            }
+            (None, EntryKind::Command) => {
+                check_niladic(module, "_start")?;
+                Ok(Self::Start)
+            }
+            (None, EntryKind::Reactor) => Ok(Self::Nothing),
+        }
+    }
+}
+
+fn check_niladic(module: &CompiledModule, name: &str) -> Result<(), Failure> {
+    let ty = exported_type(module, name)?;
+    match ty.params.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(format_args!(
+            "export `{name}` is called without arguments, but its type is {ty}"
+        ))),
+    }
+}
+
+/// The linker of every guest: WASI, and the preloaded modules as they come.
+pub fn linker() -> Linker {
+    let mut linker = Linker::new();
+    executor_wasi::add_to_linker(&mut linker);
+    linker
+}
+
+/// The limits that the options set.
+///
+/// # Errors
+/// When a limit is beyond what this machine can address.
+pub fn config(args: &GuestArgs) -> Result<StoreConfig, Failure> {
+    let mut config = StoreConfig::default();
+    if let Some(max) = args.max_memory {
+        config.max_memory = max;
+    }
+    if let Some(max) = args.max_stack {
+        config.max_stack =
+            usize::try_from(max).map_err(|e| Failure::usage(format_args!("--max-stack: {e}")))?;
+    }
+    Ok(config)
+}
+
+/// The guest's arguments, `argv[0]` first: what the target is called, unless another is given.
+pub fn argv(args: &GuestArgs, target: &OsStr, rest: &[String]) -> Vec<String> {
+    let name = || Path::new(target).file_name().unwrap_or(target).to_string_lossy().into_owned();
+    let argv0 = args.argv0.clone().unwrap_or_else(name);
+    std::iter::once(argv0).chain(rest.iter().cloned()).collect()
+}
+
+/// The guest's view of the world, as the options give it.
+///
+/// # Errors
+/// When a directory cannot be opened.
+pub fn wasi(
+    args: &GuestArgs,
+    argv: Vec<String>,
+    timeout: &Timeout,
+) -> Result<WasiCtxBuilder, Failure> {
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(argv).env(args.env.clone());
+    for dir in &args.dirs {
+        builder.preopen(&dir.host, &dir.guest).map_err(Failure::new)?;
+    }
+    if let Some(canceller) = timeout.canceller() {
+        builder.canceller(canceller);
+    }
+    Ok(builder)
+}
+
+impl Guest {
+    /// Instantiates the modules and initialises them: `_initialize` of reactors, then the exports
+    /// of the main module that are named.
+    ///
+    /// # Errors
+    /// When an import is missing, an export of `init` is missing or takes arguments, or the guest
+    /// traps or exits.
+    pub fn instantiate(
+        engine: &NativeEngine,
+        modules: &Modules,
+        init: &[String],
+        config: StoreConfig,
+        wasi: WasiCtx,
+        timeout: &mut Timeout,
+    ) -> Result<Self, Stop> {
+        for name in init {
+            check_niladic(&modules.main, name)?;
+        }
+        let mut store = Store::new(engine, linker(), config).map_err(Failure::new)?;
+        store.set_data(wasi);
+        let main = timeout.watch(store.interrupter(), || {
+            for (name, module) in &modules.preload {
+                let instance = instantiate(&mut store, module)?;
+                store.linker_mut().instance(name, instance);
+            }
+            let main = instantiate(&mut store, &modules.main)?;
+            for name in init {
+                call_export(&mut store, main, name, &[])?;
+            }
+            Ok::<_, Stop>(main)
+        })?;
+        Ok(Self { store, main })
+    }
+
+    /// Calls the entry; returns its results.
+    ///
+    /// # Errors
+    /// When the guest traps or exits.
+    pub fn call(&mut self, entry: &Entry, timeout: &mut Timeout) -> Result<Vec<Val>, Stop> {
+        let (name, args) = match entry {
+            Entry::Start => ("_start", &[][..]),
+            Entry::Export(name, args) => (name.as_str(), &args[..]),
+            Entry::Nothing => return Ok(Vec::new()),
+        };
+        let Self { store, main } = self;
+        timeout.watch(store.interrupter(), || call_export(store, *main, name, args))
+    }
+}
+
+/// Instantiates one module, and initialises it if it is a reactor.
+fn instantiate(store: &mut Store, module: &Arc<CompiledModule>) -> Result<InstanceId, Stop> {
+    let instance = store.instantiate(module).map_err(|error| match error {
+        InstantiateError::Call(error) => Stop::from(error),
+        error => Failure::new(error).into(),
+    })?;
+    if kind(module) == EntryKind::Reactor
+        && matches!(module.code().export("_initialize"), Some((ExternKind::Func, _)))
+    {
+        check_niladic(module, "_initialize")?;
+        call_export(store, instance, "_initialize", &[])?;
+    }
+    Ok(instance)
+}
+
+fn call_export(
+    store: &mut Store,
+    instance: InstanceId,
+    name: &str,
+    args: &[Val],
+) -> Result<Vec<Val>, Stop> {
+    let func = store
+        .exported_func(instance, name)
+        .ok_or_else(|| Failure::new(format_args!("the module has no function `{name}`")))?;
+    Ok(store.call(func, args)?)
+}

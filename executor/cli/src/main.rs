@@ -1,0 +1,86 @@
+//! The `executor` command: thin commands over the libraries.
+//!
+//! Invariant: a command ends here, with one exit code: the guest's own, 134 for a trap, 1 for a
+//! failure and 2 for a command line that makes no sense. A failure is one line on standard error.
+#![forbid(unsafe_code)]
+
+mod args;
+mod auto;
+mod capture;
+mod compile;
+mod engine;
+mod error;
+mod guest;
+mod progress;
+mod report;
+mod run;
+mod snapshot_cmd;
+mod source;
+mod store_dir;
+mod timeout;
+mod units;
+mod values;
+#[cfg(feature = "compiler")]
+mod wast_cmd;
+
+use args::{Cli, Command};
+use clap::Parser;
+use error::Failure;
+use std::{
+    fmt::{self, Display},
+    io::{self, Write},
+};
+
+fn main() {
+    let code = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        // Help and the version are asked for; they go to standard output.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            Ok(0)
+        }
+        Err(error) => Err(usage(&error)),
+    };
+    let code = code.unwrap_or_else(|failure| {
+        eprintln!("executor: error: {}", failure.line());
+        failure.code
+    });
+    std::process::exit(code);
+}
+
+fn dispatch(command: Command) -> Result<i32, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Snapshot(command) => snapshot_cmd::snapshot(&command),
+        #[cfg(feature = "compiler")]
+        Command::Wast(args) => wast_cmd::wast(&args),
+        #[cfg(not(feature = "compiler"))]
+        Command::Wast(_) => Err(Failure::new("this build has no compiler and cannot run scripts")),
+    }
+}
+
+/// The first paragraph of what clap has to say, which is what is wrong.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let paragraph: Vec<&str> =
+        text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    let message = paragraph.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    Failure::usage(format_args!("{message} (see executor --help)"))
+}
+
+/// Writes to standard output. A reader that has gone away wants no more, which is no failure.
+fn out(text: fmt::Arguments<'_>) -> Result<(), Failure> {
+    match io::stdout().write_fmt(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format_args!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what went wrong where that does not stop the work.
+fn warn(what: impl Display) {
+    eprintln!("executor: warning: {what}");
+}

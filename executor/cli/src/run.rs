@@ -1,0 +1,399 @@
+//! `executor run`: a guest is restored or instantiated, and called.
+//!
+//! Invariant: a run that restores reads no module, starts no compiler and writes nothing; what it
+//! does is proportional to the number of instances, never to their size.
+
+use crate::{
+    args::{RunArgs, SnapshotPolicy},
+    auto::{self, World},
+    capture::{self, Place},
+    engine::Host,
+    error::{EXIT_FAILURE, EXIT_TRAP, Failure},
+    guest::{self, Entry, Guest, Modules, Stop},
+    out,
+    report::{Exit, Instance, Phases, Report, Snapshot},
+    source::{Sources, Target},
+    store_dir,
+    timeout::Timeout,
+    values, warn,
+};
+use executor_model::{CallError, InstanceId, ModuleHash};
+use executor_snapshot::{
+    CatalogueError, SnapshotError, SnapshotFile, SnapshotId,
+    catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
+};
+use executor_wasi::{Observations, WasiCtx, WasiCtxBuilder};
+use std::{ffi::OsStr, path::Path};
+
+/// A run in progress.
+struct Run<'a> {
+    args: &'a RunArgs,
+    target: &'a OsStr,
+    /// The guest's arguments.
+    rest: Vec<String>,
+    host: Host,
+    timeout: Timeout,
+    instance: Instance,
+    snapshot: Snapshot,
+}
+
+/// Runs the target and returns the exit code.
+///
+/// # Errors
+/// When the host's side fails; what the guest does is an exit code.
+pub fn run(args: &RunArgs) -> Result<i32, Failure> {
+    let mut phases = Phases::begin();
+    let (name, rest) = args.split()?;
+    let target = Target::classify(name)?;
+    let catalogue = match target {
+        Target::Function(name) => Some(store_dir::open_for_function(&args.store, name)?),
+        Target::Snapshot(_) | Target::Module(_) => store_dir::open_for_file(&args.store),
+    };
+    phases.end("store");
+    let mut run = Run {
+        args,
+        target: name,
+        rest,
+        host: Host::new(catalogue, args.guest.verbose, phases)?,
+        timeout: Timeout::new(args.guest.timeout)?,
+        instance: Instance::default(),
+        snapshot: Snapshot::default(),
+    };
+    let ended = run.complete(target);
+    let (exit, failure) = match ended {
+        Ok(()) => (Exit::default(), None),
+        Err(Stop::Ended(error)) => (run.describe(error), None),
+        Err(Stop::Failure(failure)) => {
+            let exit = Exit { code: failure.code, error: Some(failure.line()), trap: None };
+            (exit, Some(failure))
+        }
+    };
+    let code = exit.code;
+    let written = match &args.report {
+        Some(to) => run.report(exit).write(to),
+        None => Ok(()),
+    };
+    match failure {
+        Some(failure) => Err(failure),
+        None => written.map(|()| code),
+    }
+}
+
+impl Run<'_> {
+    /// Gets the guest ready, calls it and prints its results.
+    fn complete(&mut self, target: Target<'_>) -> Result<(), Stop> {
+        let (mut guest, entry) = match target {
+            Target::Function(name) => self.function(name)?,
+            Target::Snapshot(path) => self.snapshot_file(path)?,
+            Target::Module(path) => self.module(path)?,
+        };
+        if let Entry::Nothing = entry {
+            self.host.say(|| "a reactor is ready; to call an export, name it with --invoke".into());
+        }
+        let results = guest.call(&entry, &mut self.timeout);
+        self.host.phases.end("call");
+        // The process ends soon: unmapping gigabytes piece by piece would only take time.
+        std::mem::forget(guest);
+        let lines: String = results?.iter().map(|value| values::show(value) + "\n").collect();
+        Ok(out(format_args!("{lines}"))?)
+    }
+
+    /// Restores a stored function.
+    fn function(&mut self, name: &str) -> Result<(Guest, Entry), Stop> {
+        self.refuse_initialisation(name)?;
+        let Some(catalogue) = &self.host.catalogue else {
+            return Err(Failure::new(format_args!("no store holds `{name}`")).into());
+        };
+        let file = catalogue.open_function(name).map_err(|error| match error {
+            CatalogueError::UnknownFunction { name } => Failure::new(format_args!(
+                "`{name}` is neither a file nor a stored function (to store one: executor snapshot \
+                 create --name {name} FILE)"
+            )),
+            error => Failure::new(error),
+        })?;
+        self.host.phases.end("open");
+        let wasi = self.wasi()?;
+        let guest = self.restore(&file, wasi, Trust::Own)?;
+        self.instance = Instance::restored(file.id().to_string(), format!("function `{name}`"));
+        Ok(self.with_entry(guest)?)
+    }
+
+    /// Restores a snapshot from a file that anyone may have made.
+    fn snapshot_file(&mut self, path: &Path) -> Result<(Guest, Entry), Stop> {
+        self.refuse_initialisation(&path.display().to_string())?;
+        let file = SnapshotFile::open(path).map_err(Failure::new)?;
+        self.host.phases.end("open");
+        let wasi = self.wasi()?;
+        let guest = self.restore(&file, wasi, Trust::Nobody)?;
+        let why = format!("snapshot file {}", path.display());
+        self.instance = Instance::restored(file.id().to_string(), why);
+        Ok(self.with_entry(guest)?)
+    }
+
+    /// What the command line asks of a restored guest.
+    fn with_entry(&self, guest: Guest) -> Result<(Guest, Entry), Failure> {
+        let module = guest.store.module(guest.main).ok_or_else(|| {
+            Failure::new("the snapshot names a main instance that it does not have")
+        })?;
+        let entry = Entry::plan(module, self.args.invoke.as_deref(), &self.rest)?;
+        Ok((guest, entry))
+    }
+
+    /// A snapshot has been initialised already.
+    fn refuse_initialisation(&self, name: &str) -> Result<(), Failure> {
+        let given = [
+            (!self.args.guest.init.is_empty(), "--init"),
+            (!self.args.guest.preload.is_empty(), "--preload"),
+        ];
+        match given.into_iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, option)) => Err(Failure::usage(format_args!(
+                "{option} belongs to `snapshot create`: `{name}` is initialised already"
+            ))),
+        }
+    }
+
+    /// Restores a module from its automatic snapshot, or instantiates it and takes one.
+    fn module(&mut self, path: &Path) -> Result<(Guest, Entry), Stop> {
+        let args = self.args;
+        let sources = Sources::open(self.host.catalogue.as_ref(), &args.guest.preload, path)?;
+        self.host.phases.end("resolve");
+        let mut wasi = self.wasi()?;
+        let argv = self.argv();
+        let world = World { args: &argv, env: &args.guest.env };
+        let key =
+            auto::key(args.snapshot, sources.main.hash(), &sources.preload_hashes(), &args.guest);
+
+        let why = match self.find(&key, &world, &wasi) {
+            Err(why) => why,
+            Ok(file) => match self.restore(&file, wasi, Trust::Own) {
+                Ok(guest) => {
+                    let id = file.id().to_string();
+                    self.instance = Instance::restored(id, "automatic snapshot");
+                    self.snapshot.reasons.push("the run restored one".to_owned());
+                    return Ok(self.with_entry(guest)?);
+                }
+                Err(failure) => {
+                    warn(format_args!("{}; initialising again", failure.line()));
+                    wasi = self.wasi()?;
+                    "the automatic snapshot cannot be restored".to_owned()
+                }
+            },
+        };
+
+        let modules = Modules::compile(&mut self.host, &sources)?;
+        let entry = Entry::plan(&modules.main, args.invoke.as_deref(), &self.rest)?;
+        let wasi = wasi.build().map_err(Failure::new)?;
+        let (config, init) = (guest::config(&args.guest)?, &args.guest.init);
+        self.instance = Instance::instantiated(why);
+        let engine = self.host.engine.clone();
+        let ready = Guest::instantiate(&engine, &modules, init, config, wasi, &mut self.timeout);
+        self.host.phases.end("instantiate");
+        if ready.is_err() {
+            self.snapshot.reasons.push("initialisation did not end well".to_owned());
+        }
+        let mut guest = ready?;
+        self.take_snapshot(&mut guest, &modules, &sources, &key, &world);
+        Ok((guest, entry))
+    }
+
+    /// The automatic snapshot that may be used, or why there is none.
+    fn find(
+        &mut self,
+        key: &AutoKey,
+        world: &World<'_>,
+        dirs: &WasiCtxBuilder,
+    ) -> Result<SnapshotFile, String> {
+        if self.args.snapshot == SnapshotPolicy::Never {
+            return Err("--snapshot never".to_owned());
+        }
+        let Some(catalogue) = &self.host.catalogue else { return Err("no store".to_owned()) };
+        let mut why = "there is no automatic snapshot of it yet".to_owned();
+        let entries = catalogue.auto(key).unwrap_or_else(|error| {
+            warn(format_args!("{error}"));
+            Vec::new()
+        });
+        for entry in entries {
+            if let Some(difference) = world.differs(&entry.conditions, dirs) {
+                why = format!("the automatic snapshot is of another world: {difference}");
+                continue;
+            }
+            match catalogue.snapshot(entry.snapshot) {
+                Ok(Some(file)) => {
+                    self.host.phases.end("open");
+                    return Ok(file);
+                }
+                Ok(None) => why = "the automatic snapshot was removed".to_owned(),
+                Err(error) => {
+                    warn(format_args!("{error}; initialising again"));
+                    why = "the automatic snapshot cannot be read".to_owned();
+                }
+            }
+        }
+        self.host.phases.end("open");
+        Err(why)
+    }
+
+    /// Takes an automatic snapshot, where that is asked for and cannot change any run's answer. The
+    /// run goes on without it, so what goes wrong is a reason and at most a warning.
+    fn take_snapshot(
+        &mut self,
+        guest: &mut Guest,
+        modules: &Modules,
+        sources: &Sources,
+        key: &AutoKey,
+        world: &World<'_>,
+    ) {
+        let observations = match guest.store.data_mut::<WasiCtx>() {
+            Some(wasi) => wasi.take_observations(),
+            None => Observations::default(),
+        };
+        let taken = self.conditions(guest, &observations, world).and_then(|conditions| {
+            let observed = auto::describe(&observations);
+            let id = self
+                .publish(guest, modules, sources, key, conditions, observed.clone())
+                .map_err(|failure| vec![failure.line()])?;
+            Ok((id, observed))
+        });
+        match taken {
+            Ok((id, observed)) => {
+                self.host.say(|| format!("took snapshot {id}"));
+                if self.args.snapshot == SnapshotPolicy::Always {
+                    for what in observations.blockers() {
+                        warn(format_args!("{what}: every run of this snapshot sees the same"));
+                    }
+                }
+                self.snapshot =
+                    Snapshot { taken: true, id: Some(id.to_string()), reasons: observed };
+            }
+            Err(reasons) => {
+                self.host.say(|| format!("took no snapshot: {}", reasons.join("; ")));
+                self.snapshot.reasons = reasons;
+            }
+        }
+        self.host.phases.end("snapshot");
+    }
+
+    fn conditions(
+        &self,
+        guest: &Guest,
+        observations: &Observations,
+        world: &World<'_>,
+    ) -> Result<Conditions, Vec<String>> {
+        match (self.args.snapshot, guest.store.data::<WasiCtx>()) {
+            (SnapshotPolicy::Never, _) => Err(vec!["--snapshot never".to_owned()]),
+            _ if self.host.catalogue.is_none() => Err(vec!["no store".to_owned()]),
+            (SnapshotPolicy::Auto, Some(wasi)) => world.conditions(wasi, observations),
+            (SnapshotPolicy::Auto | SnapshotPolicy::Always, _) => Ok(Conditions::default()),
+        }
+    }
+
+    fn publish(
+        &self,
+        guest: &Guest,
+        modules: &Modules,
+        sources: &Sources,
+        key: &AutoKey,
+        conditions: Conditions,
+        observed: Vec<String>,
+    ) -> Result<SnapshotId, Failure> {
+        let Some(catalogue) = &self.host.catalogue else { return Err(Failure::new("no store")) };
+        let manifest =
+            capture::manifest(guest, modules, &self.args.guest.init, observed, Vec::new())?;
+        let adding = catalogue.add().map_err(Failure::new)?;
+        let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
+        let written = capture::write(guest, manifest, &[Place::Store(&adding, sources)])?;
+        let entry = AutoEntry { conditions, snapshot: written.id };
+        adding.insert_auto(key, entry).map_err(Failure::new)?;
+        drop(adding);
+        if full {
+            // The new entry took the place of an old one, whose snapshot nothing may need now.
+            catalogue.sweep().map_err(Failure::new)?;
+        }
+        Ok(written.id)
+    }
+
+    fn argv(&self) -> Vec<String> {
+        guest::argv(&self.args.guest, self.target, &self.rest)
+    }
+
+    fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
+        guest::wasi(&self.args.guest, self.argv(), &self.timeout)
+    }
+
+    /// Restores a snapshot's store and its WASI state.
+    fn restore(
+        &mut self,
+        file: &SnapshotFile,
+        wasi: WasiCtxBuilder,
+        trust: Trust,
+    ) -> Result<Guest, Failure> {
+        let manifest = file.manifest();
+        let main = InstanceId::new(manifest.main)
+            .ok_or_else(|| Failure::new("the snapshot has no main instance"))?;
+        let state = capture::wasi_state(manifest)?;
+        let config = guest::config(&self.args.guest)?;
+        let (engine, linker) = (self.host.engine.clone(), guest::linker());
+        let host = &mut self.host;
+        host.phases.end("link");
+        let code = |hash: ModuleHash| host.code_of_hash(hash);
+        let mut store = match trust {
+            Trust::Own => executor_snapshot::restore(&engine, linker, config, file, code),
+            Trust::Nobody => {
+                executor_snapshot::restore_untrusted(&engine, linker, config, file, code)
+            }
+        }?;
+        let wasi = match state {
+            Some(state) => wasi.restore(&state),
+            None => wasi.build(),
+        };
+        store.set_data(wasi.map_err(Failure::new)?);
+        self.host.phases.end("restore");
+        self.host.say(|| format!("restored snapshot {}", file.id()));
+        Ok(Guest { store, main })
+    }
+
+    /// How the guest ended, said on standard error where it was not by an exit.
+    fn describe(&self, error: CallError) -> Exit {
+        let exit = |code| Exit { code, trap: None, error: None };
+        match error {
+            CallError::Exit(code) => exit(code),
+            CallError::Closed(code) => exit(code as i32),
+            CallError::Trap(trap) => {
+                let time = self.timeout.passed().map(|line| line + "\n").unwrap_or_default();
+                eprintln!("executor: error: {time}{trap}");
+                Exit { trap: Some(trap.code.message()), ..exit(EXIT_TRAP) }
+            }
+            error => {
+                let message = error.to_string();
+                eprint!("executor: error: {message}");
+                if let CallError::Host { backtrace, .. } = error {
+                    eprint!("\n{backtrace}");
+                }
+                eprintln!();
+                Exit { error: Some(message), ..exit(EXIT_FAILURE) }
+            }
+        }
+    }
+
+    fn report(self, exit: Exit) -> Report {
+        let Self { target, host: Host { code, phases, .. }, instance, snapshot, .. } = self;
+        let target = target.display().to_string();
+        Report { target, code, instance, snapshot, exit, phases }
+    }
+}
+
+/// Who may have written a snapshot file.
+#[derive(Debug, Clone, Copy)]
+enum Trust {
+    /// This user's store: its checked header is enough.
+    Own,
+    /// Anyone: every byte and every reference is checked.
+    Nobody,
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        Self::new(error)
+    }
+}

@@ -1,0 +1,89 @@
+//! Arguments and environment.
+//!
+//! Invariant: both belong to the run, not to the state; a restored guest that looks at them again
+//! sees those of the run that restored it.
+
+use crate::{Errno, Memory, WasiCtx};
+
+/// Strings as the guest takes them: each ended by a zero byte, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+impl Strings {
+    /// Lays out `strings`; `None` when one has a zero byte in it, or all are too long for a guest.
+    pub(crate) fn new(strings: impl Iterator<Item = String>) -> Option<Self> {
+        let mut all = Self::default();
+        for string in strings {
+            if string.contains('\0') {
+                return None;
+            }
+            all.starts.push(u32::try_from(all.bytes.len()).ok()?);
+            all.bytes.extend_from_slice(string.as_bytes());
+            all.bytes.push(0);
+        }
+        u32::try_from(all.bytes.len()).ok()?;
+        Some(all)
+    }
+
+    fn sizes(&self, memory: &mut Memory<'_>, count: u32, size: u32) -> Result<(), Errno> {
+        memory.write_u32(count, self.starts.len() as u32)?;
+        memory.write_u32(size, self.bytes.len() as u32)
+    }
+
+    fn get(&self, memory: &mut Memory<'_>, pointers: u32, buffer: u32) -> Result<(), Errno> {
+        memory.write(buffer, &self.bytes)?;
+        for (i, start) in (0u32..).zip(&self.starts) {
+            let at = i.checked_mul(4).and_then(|i| pointers.checked_add(i)).ok_or(Errno::FAULT)?;
+            let string = buffer.checked_add(*start).ok_or(Errno::FAULT)?;
+            memory.write_u32(at, string)?;
+        }
+        Ok(())
+    }
+}
+
+/// `args_sizes_get`.
+pub(crate) fn args_sizes_get(
+    ctx: &mut WasiCtx,
+    memory: &mut Memory<'_>,
+    count: u32,
+    size: u32,
+) -> Result<(), Errno> {
+    ctx.observed.args = true;
+    ctx.args.sizes(memory, count, size)
+}
+
+/// `args_get`.
+pub(crate) fn args_get(
+    ctx: &mut WasiCtx,
+    memory: &mut Memory<'_>,
+    pointers: u32,
+    buffer: u32,
+) -> Result<(), Errno> {
+    ctx.observed.args = true;
+    ctx.args.get(memory, pointers, buffer)
+}
+
+/// `environ_sizes_get`.
+pub(crate) fn environ_sizes_get(
+    ctx: &mut WasiCtx,
+    memory: &mut Memory<'_>,
+    count: u32,
+    size: u32,
+) -> Result<(), Errno> {
+    ctx.observed.env = true;
+    ctx.env.sizes(memory, count, size)
+}
+
+/// `environ_get`.
+pub(crate) fn environ_get(
+    ctx: &mut WasiCtx,
+    memory: &mut Memory<'_>,
+    pointers: u32,
+    buffer: u32,
+) -> Result<(), Errno> {
+    ctx.observed.env = true;
+    ctx.env.get(memory, pointers, buffer)
+}

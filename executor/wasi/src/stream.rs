@@ -1,0 +1,200 @@
+//! The standard streams: where they lead, and waiting for them.
+//!
+//! Invariant: nothing is buffered on this side: when a write returns, the host has the bytes. With a
+//! [`Canceller`] given, waiting for input, for a stream to take output, or for time to pass ends with
+//! [`Canceller::cancel`]; only a single write larger than the host's pipe holds goes on to its end.
+
+use crate::descriptor::{StdStream, filetype};
+use crate::{Errno, WasiCtx};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::stdio::{stderr, stdin, stdout};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice, IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the guest's standard input comes from.
+#[derive(Debug, Default)]
+pub enum Input {
+    /// The process's standard input.
+    #[default]
+    Inherit,
+    /// These bytes, and then the end.
+    Bytes(VecDeque<u8>),
+}
+
+/// Where the guest's standard output or standard error goes.
+#[derive(Debug, Clone, Default)]
+pub enum Output {
+    /// The process's own stream.
+    #[default]
+    Inherit,
+    /// To the end of this buffer.
+    Capture(Arc<Mutex<Vec<u8>>>),
+}
+
+/// The three standard streams.
+#[derive(Debug, Default)]
+pub(crate) struct Stdio {
+    pub(crate) stdin: Input,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+}
+
+impl Stdio {
+    /// The process's stream behind a standard stream, if it is one.
+    pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'static>> {
+        match (stream, &self.stdin, &self.stdout, &self.stderr) {
+            (StdStream::Stdin, Input::Inherit, _, _) => Some(stdin()),
+            (StdStream::Stdout, _, Output::Inherit, _) => Some(stdout()),
+            (StdStream::Stderr, _, _, Output::Inherit) => Some(stderr()),
+            _ => None,
+        }
+    }
+
+    /// What the guest is told that a stream is: a terminal, a regular file, or unknown. Other
+    /// character devices (`/dev/null`) are unknown, since guests take character devices for
+    /// terminals.
+    pub(crate) fn filetype(&self, stream: StdStream) -> u8 {
+        let Some(host) = self.host(stream) else { return filetype::UNKNOWN };
+        if host.is_terminal() {
+            return filetype::CHARACTER_DEVICE;
+        }
+        match rustix::fs::fstat(host) {
+            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
+                filetype::REGULAR_FILE
+            }
+            _ => filetype::UNKNOWN,
+        }
+    }
+
+    /// Reads standard input.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match &mut self.stdin {
+            Input::Inherit => Ok(rustix::io::read(stdin(), buffer)?),
+            Input::Bytes(bytes) => Ok(bytes.read(buffer)?),
+        }
+    }
+
+    /// Writes standard output or standard error.
+    ///
+    /// # Errors
+    /// `BADF` for standard input; what the host says otherwise, `PIPE` included.
+    pub(crate) fn write(
+        &mut self,
+        stream: StdStream,
+        buffers: &[IoSlice<'_>],
+    ) -> Result<usize, Errno> {
+        let (output, host) = match stream {
+            StdStream::Stdin => return Err(Errno::BADF),
+            StdStream::Stdout => (&self.stdout, stdout()),
+            StdStream::Stderr => (&self.stderr, stderr()),
+        };
+        match output {
+            Output::Inherit => Ok(rustix::io::writev(host, buffers)?),
+            Output::Capture(captured) => {
+                let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = captured.len();
+                buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
+                Ok(captured.len() - before)
+            }
+        }
+    }
+}
+
+/// Wakes a guest that waits in a host function (for input, or asleep), which an interrupt of
+/// machine code alone cannot do. The function traps with `TrapCode::Interrupted`.
+#[derive(Clone)]
+pub struct Canceller(Arc<Shared>);
+
+struct Shared {
+    cancelled: AtomicBool,
+    /// Readable once cancelled.
+    event: OwnedFd,
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Canceller").field(&self.is_cancelled()).finish()
+    }
+}
+
+impl Canceller {
+    /// A new one, not cancelled.
+    ///
+    /// # Errors
+    /// When the operating system has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(Shared { cancelled: AtomicBool::new(false), event })))
+    }
+
+    /// Ends the wait in progress and every later one. May be called from a signal handler: it
+    /// stores a flag and makes one `write` call.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Release);
+        // It can only fail where the counter is full, and then the descriptor is readable.
+        let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
+    }
+
+    /// Lets functions wait again.
+    pub fn clear(&self) {
+        self.0.cancelled.store(false, Ordering::Release);
+        // It can only fail where the counter is zero already.
+        let _ = rustix::io::read(&self.0.event, &mut [0u8; 8]);
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Canceller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.event.as_fd()
+    }
+}
+
+/// Waits until `host` can be read or written, where that is needed to be interruptible or not to
+/// wait at all (`nonblock`); otherwise the call itself will wait.
+///
+/// # Errors
+/// `AGAIN` when it would wait and must not, `INTR` when cancelled.
+pub(crate) fn wait(
+    host: BorrowedFd<'_>,
+    events: PollFlags,
+    nonblock: bool,
+    canceller: Option<&Canceller>,
+) -> Result<(), Errno> {
+    if nonblock {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        return match poll(&mut [PollFd::from_borrowed_fd(host, events)], Some(&now))? {
+            0 => Err(Errno::AGAIN),
+            _ => Ok(()),
+        };
+    }
+    if let Some(canceller) = canceller {
+        poll(
+            &mut [
+                PollFd::from_borrowed_fd(host, events),
+                PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN),
+            ],
+            None,
+        )?;
+        if canceller.is_cancelled() {
+            return Err(Errno::INTR);
+        }
+    }
+    Ok(())
+}
+
+impl WasiCtx {
+    /// Whether the guest has been asked to stop.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.canceller.as_ref().is_some_and(Canceller::is_cancelled)
+    }
+}

@@ -1,0 +1,101 @@
+//! Guests that call WASI through the linker: what only shows with real machine code around it.
+
+use executor_compiler::NativeCompiler;
+use executor_model::{CallError, Listeners, ModuleHash, TrapCode, Val};
+use executor_runtime::{EngineConfig, Linker, NativeEngine, Store, StoreConfig};
+use executor_wasi::{Canceller, Input, Output, WasiCtx, WasiCtxBuilder, add_to_linker};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Instantiates a guest and calls its `_start`.
+fn start(wat: &str, ctx: Option<WasiCtx>) -> (Result<Vec<Val>, CallError>, Store) {
+    let compiler = Arc::new(NativeCompiler::new().unwrap());
+    let engine = NativeEngine::new(EngineConfig { compiler: Some(compiler), cache: None }).unwrap();
+    let wasm = wat::parse_str(wat).unwrap();
+    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let (module, _) = engine.compile(&module, &Listeners::none(), false, &|_, _| {}).unwrap();
+    let mut linker = Linker::new();
+    add_to_linker(&mut linker);
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    if let Some(ctx) = ctx {
+        store.set_data(ctx);
+    }
+    let instance = store.instantiate(&module).unwrap();
+    let start = store.exported_func(instance, "_start").unwrap();
+    (store.call(start, &[]), store)
+}
+
+#[test]
+fn a_guest_echoes_its_input_and_exits_with_a_code() {
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_read"
+            (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 100))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (call $exit (i32.load (i32.const 8)))))"#;
+    let captured = Arc::new(Mutex::new(Vec::new()));
+    let mut builder = WasiCtxBuilder::new();
+    builder.stdin(Input::Bytes(b"hello".to_vec().into()));
+    builder.stdout(Output::Capture(captured.clone()));
+    let (result, mut store) = start(guest, Some(builder.build().unwrap()));
+    assert!(matches!(result, Err(CallError::Exit(5))), "{result:?}");
+    assert_eq!(*captured.lock().unwrap(), b"hello");
+    let seen = store.data_mut::<WasiCtx>().unwrap().take_observations();
+    assert!(seen.stdin && seen.output);
+}
+
+#[test]
+fn functions_that_are_missing_say_so() {
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "sock_shutdown"
+            (func $shutdown (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+        (func (export "_start") (result i32 i32)
+            (call $shutdown (i32.const 0) (i32.const 0)) (call $yield)))"#;
+    // They need neither a memory nor a context.
+    let (result, _) = start(guest, None);
+    assert_eq!(result.unwrap(), [Val::I32(52), Val::I32(0)]);
+}
+
+#[test]
+fn a_guest_without_a_memory_gets_a_clear_error() {
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+        (func (export "_start") (drop (call $close (i32.const 0)))))"#;
+    let (result, _) = start(guest, Some(WasiCtxBuilder::new().build().unwrap()));
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("without a memory"), "{error}");
+}
+
+#[test]
+fn a_guest_asleep_is_interrupted() {
+    // One subscription, all zero but for the monotonic clock and a time of centuries.
+    let guest = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff"
+            (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const -1))
+            (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"#;
+    let canceller = Canceller::new().unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    builder.canceller(canceller.clone());
+    let ctx = builder.build().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            canceller.cancel();
+        });
+        let (result, _) = start(guest, Some(ctx));
+        let Err(CallError::Trap(trap)) = result else { panic!("{result:?}") };
+        assert_eq!(trap.code, TrapCode::Interrupted);
+    });
+}
