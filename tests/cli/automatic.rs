@@ -133,3 +133,26 @@ fn initialisation_that_exits_or_traps_is_not_snapshotted() {
     }
     assert!(sandbox.stored("snapshots", "snap").is_empty());
 }
+
+#[test]
+fn snapshots_of_worlds_long_past_do_not_pile_up() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::observes_env());
+    let mut env = Vec::new();
+    for count in 1..12 {
+        env.extend(["--env", "A=1"]);
+        got(&sandbox, &env, &[]).succeeded(&format!("{count}\n")).took_snapshot(true, &[]);
+    }
+    assert_eq!(sandbox.stored("snapshots", "snap").len(), 8);
+    got(&sandbox, &env, &[]).did("code-cache", "restored");
+}
+
+#[test]
+fn always_warns_when_the_state_cannot_be_captured() {
+    let sandbox = Sandbox::new();
+    let close = "(drop (call $close (i32.load (i32.const 16))))";
+    sandbox.file("guest.wat", guests::READS_FILE.replace(close, ""));
+    sandbox.file("x", "A");
+    let run = got(&sandbox, &["--dir", ".::/", "--snapshot", "always"], &[]);
+    run.succeeded("65\n").took_snapshot(false, &["still open"]).says(&["warning", "still open"]);
+}

@@ -54,6 +54,8 @@ fn wrong_arguments_are_usage_errors() {
 #[test]
 fn a_wrong_command_line_is_one_line() {
     let sandbox = Sandbox::new();
+    let nothing = sandbox.run(&[]);
+    assert!(nothing.code == 2 && nothing.stderr.contains("Usage: executor"), "{nothing:?}");
     sandbox.run(&["run"]).failed(2, &["required"]);
     sandbox.run(&["run", "--nonsense", "x"]).failed(2, &["--nonsense"]);
     sandbox.run(&["run", "--timeout", "soon", "x.wasm"]).failed(2, &["soon", "5s"]);

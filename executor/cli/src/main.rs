@@ -24,8 +24,8 @@ mod values;
 mod wast_cmd;
 
 use args::{Cli, Command};
-use clap::Parser;
-use error::Failure;
+use clap::{Parser, error::ErrorKind};
+use error::{EXIT_USAGE, Failure};
 use std::{
     fmt::{self, Display},
     io::{self, Write},
@@ -34,10 +34,15 @@ use std::{
 fn main() {
     let code = match Cli::try_parse() {
         Ok(cli) => dispatch(cli.command),
-        // Help and the version are asked for; they go to standard output.
+        // Help and the version are asked for; they go to standard output. There is nobody to tell
+        // when they cannot be written.
         Err(error) if !error.use_stderr() => {
             let _ = error.print();
             Ok(0)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Ok(EXIT_USAGE)
         }
         Err(error) => Err(usage(&error)),
     };

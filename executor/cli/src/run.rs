@@ -267,7 +267,11 @@ impl Run<'_> {
                     Snapshot { taken: true, id: Some(id.to_string()), reasons: observed };
             }
             Err(reasons) => {
-                self.host.say(|| format!("took no snapshot: {}", reasons.join("; ")));
+                let line = || format!("took no snapshot: {}", reasons.join("; "));
+                match self.args.snapshot {
+                    SnapshotPolicy::Always => warn(line()),
+                    SnapshotPolicy::Auto | SnapshotPolicy::Never => self.host.say(line),
+                }
                 self.snapshot.reasons = reasons;
             }
         }
