@@ -1,7 +1,7 @@
 //! One instance: how its instantiation ends, its functions, table elements, globals and memory.
 
 use crate::world::{Subject, World, trap_of};
-use executor_model::{CallError, FuncType, Function, ModuleEngine, TrapCode, Val, ValType};
+use executor_model::{CallError, FuncType, LinkError, ModuleEngine, TrapCode, Val, ValType};
 use std::sync::Arc;
 
 /// Its start function can tell whether globals, table and memory were filled before it ran.
@@ -25,10 +25,34 @@ pub fn nothing_runs_before_done_instantiation<E: Subject>(engine: &Arc<E>) {
         world.view(id).lookup_function(0, 0, 1).unwrap_err().code,
         TrapCode::IndirectCallToNull
     );
-    let early = world.call(id, "sum", &[]);
+}
+
+pub fn no_function_is_called_before_done_instantiation<E: Subject>(engine: &Arc<E>) {
+    let mut world = World::new(engine);
+    let library = world.add("(module (global (mut i64) (i64.const 5)))");
+    let user = world.begin(
+        r#"(module (import "a" "b" (global (mut i64)))
+             (func (export "get") (result i64) (global.get 0)))"#,
+    );
+    let early = world.call(user, "get", &[]);
     assert!(matches!(early, Err(CallError::Usage(_))), "{early:?}");
-    world.view(id).done_instantiation().unwrap();
-    assert_eq!(world.number(id, "sum", &[]), 112);
+    // Nor does the function get to another instance that could call it.
+    let other = world.begin(
+        r#"(module (import "a" "b" (func (result i64))) (func (export "get") (result i64) (call 0)))"#,
+    );
+    let ty = world.module(other).info.functions[0];
+    let index = world.index(user, "get");
+    let linked = world.view(other).resolve_imported_function(0, ty, index, user);
+    assert!(matches!(linked, Err(LinkError::Index(_))), "{linked:?}");
+    let mut view = world.view(user);
+    assert_eq!(view.function_instance_reference(index), None);
+    view.resolve_imported_global(0, 0, library).unwrap();
+    view.done_instantiation().unwrap();
+    drop(view);
+    assert_eq!(world.call(user, "get", &[]).unwrap(), [Val::I64(5)]);
+    world.view(other).resolve_imported_function(0, ty, index, user).unwrap();
+    world.view(other).done_instantiation().unwrap();
+    assert_eq!(world.call(other, "get", &[]).unwrap(), [Val::I64(5)]);
 }
 
 pub fn done_instantiation_fills_everything_then_runs_the_start_function<E: Subject>(

@@ -2,7 +2,7 @@
 
 use crate::world::{Subject, World, module};
 use executor_model::{
-    CallError, Engine, EngineError, FunctionListener, InstanceId, ListenerContext, Listeners,
+    CallError, EngineError, FunctionListener, InstanceId, ListenerContext, Listeners,
     Module, ModuleEngine, Val,
 };
 use std::sync::{

@@ -87,6 +87,7 @@ macro_rules! contract {
                     what_is_imported_is_passed_on;
                 instances:
                     nothing_runs_before_done_instantiation,
+                    no_function_is_called_before_done_instantiation,
                     done_instantiation_fills_everything_then_runs_the_start_function,
                     done_instantiation_happens_once,
                     every_kind_of_unresolved_import_is_refused,

@@ -3,7 +3,11 @@
 //! Invariant: the result depends on the module and the options only, not on the order of the
 //! work. Of each function only its bytes and tables are kept; its IR is gone when it is done.
 
-use crate::{emit::Symbol, isa::Target, thunk, translate};
+use crate::{
+    emit::Symbol,
+    isa::{Extent, Target},
+    thunk, translate,
+};
 use cranelift_codegen::{
     CodegenError, Context, FinalizedRelocTarget,
     binemit::Reloc,
@@ -78,16 +82,18 @@ pub(crate) fn compile(
     progress: Progress<'_>,
 ) -> Result<(Vec<Unit>, Vec<Code>), CompileError> {
     let units = units(context.info(), options);
-    // Large functions first, so that none is left for one thread at the end.
+    // Large functions first, so that none is left for one thread at the end; each thread takes the
+    // next when it is done with one.
     let mut order: Vec<usize> = (0..units.len()).collect();
     order.sort_by_key(|i| Reverse(size(context.module, units[*i])));
     let done = AtomicUsize::new(0);
     let results: Vec<(usize, Result<Code, CompileError>)> = order
-        .into_par_iter()
+        .into_iter()
+        .par_bridge()
         .map_init(Worker::new, |worker, i| {
             let result = worker.compile(context, units[i]);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done % PROGRESS_STEP == 0 || done == units.len() {
+            if done.is_multiple_of(PROGRESS_STEP) || done == units.len() {
                 progress(done, units.len());
             }
             (i, result)
@@ -124,9 +130,7 @@ fn units(info: &ModuleInfo, options: CompileOptions) -> Vec<Unit> {
 /// How much work a unit is: the bytes of its body.
 fn size(module: &Module, unit: Unit) -> usize {
     match unit {
-        Unit::Body(func) => {
-            module.bodies[(func - module.info.imported_functions) as usize].len()
-        }
+        Unit::Body(func) => module.bodies[(func - module.info.imported_functions) as usize].len(),
         _ => 0,
     }
 }
@@ -142,23 +146,30 @@ impl Worker {
         Self { context: Context::new(), builder: FunctionBuilderContext::new() }
     }
 
-    fn compile(
-        &mut self,
-        context: &ModuleContext<'_>,
-        unit: Unit,
-    ) -> Result<Code, CompileError> {
+    fn compile(&mut self, context: &ModuleContext<'_>, unit: Unit) -> Result<Code, CompileError> {
+        let result = self.build(context, unit).and_then(|extent| {
+            let isa = context.target.for_function(extent);
+            self.emit(isa, unit)
+        });
+        match result {
+            Ok(_) => self.context.clear(),
+            // What was left half done is of no use to the next function.
+            Err(_) => *self = Self::new(),
+        }
+        result
+    }
+
+    /// The IR of a unit, in `self.context`.
+    fn build(&mut self, context: &ModuleContext<'_>, unit: Unit) -> Result<Extent, CompileError> {
         let (function, builder) = (&mut self.context.func, &mut self.builder);
         match unit {
             Unit::Import(func) => thunk::import(context, func, function, builder),
             Unit::UnboundImport(func) => thunk::unbound_import(context, func, function, builder),
             Unit::Listener(func) => thunk::listener(context, func, function, builder),
             Unit::Enter(ty) => thunk::enter(context, ty, function, builder),
-            Unit::Body(func) => translate::function(context, func, function, builder)?,
+            Unit::Body(func) => return translate::function(context, func, function, builder),
         }
-        let isa = context.target.for_body(size(context.module, unit));
-        let result = self.emit(isa, unit);
-        self.context.clear();
-        result
+        Ok(Extent::default())
     }
 
     /// The IR in `self.context` to machine code.

@@ -19,8 +19,8 @@ use wasmparser::{
     TypeSectionReader, ValidPayload, Validator, WasmFeatures,
 };
 
-/// WebAssembly 2.0 without vector instructions.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
+/// WebAssembly 2.0, and of what came after it relaxed vector instructions.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::RELAXED_SIMD);
 
 /// Where the bodies of the defined functions lie in the module's bytes.
 type Bodies = Vec<Range<usize>>;
@@ -220,8 +220,10 @@ impl Decoder {
                     (RefType::FUNCREF, ElementItems::Functions(items))
                 }
                 wasmparser::ElementItems::Expressions(ty, items) => {
-                    let items =
-                        items.into_iter().map(|e| const_expr(&e?)).collect::<wasmparser::Result<_>>()?;
+                    let items = items
+                        .into_iter()
+                        .map(|e| const_expr(&e?))
+                        .collect::<wasmparser::Result<_>>()?;
                     (ref_type(ty), ElementItems::Expressions(items))
                 }
             };
@@ -308,6 +310,9 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> wasmparser::Result<ConstExpr>
             Operator::I64Const { value } => ConstOp::I64Const(value),
             Operator::F32Const { value } => ConstOp::F32Const(value.bits()),
             Operator::F64Const { value } => ConstOp::F64Const(value.bits()),
+            Operator::V128Const { value } => {
+                ConstOp::V128Const(u128::from_le_bytes(*value.bytes()))
+            }
             Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
             Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
             Operator::RefNull { hty } => ConstOp::RefNull(match hty {

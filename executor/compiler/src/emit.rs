@@ -142,7 +142,7 @@ impl<'a> Emitter<'a> {
 
     /// Ends the function.
     pub(crate) fn finish(self) {
-        self.builder.finalize(self.context.target.for_body(0).frontend_config());
+        self.builder.finalize(self.context.target.frontend_config());
     }
 
     pub(crate) fn counts(&self) -> &'a Counts {
@@ -193,9 +193,8 @@ impl<'a> Emitter<'a> {
 
     /// Calls a builtin. Arguments are 64-bit.
     pub(crate) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Value {
-        let signature = *self.builtins[builtin as usize].get_or_insert_with(|| {
-            self.builder.import_signature(signature::builtin(builtin))
-        });
+        let signature = *self.builtins[builtin as usize]
+            .get_or_insert_with(|| self.builder.import_signature(signature::builtin(builtin)));
         let array = self.load_fixed(WORD, offset_of!(VmHeader, builtins) as i64);
         let code = self.builder.ins().load(WORD, self.access.fixed, array, builtin.offset());
         let mut all = vec![self.vmctx];

@@ -4,7 +4,7 @@
 //! header and key say all that its code needs.
 
 use cranelift_codegen::{
-    isa::{self, OwnedTargetIsa, TargetIsa},
+    isa::{self, OwnedTargetIsa, TargetFrontendConfig, TargetIsa},
     settings::{self, Configurable},
 };
 use executor_code::{CompileError, CpuFeatures};
@@ -12,9 +12,8 @@ use executor_code::{CompileError, CpuFeatures};
 /// With these, rounding is an instruction and no code needs a library call.
 const REQUIRED: &[&str] = &["has_sse3", "has_ssse3", "has_sse41"];
 
-/// What differs from Cranelift's defaults.
+/// What differs from Cranelift's defaults for every function.
 const SETTINGS: &[(&str, &str)] = &[
-    ("opt_level", "speed"),
     // The text is mapped anywhere, but everything it refers to lies within it or right after it:
     // references are relative to the program counter, without a global offset table.
     ("is_pic", "false"),
@@ -32,11 +31,33 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
 ];
 
-/// Bodies with more bytes than this are compiled with the other register allocator.
-const LARGE_BODY: usize = 256 << 10;
+/// For nearly all functions: the best code.
+const USUAL: &[(&str, &str)] = &[("opt_level", "speed"), ("regalloc_algorithm", "backtracking")];
+/// For the rest: nothing whose time grows with more than a function's size.
+const LARGE: &[(&str, &str)] = &[("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
 
-/// The target, with either register allocator. The usual one makes the better code, but there are
-/// bodies for which its time grows with the square of their length; the other's never does.
+/// What decides how a function is compiled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extent {
+    /// The bytes of its body.
+    pub(crate) body: usize,
+    /// How deep its loops are nested.
+    pub(crate) loops: usize,
+}
+
+impl Extent {
+    /// The backtracking register allocator can take the square of a body's length.
+    const MAX_BODY: usize = 256 << 10;
+    /// The optimiser, moving code out of loops, takes the cube of their depth.
+    const MAX_LOOPS: usize = 128;
+
+    /// Whether the best code would cost too much.
+    fn is_large(self) -> bool {
+        self.body > Self::MAX_BODY || self.loops > Self::MAX_LOOPS
+    }
+}
+
+/// The target, with the settings for nearly all functions and with those for the rest.
 pub(crate) struct Target {
     usual: OwnedTargetIsa,
     large: OwnedTargetIsa,
@@ -48,17 +69,21 @@ impl Target {
     /// # Errors
     /// When the processor lacks a feature that is required.
     pub(crate) fn new(features: CpuFeatures) -> Result<Self, CompileError> {
-        let usual = build(features, "backtracking")?;
-        Ok(Self { usual, large: build(features, "single_pass")? })
+        Ok(Self { usual: build(features, USUAL)?, large: build(features, LARGE)? })
     }
 
-    /// The target for a function whose body has this many bytes.
-    pub(crate) fn for_body(&self, len: usize) -> &dyn TargetIsa {
-        if len > LARGE_BODY { &*self.large } else { &*self.usual }
+    /// The target for a function.
+    pub(crate) fn for_function(&self, extent: Extent) -> &dyn TargetIsa {
+        if extent.is_large() { &*self.large } else { &*self.usual }
+    }
+
+    /// What the making of IR must know of it.
+    pub(crate) fn frontend_config(&self) -> TargetFrontendConfig {
+        self.usual.frontend_config()
     }
 }
 
-fn build(features: CpuFeatures, allocator: &str) -> Result<OwnedTargetIsa, CompileError> {
+fn build(features: CpuFeatures, settings: &[(&str, &str)]) -> Result<OwnedTargetIsa, CompileError> {
     for name in REQUIRED {
         if !features.has(name) {
             let name = name.trim_start_matches("has_");
@@ -67,7 +92,7 @@ fn build(features: CpuFeatures, allocator: &str) -> Result<OwnedTargetIsa, Compi
     }
     let host = |error: &dyn std::fmt::Display| CompileError::Host(error.to_string());
     let mut flags = settings::builder();
-    for (name, value) in SETTINGS.iter().chain(&[("regalloc_algorithm", allocator)]) {
+    for (name, value) in SETTINGS.iter().chain(settings) {
         flags.set(name, value).map_err(|e| host(&e))?;
     }
     // The features are not inferred: Cranelift may come to use one that `CpuFeatures` lacks.
@@ -94,7 +119,7 @@ mod tests {
     fn exactly_the_features_of_the_processor_are_enabled() {
         let host = CpuFeatures::host();
         let target = Target::new(host).expect("this machine is supported");
-        for flag in target.for_body(0).isa_flags() {
+        for flag in target.usual.isa_flags() {
             if flag.name.starts_with("has_") {
                 assert_eq!(flag.as_bool(), Some(host.has(flag.name)), "{}", flag.name);
             }

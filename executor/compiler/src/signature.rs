@@ -12,6 +12,9 @@ use executor_model::{FuncType, ValType};
 /// The type of `vmctx`, addresses and references.
 pub(crate) const WORD: Type = types::I64;
 
+/// The type of vectors, whatever their lanes.
+pub(crate) const V128: Type = types::I8X16;
+
 /// How a WebAssembly value is held.
 pub(crate) fn clif_type(ty: ValType) -> Type {
     match ty {
@@ -19,7 +22,7 @@ pub(crate) fn clif_type(ty: ValType) -> Type {
         ValType::I64 => types::I64,
         ValType::F32 => types::F32,
         ValType::F64 => types::F64,
-        ValType::V128 => types::I8X16,
+        ValType::V128 => V128,
         ValType::Ref(_) => WORD,
     }
 }

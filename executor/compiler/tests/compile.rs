@@ -32,12 +32,14 @@ fn refusal(wat: &str) -> CompileError {
     compiler().decode(&wasm, ModuleHash::of(&wasm)).expect_err("refused")
 }
 
-/// The code of a function, up to where the next begins.
+/// The code of a function, up to where the next function or the first trampoline begins.
 fn code(file: &CodeFile<Vec<u8>>, func: u32) -> &[u8] {
     let text = file.section(Section::Text);
     let start = file.function_offset(func).expect("in range") as usize;
-    let end = file.function_offset(func + 1).map_or(text.len(), |end| end as usize);
-    &text[start..end]
+    let types = file.range(Section::Enter).len() as u32 / 4;
+    let trampolines = (0..types).filter_map(|ty| file.enter_offset(ty)).min();
+    let end = file.function_offset(func + 1).or(trampolines).expect("a function has a type");
+    &text[start..end as usize]
 }
 
 const SAMPLE: &str = r#"
@@ -83,7 +85,9 @@ fn equal_types_are_one_type_with_one_trampoline() {
     assert_eq!(file.enter_offset(1), None);
     let text = file.section(Section::Text).len() as u32;
     let last = file.function_offset(4).expect("in range");
-    assert!((last..text).contains(&file.enter_offset(0).expect("in use")));
+    let trampoline = file.enter_offset(0).expect("in use");
+    assert!((last..text).contains(&trampoline));
+    assert_eq!(file.function_at(trampoline), None);
 }
 
 #[test]
@@ -185,6 +189,21 @@ fn more_results_than_registers_compile() {
     for options in [PLAIN, LISTENERS] {
         assert_eq!(compile(&wat, options).function_count(), 5);
     }
+}
+
+#[test]
+fn a_very_large_body_compiles() {
+    let step = "local.get 0 i32.const 1 i32.add local.set 0 ".repeat(40_000);
+    let wat = format!("(module (func (param i32) (result i32) {step} local.get 0))");
+    assert!(decode(&wat).bodies[0].len() > 256 << 10);
+    assert_eq!(compile(&wat, PLAIN).function_count(), 1);
+}
+
+#[test]
+fn deeply_nested_loops_compile() {
+    let (begin, end) = ("loop ".repeat(1000), "local.get 0 br_if 0 end ".repeat(1000));
+    let file = compile(&format!("(module (func (param i32) {begin} {end}))"), PLAIN);
+    assert_eq!(file.function_count(), 1);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub enum CatalogueError {
     /// Not the name of a function.
     #[error(
         "`{name}` cannot name a function: a name has up to 200 letters, digits, `.`, `_` and `-`, \
-         and begins with none of `.` and `-`",
+         begins with none of `.` and `-`, and does not end like a file (.wasm, .wat, .snap)",
         name = name.escape_debug()
     )]
     Name {

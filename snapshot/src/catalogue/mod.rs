@@ -89,7 +89,11 @@ impl Catalogue {
         let dir = dir.into();
         match File::open(&dir) {
             Ok(opened) => {
-                ensure_private(&opened).map_err(CatalogueError::at(&dir))?;
+                let meta = ensure_private(&opened).map_err(CatalogueError::at(&dir))?;
+                if !meta.is_dir() {
+                    let error = io::Error::from(io::ErrorKind::NotADirectory);
+                    return Err(CatalogueError::at(&dir)(error));
+                }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(CatalogueError::at(&dir)(e)),
@@ -130,7 +134,9 @@ impl Catalogue {
     pub fn function(&self, name: &str) -> Result<PathBuf, CatalogueError> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let valid = name.bytes().all(allowed) && (1..=MAX_NAME).contains(&name.len());
-        if !valid || name.starts_with(['.', '-']) {
+        // A name that looks like a file's could never be run: `executor run` takes it for the file.
+        let like_a_file = [".wasm", ".wat", ".snap"].iter().any(|end| name.ends_with(end));
+        if !valid || name.starts_with(['.', '-']) || like_a_file {
             return Err(CatalogueError::Name { name: name.to_owned() });
         }
         Ok(self.functions().join(name))

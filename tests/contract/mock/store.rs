@@ -4,7 +4,8 @@
 use super::code::Code;
 use executor_model::{
     CallError, ConstOp, DataMode, ElementItems, ElementMode, FuncRef, FuncType, GlobalType,
-    InstanceId, MemoryType, TableType, Trap, TrapCode, Val, WASM_PAGE_SIZE, WasmBacktrace,
+    ImportKind, InstanceId, MemoryType, TableType, Trap, TrapCode, Val, ValType, WASM_PAGE_SIZE,
+    WasmBacktrace,
 };
 use std::sync::Arc;
 
@@ -127,6 +128,12 @@ impl MockStore {
         Some(FuncRef::new(id, *info.functions.get(index as usize)?, index))
     }
 
+    /// As [`Self::func`], for those who could call it: not before every import is resolved.
+    pub fn reference(&self, id: InstanceId, index: u32) -> Option<FuncRef> {
+        let func = self.func(id, index)?;
+        self.unresolved(id).is_none().then_some(func)
+    }
+
     pub fn func_type(&self, func: FuncRef) -> &FuncType {
         self.instance(func.instance()).code.module.info.func_type(func.func())
     }
@@ -190,10 +197,10 @@ impl MockStore {
         let (mut funcs, mut tables) = (instance.funcs.iter(), instance.tables.iter());
         let (mut memories, mut globals) = (instance.memories.iter(), instance.globals.iter());
         let missing = instance.code.module.info.imports.iter().find(|import| match import.kind {
-            executor_model::ImportKind::Func(_) => funcs.next().is_some_and(Option::is_none),
-            executor_model::ImportKind::Table(_) => tables.next().is_some_and(Option::is_none),
-            executor_model::ImportKind::Memory(_) => memories.next().is_some_and(Option::is_none),
-            executor_model::ImportKind::Global(_) => globals.next().is_some_and(Option::is_none),
+            ImportKind::Func(_) => funcs.next().is_some_and(Option::is_none),
+            ImportKind::Table(_) => tables.next().is_some_and(Option::is_none),
+            ImportKind::Memory(_) => memories.next().is_some_and(Option::is_none),
+            ImportKind::Global(_) => globals.next().is_some_and(Option::is_none),
         })?;
         Some(missing.name.clone())
     }
@@ -258,7 +265,7 @@ impl MockStore {
             ConstOp::I64Const(v) => Ok(Val::I64(v)),
             ConstOp::F32Const(v) => Ok(Val::F32(v)),
             ConstOp::F64Const(v) => Ok(Val::F64(v)),
-            ConstOp::RefNull(ty) => Ok(Val::default_of(executor_model::ValType::Ref(ty))),
+            ConstOp::RefNull(ty) => Ok(Val::default_of(ValType::Ref(ty))),
             ConstOp::RefFunc(func) => Ok(Val::FuncRef(self.func(id, func))),
             ConstOp::GlobalGet(index) => {
                 let global = self.global(id, index).ok_or_else(|| usage("no such global"))?;
@@ -270,5 +277,5 @@ impl MockStore {
 }
 
 fn null(ty: TableType) -> Val {
-    Val::default_of(executor_model::ValType::Ref(ty.element))
+    Val::default_of(ValType::Ref(ty.element))
 }

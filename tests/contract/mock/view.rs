@@ -99,7 +99,7 @@ impl ModuleEngine for MockView<'_> {
             _ => None,
         };
         let (import, ty) = self.import(index, func)?;
-        let to = self.store.func(imported, index_in_imported_module).ok_or_else(bad_index)?;
+        let to = self.store.reference(imported, index_in_imported_module).ok_or_else(bad_index)?;
         if ty != desc_func {
             return Err(bad_index());
         }
@@ -199,7 +199,7 @@ impl ModuleEngine for MockView<'_> {
     }
 
     fn function_instance_reference(&self, index: u32) -> Option<Val> {
-        Some(Val::FuncRef(Some(self.store.func(self.id, index)?)))
+        Some(Val::FuncRef(Some(self.store.reference(self.id, index)?)))
     }
 
     fn memory_grown(&mut self, index: u32, pages: u64) -> Option<u64> {

@@ -20,6 +20,8 @@ pub(super) struct Frame {
     height: usize,
     /// Whether anything reaches its end (which a loop's label is not).
     ends: bool,
+    /// How many loops it is in, itself included.
+    loops: usize,
 }
 
 enum Kind {
@@ -38,7 +40,7 @@ impl<'a> Translator<'a> {
     pub(super) fn begin(&mut self, results: &[ValType]) {
         let label = self.block(results);
         let arity = results.len();
-        self.frames.push(Frame { kind: Kind::Block, label, arity, height: 0, ends: false });
+        self.enter(Kind::Block, label, arity, 0);
     }
 
     pub(super) fn control(&mut self, operator: &Operator<'_>) -> bool {
@@ -212,7 +214,10 @@ impl<'a> Translator<'a> {
     /// Pushes a frame whose `params` parameters are on the stack.
     fn enter(&mut self, kind: Kind, label: Block, arity: usize, params: usize) {
         let height = self.stack.len() - params;
-        self.frames.push(Frame { kind, label, arity, height, ends: false });
+        let outer = self.frames.last().map_or(0, |frame| frame.loops);
+        let loops = outer + usize::from(matches!(kind, Kind::Loop));
+        self.extent.loops = self.extent.loops.max(loops);
+        self.frames.push(Frame { kind, label, arity, height, ends: false, loops });
     }
 
     /// Jumps with the topmost `arity` operands.

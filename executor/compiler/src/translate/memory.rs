@@ -53,7 +53,7 @@ impl Translator<'_> {
         true
     }
 
-    fn load(&mut self, opcode: Opcode, ty: Type, size: u64, memarg: MemArg) {
+    pub(super) fn load(&mut self, opcode: Opcode, ty: Type, size: u64, memarg: MemArg) {
         let index = self.pop();
         let (flags, base, offset) = self.address(index, size, memarg);
         let (inst, dfg) = self.ins().Load(opcode, ty, flags, offset, base);
@@ -61,7 +61,7 @@ impl Translator<'_> {
         self.push(value);
     }
 
-    fn store(&mut self, opcode: Opcode, size: u64, memarg: MemArg) {
+    pub(super) fn store(&mut self, opcode: Opcode, size: u64, memarg: MemArg) {
         let [index, value] = self.pop2();
         let (flags, base, offset) = self.address(index, size, memarg);
         let ty = self.emitter.builder.func.dfg.value_type(value);

@@ -12,12 +12,13 @@ mod float;
 mod memory;
 mod numeric;
 mod reference;
+mod simd;
 mod table;
 mod variable;
 
 use crate::{
-    compile::ModuleContext, decode::FEATURES, decode::val_type, emit::Emitter, invalid, signature,
-    signature::clif_type,
+    compile::ModuleContext, decode::FEATURES, decode::val_type, emit::Emitter, invalid,
+    isa::Extent, signature, signature::V128, signature::clif_type,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
@@ -26,17 +27,17 @@ use executor_code::CompileError;
 use executor_model::FuncIndex;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
-/// Translates the body of a defined function.
+/// Translates the body of a defined function; returns its extent.
 pub(crate) fn function(
     context: &ModuleContext<'_>,
     func: FuncIndex,
     function: &mut Function,
     builder: &mut FunctionBuilderContext,
-) -> Result<(), CompileError> {
+) -> Result<Extent, CompileError> {
     let info = context.info();
     let ty = info.func_type(func);
     let range = context.module.bodies[(func - info.imported_functions) as usize].clone();
-    let offset = range.start as u64;
+    let (offset, len) = (range.start as u64, range.len());
     let bytes = &context.module.bytes[range];
     let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, FEATURES));
 
@@ -48,6 +49,7 @@ pub(crate) fn function(
         locals: Vec::new(),
         reachable: true,
         skipped: 0,
+        extent: Extent { body: len, loops: 0 },
     };
     for (param, ty) in params[1..].iter().zip(&ty.params) {
         translator.local(clif_type(*ty), *param);
@@ -72,7 +74,7 @@ pub(crate) fn function(
         }
     }
     translator.emitter.finish();
-    Ok(())
+    Ok(translator.extent)
 }
 
 /// The translation of one function.
@@ -88,6 +90,8 @@ struct Translator<'a> {
     reachable: bool,
     /// How many blocks began in code that cannot be reached and have not ended.
     skipped: u32,
+    /// What has been seen of the function's extent.
+    extent: Extent,
 }
 
 impl<'a> Translator<'a> {
@@ -103,6 +107,7 @@ impl<'a> Translator<'a> {
             || self.reference(operator)
             || self.table(operator)
             || self.bulk(operator)
+            || self.simd(operator)
     }
 
     /// Adds a local with its first value.
@@ -117,6 +122,7 @@ impl<'a> Translator<'a> {
         match ty {
             types::F32 => self.ins().f32const(0.0),
             types::F64 => self.ins().f64const(0.0),
+            V128 => self.vconst(V128, 0),
             ty => self.ins().iconst(ty, 0),
         }
     }

@@ -1,7 +1,7 @@
 //! Locals, globals, and the operators that only move operands.
 
 use super::Translator;
-use crate::signature::clif_type;
+use crate::signature::{V128, clif_type};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use executor_model::{ConstOp, GlobalIndex};
 use wasmparser::Operator;
@@ -52,6 +52,7 @@ impl Translator<'_> {
                 ConstOp::I64Const(n) => return self.i64_const(n),
                 ConstOp::F32Const(bits) => return self.f32_const(bits),
                 ConstOp::F64Const(bits) => return self.f64_const(bits),
+                ConstOp::V128Const(bits) => return self.vconst(V128, bits),
                 _ => {}
             }
         }

@@ -50,6 +50,9 @@ pub(super) struct Frame {
     pub(super) abi: Activation,
     /// The store's interrupt flag.
     pub(super) interrupt: *const AtomicBool,
+    /// The store, as the call that is in progress borrows it: builtins reach it through this
+    /// pointer, which the optimiser sees escape, and never through an older one.
+    store: *mut StoreInner,
     /// The guard of the wasm stack.
     guard: Range<usize>,
     /// The fault that ended it, if one did.
@@ -97,6 +100,16 @@ pub(crate) enum Outcome {
         /// The stub's frame pointer; `None` when nothing had run.
         fp: Option<usize>,
     },
+}
+
+/// The store of the innermost activation of this thread.
+///
+/// # Safety
+/// Called by a builtin only, while its stub waits; the reference ends before the builtin does, and
+/// there is no other meanwhile.
+pub(super) unsafe fn current_store<'a>() -> &'a mut StoreInner {
+    // SAFETY: a builtin runs below an activation, whose call lends its store to it.
+    unsafe { &mut *(*CURRENT.get()).store }
 }
 
 /// Why the instruction at `pc` faulted, if it is ours: a fault in the guard of the stack is
@@ -159,8 +172,10 @@ pub(crate) fn enter(
     let trampoline = module.address(module.code().enter_offset(ty)?);
     let CallTarget { code, vmctx } = store.target(func)?;
 
-    let header = store.header.address();
-    let previous = store.header.0.activation;
+    // From here to the end of the call the store is reached through this pointer only.
+    let store: *mut StoreInner = store;
+    // SAFETY: the pointer was a reference just now.
+    let (header, previous) = unsafe { ((*store).header.address(), (*store).header.0.activation) };
     let wasm_sp = match previous.is_null() {
         true => stack.top(),
         // A nested call continues below the frames of the one it is nested in.
@@ -171,6 +186,7 @@ pub(crate) fn enter(
     let mut frame = Frame {
         abi: Activation { host_sp: 0, wasm_sp, previous },
         interrupt,
+        store,
         guard: stack.guard(),
         fault: Cell::new(None),
     };
@@ -179,8 +195,7 @@ pub(crate) fn enter(
     // SAFETY: `code` is a function of the instance at `vmctx` and `trampoline` is of its type
     // (both come from the instance's code file, which it keeps mapped and registered); `values`
     // is long enough (checked). The frame outlives the call, and machine code, builtins and the
-    // signal handler reach it only until `CURRENT` is set back. Builtins reach the store through
-    // `header`; nothing here uses `store` meanwhile.
+    // signal handler reach it only until `CURRENT` is set back.
     let (status, fault, at) = unsafe {
         (*header).activation = frame.cast();
         let values = values.as_mut_ptr();

@@ -3,10 +3,9 @@
 //! Invariant: no panic crosses into machine code, and whatever ends the activation is left with
 //! the store before the stub is told so.
 
-use super::entry;
+use super::{activation::current_store, entry};
 use crate::{
     builtins::{self, Raise},
-    store::StoreInner,
 };
 use executor_code::abi::{Builtin, VmHeader};
 use executor_model::{InstanceId, RawValue};
@@ -72,11 +71,8 @@ unsafe extern "C" fn handler<const N: usize>(
         }
         _ => Values(std::ptr::null_mut()),
     };
-    // SAFETY: `vmctx` is a live instance's, whose header names its store; the store's header is
-    // the first field of `StoreInner`. While machine code runs the host holds no other reference
-    // to the store: `Store::call` lends it through raw pointers for the duration.
-    let (store, key) =
-        unsafe { (&mut *(*vmctx).store.cast::<StoreInner>(), (*vmctx).instance_key) };
+    // SAFETY: `vmctx` is a live instance's; this is a builtin, and machine code waits.
+    let (store, key) = unsafe { (current_store(), (*vmctx).instance_key) };
     let Some(instance) = InstanceId::new((key >> 40) as u32) else { std::process::abort() };
     let run = || builtins::run(store, instance, builtin, [a, b, c, d, e], values);
     let raise = match catch_unwind(AssertUnwindSafe(run)) {
@@ -85,6 +81,6 @@ unsafe extern "C" fn handler<const N: usize>(
         Err(panic) => Raise::Panic(panic),
     };
     // SAFETY: as above; the closure's borrow has ended.
-    unsafe { (*(*vmctx).store.cast::<StoreInner>()).raised = Some(raise) };
+    unsafe { current_store() }.raised = Some(raise);
     Answer { value: 0, landed: 1 }
 }

@@ -1,0 +1,14 @@
+//! Snapshots of whole stores: a restored store and the original are indistinguishable, for every
+//! kind of state; what cannot be captured or restored is refused by name.
+//!
+//! Invariant: restoring is done by an engine without a compiler, from the code cache, as in another
+//! process; so every test here also shows that a snapshot recompiles nothing.
+#![forbid(unsafe_code)]
+
+mod forged;
+mod kinds;
+mod linked;
+mod portable;
+mod refusals;
+mod scene;
+mod system_calls;
