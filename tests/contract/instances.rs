@@ -75,9 +75,8 @@ pub fn done_instantiation_happens_once<E: Subject>(engine: &Arc<E>) {
 
 pub fn every_kind_of_unresolved_import_is_refused<E: Subject>(engine: &Arc<E>) {
     let mut world = World::new(engine);
-    let library = world.add(
-        "(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))",
-    );
+    let library =
+        world.add("(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))");
     let user = world.begin(
         r#"(module (import "lib" "first" (func)) (import "lib" "second" (memory 1))
              (import "lib" "third" (table 1 funcref)) (import "lib" "fourth" (global (mut i32))))"#,
@@ -127,9 +126,8 @@ pub fn a_segment_that_does_not_fit_is_a_trap<E: Subject>(engine: &Arc<E>) {
     assert_eq!(trap_of(world.view(data).done_instantiation()), TrapCode::MemoryOutOfBounds);
     assert_eq!(world.number(library, "load", &[3]), i32::from(b'x'), "the first segment stays");
     assert_eq!(world.number(library, "load", &[65535]), 0, "and nothing of the second is there");
-    let elements = world.begin(
-        r#"(module (import "a" "b" (table 2 funcref)) (func) (elem (i32.const 1) 0 0))"#,
-    );
+    let elements = world
+        .begin(r#"(module (import "a" "b" (table 2 funcref)) (func) (elem (i32.const 1) 0 0))"#);
     world.view(elements).resolve_imported_table(0, 0, library).unwrap();
     assert_eq!(trap_of(world.view(elements).done_instantiation()), TrapCode::TableOutOfBounds);
 }

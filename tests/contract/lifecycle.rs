@@ -2,8 +2,8 @@
 
 use crate::world::{Subject, World, module};
 use executor_model::{
-    CallError, EngineError, FunctionListener, InstanceId, ListenerContext, Listeners,
-    Module, ModuleEngine, Val,
+    CallError, EngineError, FunctionListener, InstanceId, ListenerContext, Listeners, Module,
+    ModuleEngine, Val,
 };
 use std::sync::{
     Arc, Mutex,

@@ -86,8 +86,7 @@ pub fn a_memory_of_other_limits_is_refused<E: Subject>(engine: &Arc<E>) {
     let unlimited = world.add("(module (memory 2))");
     let mut ask = |limits: &str, of: InstanceId| {
         let user = world.begin(&format!(r#"(module (import "a" "b" (memory {limits})))"#));
-        let result = world.view(user).resolve_imported_memory(0, 0, of);
-        result
+        world.view(user).resolve_imported_memory(0, 0, of)
     };
     for fits in ["0", "2", "2 5", "1 9"] {
         assert_eq!(ask(fits, library), Ok(()), "{fits}");
@@ -135,8 +134,7 @@ pub fn a_table_of_another_type_is_refused<E: Subject>(engine: &Arc<E>) {
     let library = world.add("(module (table 2 5 funcref) (table 2 5 externref))");
     let mut ask = |ty: &str, index: u32| {
         let user = world.begin(&format!(r#"(module (import "a" "b" (table {ty})))"#));
-        let result = world.view(user).resolve_imported_table(0, index, library);
-        result
+        world.view(user).resolve_imported_table(0, index, library)
     };
     for (fits, index) in [("2 funcref", 0), ("1 5 funcref", 0), ("0 7 externref", 1)] {
         assert_eq!(ask(fits, index), Ok(()), "{fits}");
@@ -174,12 +172,10 @@ pub fn a_global_is_shared<E: Subject>(engine: &Arc<E>) {
 
 pub fn a_global_of_another_type_is_refused<E: Subject>(engine: &Arc<E>) {
     let mut world = World::new(engine);
-    let library =
-        world.add("(module (global i32 (i32.const 1)) (global (mut i32) (i32.const 2)))");
+    let library = world.add("(module (global i32 (i32.const 1)) (global (mut i32) (i32.const 2)))");
     let mut ask = |ty: &str, index: u32| {
         let user = world.begin(&format!(r#"(module (import "a" "b" (global {ty})))"#));
-        let result = world.view(user).resolve_imported_global(0, index, library);
-        result
+        world.view(user).resolve_imported_global(0, index, library)
     };
     assert_eq!(ask("i32", 0), Ok(()));
     assert_eq!(ask("(mut i32)", 1), Ok(()));
@@ -190,13 +186,11 @@ pub fn a_global_of_another_type_is_refused<E: Subject>(engine: &Arc<E>) {
 
 pub fn indices_and_instances_that_do_not_exist_are_refused<E: Subject>(engine: &Arc<E>) {
     let mut world = World::new(engine);
-    let library = world.add(
-        "(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))",
-    );
+    let library =
+        world.add("(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))");
     // What a module defines itself is not to be resolved.
-    let own = world.begin(
-        "(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))",
-    );
+    let own = world
+        .begin("(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 0)))");
     let user = world.begin(
         r#"(module (import "a" "b" (func)) (import "a" "b" (table 1 funcref))
              (import "a" "b" (memory 1)) (import "a" "b" (global (mut i32))))"#,
@@ -243,4 +237,30 @@ pub fn what_is_imported_is_passed_on<E: Subject>(engine: &Arc<E>) {
     link(&mut world, last, middle, 0);
     let all = [9, 9, 9, 3].map(Val::I32);
     assert_eq!(world.call(last, "all", &[]).unwrap(), all);
+}
+
+pub fn imports_are_not_resolved_again_once_instantiated<E: Subject>(engine: &Arc<E>) {
+    let mut world = World::new(engine);
+    let library =
+        world.add("(module (func) (memory 1) (table 1 funcref) (global (mut i32) (i32.const 3)))");
+    let user = world.begin(
+        r#"(module (import "a" "b" (func)) (import "a" "b" (table 1 funcref))
+             (import "a" "b" (memory 1)) (import "a" "b" (global (mut i32))))"#,
+    );
+    let ty = world.module(user).info.functions[0];
+    let mut view = world.view(user);
+    // Until then, the last resolution holds.
+    for _ in 0..2 {
+        view.resolve_imported_function(0, ty, 0, library).unwrap();
+        view.resolve_imported_memory(0, 0, library).unwrap();
+        view.resolve_imported_table(0, 0, library).unwrap();
+        view.resolve_imported_global(0, 0, library).unwrap();
+    }
+    view.done_instantiation().unwrap();
+    // Its own import, say: a call would never arrive anywhere.
+    bad_index(view.resolve_imported_function(0, ty, 0, user));
+    bad_index(view.resolve_imported_function(0, ty, 0, library));
+    bad_index(view.resolve_imported_memory(0, 0, library));
+    bad_index(view.resolve_imported_table(0, 0, library));
+    bad_index(view.resolve_imported_global(0, 0, library));
 }

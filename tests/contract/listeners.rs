@@ -2,7 +2,8 @@
 
 use crate::world::{Subject, World, module};
 use executor_model::{
-    CallError, FunctionListener, InstanceId, ListenerContext, Listeners, ModuleEngine, TrapCode, Val,
+    CallError, FunctionListener, InstanceId, ListenerContext, Listeners, ModuleEngine, TrapCode,
+    Val,
 };
 use std::sync::{Arc, Mutex};
 
@@ -62,8 +63,12 @@ pub fn a_listener_sees_every_call_with_its_values<E: Subject>(engine: &Arc<E>) {
     let (log, listeners) = log();
     let mut world = World::new(engine);
     let id = add(engine, &mut world, &listeners);
-    let start =
-        [Before(4, vec![]), Before(0, vec![Val::I32(3)]), After(0, vec![Val::I32(6)]), After(4, vec![])];
+    let start = [
+        Before(4, vec![]),
+        Before(0, vec![Val::I32(3)]),
+        After(0, vec![Val::I32(6)]),
+        After(4, vec![]),
+    ];
     assert_eq!(log.take(), start);
     let results = world.call(id, "f", &[Val::I32(-3), Val::I64(9)]).unwrap();
     assert_eq!(results, [Val::I64(9), Val::I32(-4)]);

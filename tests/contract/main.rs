@@ -84,7 +84,8 @@ macro_rules! contract {
                     a_global_is_shared,
                     a_global_of_another_type_is_refused,
                     indices_and_instances_that_do_not_exist_are_refused,
-                    what_is_imported_is_passed_on;
+                    what_is_imported_is_passed_on,
+                    imports_are_not_resolved_again_once_instantiated;
                 instances:
                     nothing_runs_before_done_instantiation,
                     no_function_is_called_before_done_instantiation,

@@ -132,9 +132,8 @@ fn globals_of_every_type_are_kept_whether_exported_or_not() {
     );
     scene.guest.expect(&[gives("a", "init", &[], [])], "before");
     let negate = Some(FuncRef::new(scene.guest.id("a"), 0, 1));
-    let numbers = |i| {
-        [I32(i), I64(-20), F32(0xffa1_2345), F64((-0f64).to_bits()), I32(50), I64(6)].to_vec()
-    };
+    let numbers =
+        |i| [I32(i), I64(-20), F32(0xffa1_2345), F64((-0f64).to_bits()), I32(50), I64(6)].to_vec();
     let nulls = [Val::FuncRef(None), Val::ExternRef(None)];
     scene.assert_indistinguishable(&[
         gives("a", "numbers", &[], numbers(-10)),

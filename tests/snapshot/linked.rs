@@ -204,9 +204,8 @@ fn a_restored_store_takes_further_instances() {
     let mut store = restored.store;
     let module = crate::scene::load(&engine, hash).unwrap();
     let user = store.instantiate(&module).unwrap();
-    let func = |store: &executor_runtime::Store, id, name: &str| {
-        store.exported_func(id, name).unwrap()
-    };
+    let func =
+        |store: &executor_runtime::Store, id, name: &str| store.exported_func(id, name).unwrap();
     store.call(func(&store, user, "fill"), &[]).unwrap();
     let owner = scene.guest.id("owner");
     let loaded = store.call(func(&store, owner, "load"), &[I32(8)]).unwrap();

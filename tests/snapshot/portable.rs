@@ -1,8 +1,6 @@
 //! A snapshot is bound to its modules and not to their machine code.
 
-use crate::scene::{
-    Failure, Guest, Scene, Trust, compiler, decode, gives, int, restore, traps,
-};
+use crate::scene::{Failure, Guest, Scene, Trust, compiler, decode, gives, int, restore, traps};
 use executor_code::file::Section;
 use executor_model::{
     CallError, FunctionListener, ListenerContext, Listeners, ModuleHash, TrapCode,
@@ -58,8 +56,7 @@ fn restore_with(
     let config = EngineConfig { compiler: Some(compiler()), cache: None };
     let engine = NativeEngine::new(config).unwrap();
     let module = decode(COUNTER);
-    let (code, _) =
-        engine.compile(&module, listeners, ensure_termination, &|_, _| ()).unwrap();
+    let (code, _) = engine.compile(&module, listeners, ensure_termination, &|_, _| ()).unwrap();
     let find = |hash: ModuleHash| -> Result<_, Failure> {
         assert_eq!(hash, module.hash);
         Ok(Arc::clone(&code))

@@ -9,9 +9,7 @@ use executor_model::{
     CallError, Engine, EngineError, InstanceId, Listeners, ModuleEngine,
     Val::{self, ExternRef, I32},
 };
-use executor_runtime::{
-    Caller, CaptureError, Linker, RestoreError, StoreConfig,
-};
+use executor_runtime::{Caller, CaptureError, Linker, RestoreError, StoreConfig};
 use executor_snapshot::{SnapshotError, SnapshotFile};
 use std::fs;
 
@@ -98,11 +96,8 @@ fn restore_within(scene: &Scene, config: StoreConfig) -> Result<Guest, Failure> 
 #[test]
 fn state_beyond_the_limits_of_the_new_store_is_refused() {
     let scene = sized();
-    let limits = |max_memory, max_table| StoreConfig {
-        max_memory,
-        max_table,
-        ..StoreConfig::default()
-    };
+    let limits =
+        |max_memory, max_table| StoreConfig { max_memory, max_table, ..StoreConfig::default() };
     let mut fits = restore_within(&scene, limits(3 << 16, 100)).unwrap();
     assert_eq!(fits.call("a", "size", &[]).unwrap(), [I32(3)]);
     for (limits, what) in [
@@ -137,8 +132,7 @@ fn a_closed_engine_restores_nothing() {
     let file = SnapshotFile::open(scene.path("s.snap")).unwrap();
     let (linker, _) = host();
     let code = |_| Ok::<_, SnapshotError>(module.clone());
-    let restored =
-        executor_snapshot::restore(&engine, linker, StoreConfig::default(), &file, code);
+    let restored = executor_snapshot::restore(&engine, linker, StoreConfig::default(), &file, code);
     let Err(SnapshotError::Restore { source: RestoreError::Engine(EngineError::Closed), .. }) =
         restored
     else {

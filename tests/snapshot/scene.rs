@@ -64,12 +64,18 @@ pub fn int(value: i32) -> [Val; 1] {
     [Val::I32(value)]
 }
 
+/// A memory's size, and its bytes but for lines of zeroes.
+#[derive(Debug, PartialEq)]
+struct Memory {
+    size: usize,
+    lines: Vec<(usize, Vec<u8>)>,
+}
+
 /// All that the host can see of an instance.
 #[derive(Debug, PartialEq)]
 pub struct Picture {
     module: ModuleHash,
-    /// Of each memory its size, and its bytes but for zeroes.
-    memories: Vec<(usize, Vec<(usize, Vec<u8>)>)>,
+    memories: Vec<Memory>,
     tables: Vec<Vec<Val>>,
     globals: Vec<Val>,
 }
@@ -99,7 +105,12 @@ impl Guest {
         InstanceId::from_position(self.names.iter().position(|n| n == name).unwrap())
     }
 
-    pub fn call(&mut self, name: &str, export: &str, params: &[Val]) -> Result<Vec<Val>, CallError> {
+    pub fn call(
+        &mut self,
+        name: &str,
+        export: &str,
+        params: &[Val],
+    ) -> Result<Vec<Val>, CallError> {
         let func = self.store.exported_func(self.id(name), export).unwrap();
         self.store.call(func, params)
     }
@@ -141,7 +152,7 @@ impl Guest {
         };
         let memory = |i: usize| {
             let bytes = self.store.memory(id, i as u32).unwrap();
-            (bytes.len(), nonzero(bytes))
+            Memory { size: bytes.len(), lines: nonzero(bytes) }
         };
         let table = |i: usize| {
             let size = self.store.table_size(id, i as u32).unwrap();
@@ -238,8 +249,7 @@ impl Scene {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cache = Some(CodeCache::new(dir.path().join("code")));
-        let engine =
-            NativeEngine::new(EngineConfig { compiler: Some(compiler()), cache }).unwrap();
+        let engine = NativeEngine::new(EngineConfig { compiler: Some(compiler()), cache }).unwrap();
         let (linker, ticks) = host();
         let store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
         Self { dir, engine, guest: Guest { store, names: Vec::new(), ticks } }

@@ -233,7 +233,6 @@ fn invalid_bytes_are_refused_with_an_offset() {
 #[test]
 fn features_that_are_off_are_named() {
     for (wat, name) in [
-        ("(module (func (local v128)))", "SIMD"),
         ("(module (memory 1) (memory 1))", "multi"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (func $f return_call $f))", "tail calls"),

@@ -156,7 +156,8 @@ pub trait ModuleEngine {
     /// `index_in_imported_module` of `imported`.
     ///
     /// # Errors
-    /// When an index is out of range or the types differ.
+    /// When an index is out of range, the types differ, this instance is instantiated already, or
+    /// `imported` has an unresolved import itself.
     fn resolve_imported_function(
         &mut self,
         index: FuncIndex,
@@ -168,7 +169,8 @@ pub trait ModuleEngine {
     /// Resolves the imported memory `index` to memory `index_in_imported_module` of `imported`.
     ///
     /// # Errors
-    /// When an index is out of range or the types do not match.
+    /// When an index is out of range, the types do not match, or this instance is instantiated
+    /// already.
     fn resolve_imported_memory(
         &mut self,
         index: MemoryIndex,
@@ -179,7 +181,8 @@ pub trait ModuleEngine {
     /// Resolves the imported table `index` to table `index_in_imported_module` of `imported`.
     ///
     /// # Errors
-    /// When an index is out of range or the types do not match.
+    /// When an index is out of range, the types do not match, or this instance is instantiated
+    /// already.
     fn resolve_imported_table(
         &mut self,
         index: TableIndex,
@@ -190,7 +193,8 @@ pub trait ModuleEngine {
     /// Resolves the imported global `index` to global `index_in_imported_module` of `imported`.
     ///
     /// # Errors
-    /// When an index is out of range or the types do not match.
+    /// When an index is out of range, the types do not match, or this instance is instantiated
+    /// already.
     fn resolve_imported_global(
         &mut self,
         index: GlobalIndex,
@@ -220,7 +224,8 @@ pub trait ModuleEngine {
     /// Whether the engine, and not the caller, holds the values of globals.
     fn owns_globals(&self) -> bool;
 
-    /// The reference to a function, as tables hold it; `None` when out of range.
+    /// The reference to a function, as tables hold it; `None` when out of range, or while an
+    /// import of the instance is unresolved.
     fn function_instance_reference(&self, index: FuncIndex) -> Option<Val>;
 
     /// Tells the engine that a host grew memory `index` to `pages`; the engine makes the new pages

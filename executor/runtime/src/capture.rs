@@ -77,11 +77,14 @@ impl StoreInner {
         let module = instance.vm.module();
         let broken = |reason: String| CaptureError::Instance { instance: id, reason };
         let info = module.info().map_err(|e| broken(e.to_string()))?;
+        if !instance.linked {
+            return Err(broken("not every import is resolved".to_owned()));
+        }
         refuse_host_references(id, instance, info)?;
         let counts = instance.vm.counts();
-        let block = self.dense_block(id, instance, origins).ok_or_else(|| {
-            broken("an import is not resolved, or leads outside the store".to_owned())
-        })?;
+        let block = self
+            .dense_block(id, instance, origins)
+            .ok_or_else(|| broken("an import leads outside the store".to_owned()))?;
         let tables = (0..counts.owned_tables)
             .map(|i| instance.vm.table_bytes(counts.imported_tables + i).unwrap_or_default());
         let memories = (0..counts.owned_memories)

@@ -146,6 +146,7 @@ host_value! {
     u64 => I64, |raw| raw.0 as u64, |v| u128::from(v);
     f32 => F32, |raw| f32::from_bits(raw.0 as u32), |v| u128::from(v.to_bits());
     f64 => F64, |raw| f64::from_bits(raw.0 as u64), |v| u128::from(v.to_bits());
+    u128 => V128, |raw| raw.0, |v| v;
 }
 
 /// What typed host functions return: nothing, a value, or a tuple of values.

@@ -319,6 +319,7 @@ impl StoreInner {
             return Err(usage(format!("import {import} is not resolved")));
         }
         let instance = &mut self.instances[id.position()];
+        instance.linked = true;
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(message) => usage(message),

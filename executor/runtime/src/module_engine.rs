@@ -45,7 +45,13 @@ impl<'s> NativeModuleEngine<'s> {
         Some(self.this().vm.module().info().ok()?.globals.get(index as usize)?.ty)
     }
 
-    fn existing(&self, imported: InstanceId) -> Result<(), LinkError> {
+    /// Whether an import can be resolved to an item of `imported` now. Not once all are: others
+    /// may have been linked to this instance by then.
+    fn ensure_linkable(&self, imported: InstanceId) -> Result<(), LinkError> {
+        if self.this().linked {
+            let id = self.id;
+            return Err(LinkError::Index(format!("instance {id} is instantiated already")));
+        }
         match self.store.instance(imported) {
             Some(_) => Ok(()),
             None => Err(LinkError::Index(format!("the store has no instance {imported}"))),
@@ -63,7 +69,9 @@ impl ModuleEngine for NativeModuleEngine<'_> {
     }
 
     fn new_function(&mut self, index: FuncIndex) -> Option<Box<dyn Function + '_>> {
-        let func = self.store.func(self.id, index)?;
+        let ty = self.this().vm.module().code().function_type(index)?;
+        // Before every import is resolved, the call is refused.
+        let func = FuncRef::new(self.id, ty, index);
         Some(Box::new(NativeFunction { store: self.store, func }))
     }
 
@@ -74,6 +82,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
         index_in_imported_module: FuncIndex,
         imported: InstanceId,
     ) -> Result<(), LinkError> {
+        self.ensure_linkable(imported)?;
         if self.this().vm.module().code().function_type(index) != Some(desc_func) {
             return Err(LinkError::Index(format!(
                 "imported function {index} is not of type {desc_func}"
@@ -93,7 +102,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
         index_in_imported_module: MemoryIndex,
         imported: InstanceId,
     ) -> Result<(), LinkError> {
-        self.existing(imported)?;
+        self.ensure_linkable(imported)?;
         self.store.link_memory(self.id, index, (imported, index_in_imported_module))
     }
 
@@ -103,7 +112,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
         index_in_imported_module: TableIndex,
         imported: InstanceId,
     ) -> Result<(), LinkError> {
-        self.existing(imported)?;
+        self.ensure_linkable(imported)?;
         self.store.link_table(self.id, index, (imported, index_in_imported_module))
     }
 
@@ -113,7 +122,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
         index_in_imported_module: GlobalIndex,
         imported: InstanceId,
     ) -> Result<(), LinkError> {
-        self.existing(imported)?;
+        self.ensure_linkable(imported)?;
         self.store.link_global(self.id, index, (imported, index_in_imported_module))
     }
 

@@ -155,6 +155,8 @@ impl StoreInner {
             check_extents(extents, size, file_len, "a memory")?;
             map(slots, origin + memory.after, size, file, extents)?;
         }
+        // Only linked instances are captured.
+        self.instances[id.position()].linked = true;
         self.instances[id.position()].instantiated = plan.instantiated;
         Ok(())
     }
@@ -206,11 +208,29 @@ impl StoreInner {
         for i in 0..counts.imported_functions {
             let Some(to) = FuncRef::from_bits(vm.word(counts.binding(i))) else { continue };
             let wanted = info.functions[i as usize];
-            if !self.is_own(to) || !self.has_type(to, id, wanted) {
+            if !self.is_own(to) || !self.has_type(to, id, wanted) || self.is_circular(to) {
                 return Err(broken("function", i));
             }
         }
         Ok(())
+    }
+
+    /// Whether imports lead from one to the next without end: a call would never arrive, nor see
+    /// an interrupt. Each import is of an instance linked before, so no way is longer than there
+    /// are instances.
+    fn is_circular(&self, mut func: FuncRef) -> bool {
+        for _ in &self.instances {
+            let Some(instance) = self.instance(func.instance()) else { return false };
+            let counts = instance.vm.counts();
+            if func.func() >= counts.imported_functions {
+                return false;
+            }
+            match FuncRef::from_bits(instance.vm.word(counts.binding(func.func()))) {
+                Some(next) => func = next,
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Whether a reference is one that this store could have given out.

@@ -54,6 +54,8 @@ pub(crate) struct Instance {
     pub(crate) vm: VmInstance,
     /// Host functions bound to imports so far, by function index.
     pub(crate) host: Vec<Option<Arc<HostFunc>>>,
+    /// Every import is resolved. Before, links lead nowhere and no function may be called.
+    pub(crate) linked: bool,
     /// DoneInstantiation was reached.
     pub(crate) instantiated: bool,
 }
@@ -172,7 +174,7 @@ impl StoreInner {
         if !module.ensure_termination() {
             self.shared.forbid_interrupts();
         }
-        self.instances.push(Instance { vm, host: Vec::new(), instantiated: false });
+        self.instances.push(Instance { vm, host: Vec::new(), linked: false, instantiated: false });
         Ok(id)
     }
 
@@ -180,10 +182,11 @@ impl StoreInner {
         self.instances.get(id.position())
     }
 
-    /// The reference to a function of an instance.
+    /// The reference to a function of an instance that is linked. Nobody gets one before.
     pub(crate) fn func(&self, id: InstanceId, index: u32) -> Option<FuncRef> {
-        let ty = self.instance(id)?.vm.module().code().function_type(index)?;
-        Some(FuncRef::new(id, ty, index))
+        let instance = self.instance(id)?;
+        let ty = instance.vm.module().code().function_type(index)?;
+        instance.linked.then(|| FuncRef::new(id, ty, index))
     }
 
     pub(crate) fn exported_func(&self, id: InstanceId, name: &str) -> Option<FuncRef> {
@@ -465,7 +468,8 @@ impl Store {
         self.module(instance)?.code().export(name)
     }
 
-    /// The reference to a function of an instance, by its index.
+    /// The reference to a function of an instance, by its index; `None` when it has no such
+    /// function, or not every import is resolved.
     #[must_use]
     pub fn func(&self, instance: InstanceId, index: u32) -> Option<FuncRef> {
         self.inner.func(instance, index)

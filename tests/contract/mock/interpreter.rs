@@ -83,7 +83,8 @@ impl MockStore {
             }
             Op::GlobalSet(index) => {
                 let value = stack.pop()?;
-                return Ok(self.set_global(id, index, value));
+                self.set_global(id, index, value);
+                return Ok(());
             }
             Op::Add => Val::I32(stack.pop_i32()?.wrapping_add(stack.pop_i32()?)),
             Op::Mul => Val::I32(stack.pop_i32()?.wrapping_mul(stack.pop_i32()?)),

@@ -105,12 +105,7 @@ impl MockStore {
         self.instances.push(Instance {
             code: Arc::clone(code),
             funcs: vec![None; info.imported_functions as usize],
-            memories: positions(
-                &info.memories,
-                info.imported_memories,
-                &mut self.memories,
-                memory,
-            ),
+            memories: positions(&info.memories, info.imported_memories, &mut self.memories, memory),
             tables: positions(&info.tables, info.imported_tables, &mut self.tables, table),
             globals: positions(&info.globals, info.imported_globals, &mut self.globals, global),
             instantiated: false,
@@ -196,12 +191,13 @@ impl MockStore {
         let instance = self.instance(id);
         let (mut funcs, mut tables) = (instance.funcs.iter(), instance.tables.iter());
         let (mut memories, mut globals) = (instance.memories.iter(), instance.globals.iter());
-        let missing = instance.code.module.info.imports.iter().find(|import| match import.kind {
-            ImportKind::Func(_) => funcs.next().is_some_and(Option::is_none),
-            ImportKind::Table(_) => tables.next().is_some_and(Option::is_none),
-            ImportKind::Memory(_) => memories.next().is_some_and(Option::is_none),
-            ImportKind::Global(_) => globals.next().is_some_and(Option::is_none),
-        })?;
+        let missing =
+            instance.code.module.info.imports.iter().find(|import| match import.kind {
+                ImportKind::Func(_) => funcs.next().is_some_and(Option::is_none),
+                ImportKind::Table(_) => tables.next().is_some_and(Option::is_none),
+                ImportKind::Memory(_) => memories.next().is_some_and(Option::is_none),
+                ImportKind::Global(_) => globals.next().is_some_and(Option::is_none),
+            })?;
         Some(missing.name.clone())
     }
 

@@ -44,13 +44,17 @@ fn fits(now: u64, most: Option<u64>, min: u64, max: Option<u64>) -> bool {
 }
 
 impl MockView<'_> {
-    /// Import `index` among those of one kind.
+    /// Import `index` among those of one kind, to be resolved.
     fn import<T>(
         &self,
         index: u32,
         of_kind: impl Fn(&ImportKind) -> Option<T>,
     ) -> Result<(Import, T), LinkError> {
-        let imports = self.store.instance(self.id).code.module.info.imports.iter();
+        let instance = self.store.instance(self.id);
+        if instance.instantiated {
+            return Err(bad_index());
+        }
+        let imports = instance.code.module.info.imports.iter();
         let mut same = imports.filter_map(|import| Some((import, of_kind(&import.kind)?)));
         let (import, ty) = same.nth(index as usize).ok_or_else(bad_index)?;
         Ok((import.clone(), ty))
@@ -168,12 +172,7 @@ impl ModuleEngine for MockView<'_> {
         Ok(())
     }
 
-    fn lookup_function(
-        &self,
-        table: u32,
-        ty: u32,
-        offset: u32,
-    ) -> Result<(InstanceId, u32), Trap> {
+    fn lookup_function(&self, table: u32, ty: u32, offset: u32) -> Result<(InstanceId, u32), Trap> {
         let func = self.store.lookup(self.id, table, ty, offset)?;
         Ok((func.instance(), func.func()))
     }

@@ -4,9 +4,7 @@
 //! the store before the stub is told so.
 
 use super::{activation::current_store, entry};
-use crate::{
-    builtins::{self, Raise},
-};
+use crate::builtins::{self, Raise};
 use executor_code::abi::{Builtin, VmHeader};
 use executor_model::{InstanceId, RawValue};
 use std::{

@@ -1,7 +1,7 @@
 //! Calls: values, traps and their backtraces, host functions, nesting, stack exhaustion.
 
 use crate::*;
-use executor_model::{CallError, Trap, TrapCode};
+use executor_model::{CallError, Engine, ModuleEngine, Trap, TrapCode};
 use executor_runtime::{Caller, HostError};
 
 fn trap(result: Result<Vec<Val>, CallError>) -> Trap {
@@ -112,6 +112,40 @@ fn a_host_function_sees_memory_and_data_and_calls_back() {
     assert_eq!(store.memory(id, 0).unwrap()[0], 21);
     let trap = trap(call(&mut store, id, "f", &[Val::I32(1000)]));
     assert_eq!(trap.code, TrapCode::StackOverflow, "nesting is bounded");
+}
+
+#[test]
+fn vectors_pass_between_host_and_machine_code() {
+    let mut linker = Linker::new();
+    linker.func(
+        "env",
+        "swap",
+        |_: &mut Caller<'_>, n: i32, x: u128, y: u128| -> Result<(u128, i32, u128), HostError> {
+            Ok((y, n + 1, x))
+        },
+    );
+    let engine = engine();
+    let module = compile(
+        &engine,
+        r#"(module
+             (import "env" "swap" (func $swap (param i32 v128 v128) (result v128 i32 v128)))
+             (global $g (mut v128) (v128.const i64x2 1 2))
+             (func (export "g") (result v128) (global.get $g))
+             (func (export "f") (param v128 v128) (result v128 i32 v128)
+               (call $swap (i32.const 4) (i8x16.add (local.get 0) (local.get 0)) (local.get 1))))"#,
+    );
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    let id = store.instantiate(&module).unwrap();
+    let x = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
+    let params = [Val::V128(x), Val::V128(u128::MAX - 1)];
+    let results = call(&mut store, id, "f", &params).unwrap();
+    assert_eq!(results, [Val::V128(u128::MAX - 1), Val::I32(5), Val::V128(2 * x)]);
+
+    let mut view = engine.module_engine(&mut store, id).unwrap();
+    assert_eq!(view.get_global_value(0), Some((1, 2)));
+    assert!(view.set_global_value(0, 3, u64::MAX));
+    let expected = Val::V128(u128::from(u64::MAX) << 64 | 3);
+    assert_eq!(call(&mut store, id, "g", &[]).unwrap(), [expected]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Relaxed operators, whose results the specification lets an implementation choose.
 //!
 //! Invariant: the choice is that of the specification's deterministic profile, on every processor:
-//! the result of an operator depends on its operands alone, and what ran before a snapshot and
-//! what runs after it agree wherever each of them ran. So
+//! but for the bits of a NaN, which no operator fixes, results depend on the operands alone, and
+//! what ran before a snapshot agrees with what runs after it, wherever each of them ran. So
 //!
 //! - a multiplication and an addition are rounded one after the other, never fused;
 //! - minimum, maximum, truncation, swizzle and the multiplication of fractions are what they are
