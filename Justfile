@@ -21,7 +21,7 @@ lint:
 
 # Licences, sources and duplicates of the dependencies (needs cargo-deny).
 deny:
-    cargo deny --locked check --config configs/deny.toml licenses bans sources
+    cargo deny --locked --config configs/deny.toml check licenses bans sources
 
 bench:
     cargo bench --locked --package executor-bench
