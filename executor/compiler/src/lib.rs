@@ -5,8 +5,8 @@
 //!            -> compile (machine code, in parallel) -> link (one text) -> code file
 //! ```
 //!
-//! What is compiled is WebAssembly 2.0 and relaxed vectors; the features are in `decode`, and each
-//! group of operators has a file in `translate`.
+//! What is compiled is WebAssembly 2.0 and some of what came after it; the features are in `decode`,
+//! and each group of operators has a file in `translate`.
 //!
 //! Invariants: only validated modules are compiled; the machine code holds no address and needs no
 //! relocation once linked; the same module, options and processor give the same bytes.

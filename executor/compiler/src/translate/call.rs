@@ -1,8 +1,8 @@
-//! Calls, direct and through tables.
+//! Calls and tail calls, direct and through tables.
 
 use super::Translator;
 use crate::signature::WORD;
-use cranelift_codegen::ir::{Inst, InstBuilder, Value, condcodes::IntCC, types};
+use cranelift_codegen::ir::{Inst, InstBuilder, SigRef, Value, condcodes::IntCC, types};
 use executor_code::abi::{Builtin, CallTarget};
 use executor_model::{FuncRef, TableIndex, TrapCode, TypeIndex};
 use std::mem::offset_of;
@@ -20,14 +20,31 @@ impl Translator<'_> {
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
-                self.call_indirect(ty, table_index);
+                let (code, args, signature) = self.callee(ty, table_index);
+                let call = self.ins().call_indirect(signature, code, &args);
+                self.push_results(call);
+            }
+            Operator::ReturnCall { function_index } => {
+                let params = self.emitter.context.info().func_type(function_index).params.len();
+                let args = self.args(self.emitter.vmctx, params);
+                let function = self.emitter.function(function_index);
+                self.ins().return_call(function, &args);
+                self.reachable = false;
+            }
+            Operator::ReturnCallIndirect { type_index, table_index } => {
+                let ty = self.emitter.context.info().canonical[type_index as usize];
+                let (code, args, signature) = self.callee(ty, table_index);
+                self.ins().return_call_indirect(signature, code, &args);
+                self.reachable = false;
             }
             _ => return false,
         }
         true
     }
 
-    fn call_indirect(&mut self, ty: TypeIndex, table: TableIndex) {
+    /// Pops an index and arguments: the code of the table's function of type `ty`, what to call it
+    /// with, and its signature.
+    fn callee(&mut self, ty: TypeIndex, table: TableIndex) -> (Value, Vec<Value>, SigRef) {
         let index = self.pop();
         let trap = TrapCode::UndefinedElement;
         let (base, offset) = self.emitter.table_address(table, index, trap);
@@ -73,9 +90,7 @@ impl Translator<'_> {
         self.switch_to(call);
         let params = self.emitter.context.info().types[ty as usize].params.len();
         let args = self.args(vmctx, params);
-        let signature = self.emitter.signature(ty);
-        let call = self.ins().call_indirect(signature, code, &args);
-        self.push_results(call);
+        (code, args, self.emitter.signature(ty))
     }
 
     /// Pops the arguments of a call and puts the callee's `vmctx` before them.

@@ -243,3 +243,54 @@ fn forged_references_are_refused() {
     let result = call(&mut store, id, "f", &[Val::FuncRef(None), Val::ExternRef(handle)]);
     assert!(matches!(result, Err(CallError::Usage(_))));
 }
+
+#[test]
+fn tail_calls_need_no_stack_within_and_across_instances_and_to_the_host() {
+    let engine = engine();
+    let other = compile(
+        &engine,
+        r#"(module (table (export "t") 2 funcref) (elem (i32.const 0) $far)
+             (type $f (func (param i32 i64) (result i64)))
+             (func $far (export "far") (type $f)
+               (return_call_indirect (type $f) (i32.sub (local.get 0) (i32.const 1))
+                 (i64.add (local.get 1) (i64.const 2)) (i32.const 1))))"#,
+    );
+    let main = compile(
+        &engine,
+        r#"(module (type $f (func (param i32 i64) (result i64)))
+             (import "other" "t" (table 2 funcref)) (import "other" "far" (func $far (type $f)))
+             (import "env" "last" (func $last (param i64) (result i64)))
+             (elem (i32.const 1) $near)
+             (func $near (export "run") (type $f)
+               (if (i32.le_s (local.get 0) (i32.const 0))
+                 (then (return_call $last (local.get 1))))
+               (if (i32.and (local.get 0) (i32.const 2))
+                 (then (return_call $far (local.get 0) (local.get 1))))
+               (return_call_indirect (type $f) (i32.sub (local.get 0) (i32.const 1))
+                 (i64.add (local.get 1) (i64.const 1)) (i32.const 0))))"#,
+    );
+    let mut linker = Linker::new();
+    linker.func("env", "last", |_: &mut Caller<'_>, n: i64| -> Result<i64, HostError> { Ok(-n) });
+    let config = StoreConfig { max_stack: 64 << 10, ..StoreConfig::default() };
+    let mut store = Store::new(&engine, linker, config).unwrap();
+    let other = store.instantiate(&other).unwrap();
+    store.linker_mut().instance("other", other);
+    let main = store.instantiate(&main).unwrap();
+    let run = |n: i32| -> i64 {
+        // What the module does, as a loop.
+        let (mut n, mut sum, mut near) = (n, 0, true);
+        while !near || n > 0 {
+            match near {
+                true if n & 2 != 0 => {}
+                true => (n, sum) = (n - 1, sum + 1),
+                false => (n, sum) = (n - 1, sum + 2),
+            }
+            near = !near;
+        }
+        -sum
+    };
+    for n in [0, 1, 7, 1_000_000] {
+        let results = call(&mut store, main, "run", &[Val::I32(n), Val::I64(0)]).unwrap();
+        assert_eq!(results, [Val::I64(run(n))], "{n}");
+    }
+}
