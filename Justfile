@@ -23,11 +23,12 @@ lint:
 deny:
     cargo deny --locked --config configs/deny.toml check licenses bans sources
 
-bench:
+# The whole-process rows run the binary that `build` makes.
+bench: build
     cargo bench --locked --package executor-bench
 
 # Beside Wasmtime, on the same files; its first build takes several minutes.
-rivals:
+rivals: build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
 
 demo:

@@ -84,6 +84,7 @@ impl WasmtimeCommand {
         }
         let message = String::from_utf8_lossy(&output.stderr);
         // The last line is the cause of the causes.
-        Err(message.trim().lines().next_back().unwrap_or("no reason").trim().to_owned())
+        let cause = message.trim().lines().next_back().unwrap_or("no reason").trim();
+        Err(cause.trim_start_matches("Error: ").to_owned())
     }
 }

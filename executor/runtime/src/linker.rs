@@ -7,8 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 /// Names for host functions and for the exports of instances. Cloning shares the functions.
 #[derive(Debug, Clone, Default)]
 pub struct Linker {
-    /// By module name, then by item name.
-    functions: HashMap<String, HashMap<String, Arc<HostFunc>>>,
+    /// By module name, then by item name; shared until one of the sharers defines more, so that
+    /// giving each store a linker costs nothing.
+    functions: Arc<HashMap<String, HashMap<String, Arc<HostFunc>>>>,
     instances: HashMap<String, InstanceId>,
 }
 
@@ -43,9 +44,10 @@ impl Linker {
         ty: FuncType,
         f: impl Fn(&mut Caller<'_>, &mut [RawValue]) -> Result<(), HostError> + Send + Sync + 'static,
     ) -> &mut Self {
-        let items = match self.functions.get_mut(module) {
+        let functions = Arc::make_mut(&mut self.functions);
+        let items = match functions.get_mut(module) {
             Some(items) => items,
-            None => self.functions.entry(module.to_owned()).or_default(),
+            None => functions.entry(module.to_owned()).or_default(),
         };
         items.insert(name.to_owned(), Arc::new(HostFunc::new(ty, f)));
         self
