@@ -97,6 +97,8 @@ impl CodeKey {
         hasher.update(&abi::VERSION.to_le_bytes());
         hasher.update(&[u8::from(listeners)]);
         hasher.update(ENGINE_VERSION.as_bytes());
+        // Two builds of one version may differ in the compiler: see build.rs.
+        hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 }

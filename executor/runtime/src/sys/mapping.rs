@@ -1,7 +1,10 @@
 //! Reserved address space and mapped code files.
 
 use executor_code::{file::Section, layout::PAGE};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
+use nix::{
+    errno::Errno,
+    sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
+};
 use std::{
     ffi::c_void,
     fs::File,
@@ -32,7 +35,14 @@ impl Reservation {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice affects no other.
-        let base = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags)? };
+        let base = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) };
+        let base = base.map_err(|error| match error {
+            Errno::ENOMEM => io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!("no room for {len} bytes of addresses (is `ulimit -v` set?)"),
+            ),
+            error => error.into(),
+        })?;
         Ok(Self { base, len: len.get() })
     }
 
