@@ -21,10 +21,7 @@
 //! and 8 in every version to come.
 
 use crate::{Manifest, SnapshotId};
-use executor_code::{
-    abi,
-    layout::{PAGE, align_up},
-};
+use executor_code::layout::{PAGE, STATE_VERSION, align_up};
 use executor_model::{InstanceId, ModuleHash};
 use executor_runtime::Extent;
 use zerocopy::{
@@ -51,7 +48,7 @@ pub struct Header {
     pub magic: [u8; 8],
     /// [`VERSION`].
     pub format: U32,
-    /// The version of the layout of state blocks: `executor_code::abi::VERSION`.
+    /// The version of the layout of state blocks: `executor_code::layout::STATE_VERSION`.
     pub state_layout: U32,
     /// The length of the whole file.
     pub file_len: U64,
@@ -131,7 +128,7 @@ pub enum FormatError {
     /// Another layout of the state.
     #[error(
         "state layout {0}, and this release has layout {ours}: create the snapshot again",
-        ours = abi::VERSION
+        ours = STATE_VERSION
     )]
     StateLayout(u32),
     /// The file's length is not what it says.
@@ -212,7 +209,7 @@ impl Header {
         if header.hash() != header.header_hash {
             return Err(Damaged("its header does not match its checksum"));
         }
-        if header.state_layout.get() != abi::VERSION {
+        if header.state_layout.get() != STATE_VERSION {
             return Err(FormatError::StateLayout(header.state_layout.get()));
         }
         if header.file_len.get() != file_len {
@@ -310,7 +307,7 @@ impl Metadata {
         let mut header = Header {
             magic: MAGIC,
             format: U32::new(VERSION),
-            state_layout: U32::new(abi::VERSION),
+            state_layout: U32::new(STATE_VERSION),
             file_len: U64::new(bytes.len() as u64 + data_len),
             metadata_len: U64::new(metadata.len() as u64),
             // None exceeds the metadata's length, which is below 2^32.
@@ -332,7 +329,7 @@ impl Metadata {
     pub fn id(&self, data_hash: [u8; 32]) -> SnapshotId {
         let mut hasher = blake3::Hasher::new_derive_key("executor snapshot identity v1");
         let records = self.records();
-        hasher.update(&abi::VERSION.to_le_bytes());
+        hasher.update(&STATE_VERSION.to_le_bytes());
         hasher.update(&(records.len() as u64).to_le_bytes());
         hasher.update(&records);
         hasher.update(&encode_manifest(&self.manifest.without_origin()));

@@ -19,7 +19,8 @@
 //!   called: if that returns [`CALL_IMPORT_BOUND`], the slot has just been filled in and the thunk
 //!   starts over; otherwise the results are in the array.
 
-/// The version of this interface and of the instance layout.
+/// The version of this interface and of everything else that code is compiled for: code files of
+/// another are compiled again. A change of [`crate::layout::STATE_VERSION`] changes it too.
 pub const VERSION: u32 = 1;
 
 /// What lies at `vmctx`. Only the runtime writes it; it is never captured.

@@ -24,6 +24,11 @@ use crate::abi::{ImportSlot, VmHeader};
 use executor_model::{HeapType, ModuleInfo, WASM_PAGE_SIZE};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// The version of what a snapshot keeps of an instance: the state block below and the form of
+/// references (`executor_model::FuncRef`). Not [`crate::abi::VERSION`]: state outlives changes of
+/// the interface to machine code.
+pub const STATE_VERSION: u32 = 1;
+
 /// The host's page size; code files and snapshots are laid out for it.
 pub const PAGE: u64 = 4096;
 /// Addresses reserved for a 32-bit memory: all that an index can name.

@@ -5,7 +5,7 @@
 
 use super::{Adding, Catalogue, CatalogueError, private_dir, sealed};
 use crate::{SnapshotId, format};
-use executor_code::abi;
+use executor_code::layout::STATE_VERSION;
 use executor_model::ModuleHash;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -46,7 +46,7 @@ impl AutoKey {
         let inits = digest(inits);
         let preloads = digest(preloads.iter().flat_map(|(n, h)| [n.as_bytes(), &h.0]));
         // Snapshots that this release could not read are as good as none.
-        let (format, layout) = (format::VERSION.to_le_bytes(), abi::VERSION.to_le_bytes());
+        let (format, layout) = (format::VERSION.to_le_bytes(), STATE_VERSION.to_le_bytes());
         Self(digest([&format[..], &layout, &module.0, &inits, &preloads, options]))
     }
 }
