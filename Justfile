@@ -31,5 +31,9 @@ bench: build
 rivals: build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
 
+# Against Wasmtime, on modules that wasm-smith makes from the seeds SEED, SEED + 1, ...
+differential SEED="0" COUNT="1000":
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features differential --bin differential -- --seed {{SEED}} --count {{COUNT}}
+
 demo:
     ./examples/demo.sh

@@ -1,0 +1,134 @@
+//! Modules and arguments from a seed.
+//!
+//! Invariant: the same seed gives the same module and arguments, as long as wasm-smith and the
+//! generator of random numbers stay the same.
+
+use crate::{
+    operators,
+    shared::{FUEL, FUEL_NAME, IMPORTS},
+};
+use arbitrary::Unstructured;
+use executor_model::{RawValue, Val, ValType};
+use fastrand::Rng;
+use std::convert::Infallible;
+use wasm_encoder::{
+    ExportKind, ExportSection,
+    reencode::{self, Reencode},
+};
+use wasm_smith::{Config, MemoryOffsetChoices};
+use wasmparser::{ExportSectionReader, Parser};
+
+/// From how many random bytes a module is made.
+const BYTES: std::ops::Range<usize> = 512..12_000;
+
+/// The features that we have, without those whose results may differ from machine to machine, and
+/// sizes at which many modules can be run.
+fn config(rng: &mut Rng) -> Config {
+    Config {
+        available_imports: Some(wat::parse_str(IMPORTS).expect("the imports are a module")),
+        max_imports: if rng.bool() { 0 } else { 5 },
+        export_everything: true,
+        canonicalize_nans: true,
+        // Half of the modules run deep without trapping, the others trap in every way.
+        disallow_traps: rng.bool(),
+        min_funcs: 1,
+        max_funcs: 12,
+        max_instructions: *rng.choice(&[50, 200, 600]).expect("three sizes"),
+        min_memories: 1,
+        max_memories: 1,
+        max_memory32_bytes: 10 << 16,
+        memory_offset_choices: MemoryOffsetChoices(90, 9, 1),
+        min_globals: 1,
+        max_globals: 12,
+        max_tables: 4,
+        max_table_elements: 1000,
+        max_data_segments: 8,
+        max_element_segments: 8,
+        max_type_size: 200,
+        max_types: 20,
+        compact_imports_enabled: false,
+        custom_page_sizes_enabled: false,
+        exceptions_enabled: false,
+        gc_enabled: false,
+        memory64_enabled: false,
+        relaxed_simd_enabled: false,
+        shared_everything_threads_enabled: false,
+        threads_enabled: false,
+        wide_arithmetic_enabled: false,
+        ..Config::default()
+    }
+}
+
+/// The module of a seed: one of wasm-smith's, with its fuel exported as [`FUEL_NAME`], or one of
+/// single operators. Either exports all that it has.
+pub fn module(seed: u64) -> Vec<u8> {
+    let mut rng = Rng::with_seed(seed);
+    if seed % 2 == 1 {
+        return operators::module(&mut rng);
+    }
+    let config = config(&mut rng);
+    let mut bytes = vec![0; rng.usize(BYTES)];
+    rng.fill(&mut bytes);
+    let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
+        .expect("wasm-smith goes on with zeroes where bytes end");
+    let fuel = module.ensure_termination(FUEL as u32).expect("no body is of arbitrary bytes");
+    let mut encoded = wasm_encoder::Module::new();
+    ExportFuel(fuel)
+        .parse_core_module(&mut encoded, Parser::new(0), &module.to_bytes())
+        .expect("wasm-smith makes modules that can be parsed");
+    encoded.finish()
+}
+
+/// Copies a module and exports this global.
+struct ExportFuel(u32);
+
+impl Reencode for ExportFuel {
+    type Error = Infallible;
+
+    fn parse_export_section(
+        &mut self,
+        exports: &mut ExportSection,
+        section: ExportSectionReader<'_>,
+    ) -> Result<(), reencode::Error<Infallible>> {
+        reencode::utils::parse_export_section(self, exports, section)?;
+        exports.export(FUEL_NAME, ExportKind::Global, self.0);
+        Ok(())
+    }
+}
+
+/// The source of the arguments of a seed.
+pub fn arguments(seed: u64) -> Rng {
+    Rng::with_seed(!seed)
+}
+
+/// A number, often one at a limit.
+pub fn number(rng: &mut Rng, ty: ValType) -> Val {
+    let random = rng.u128(..);
+    let bits = match ty {
+        ValType::F32 => {
+            let special = [0.0, -0.0, 1.5, -1.0, f32::MAX, f32::INFINITY, f32::NAN, 2147483648.0];
+            match rng.choice(special) {
+                Some(float) if rng.bool() => u128::from(float.to_bits()),
+                _ => random,
+            }
+        }
+        ValType::F64 => {
+            let special = [0.0, -0.0, 1.5, -1.0, f64::MAX, f64::INFINITY, f64::NAN, 4294967296.0];
+            match rng.choice(special) {
+                Some(float) if rng.bool() => u128::from(float.to_bits()),
+                _ => random,
+            }
+        }
+        _ => match rng.u8(..8) {
+            0 => 0,
+            1 => 1,
+            2 => u128::MAX,
+            3 => 1 << 31 | 1 << 63 | 1 << 127,
+            4 => (1 << 31) - 1,
+            5 => random & 0xff,
+            6 => random & 0xffff,
+            _ => random,
+        },
+    };
+    Val::from_raw(RawValue(bits), ty)
+}

@@ -1,0 +1,85 @@
+//! What both engines are given alike: limits, fuel, and the host's functions.
+//!
+//! Invariant: a host function is a function of its arguments alone, so that both engines' guests
+//! see the same host. References are passed on; of other results each is made from all arguments.
+
+use executor_model::{RawValue, TrapCode, Val, ValType};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The name of the global that holds how many loop iterations and calls are left.
+pub const FUEL_NAME: &str = "fuel of the differential test";
+/// How many of them a call may take. Few enough that no stack is exhausted by honest recursion.
+pub const FUEL: i32 = 2500;
+/// The largest memory.
+pub const MAX_MEMORY: u64 = 12 << 16;
+/// The largest table.
+pub const MAX_TABLE: u64 = 2000;
+
+/// What a module may import.
+pub const IMPORTS: &str = r#"(module
+    (import "host" "note" (func (param i32)))
+    (import "host" "ask" (func (result i64)))
+    (import "host" "mix" (func (param i32 i64 f32 f64 v128) (result f64 i32)))
+    (import "host" "many" (func (param i64 i64 i64 i64 i64 i64 i64 i64 f64)
+        (result i32 i64 f32 f64 v128 i32 i64)))
+    (import "host" "pass" (func (param funcref externref i32) (result externref funcref))))"#;
+
+/// How a call ended other than by returning.
+#[derive(Debug, PartialEq)]
+pub enum End {
+    /// It trapped.
+    Trap(TrapCode),
+    /// It ended in a way that no generated module asks for.
+    Other(String),
+}
+
+impl End {
+    /// A trap, as far as both engines tell traps apart: Wasmtime has one for every table access.
+    pub fn trap(code: TrapCode) -> Self {
+        Self::Trap(match code {
+            TrapCode::UndefinedElement => TrapCode::TableOutOfBounds,
+            code => code,
+        })
+    }
+}
+
+/// The calls of host functions, each by its name and what was made of its arguments.
+#[derive(Debug, Default, Clone)]
+pub struct HostLog(Arc<Mutex<Vec<(String, u64)>>>);
+
+impl HostLog {
+    /// The calls since the last time.
+    pub fn take(&mut self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes a call, and returns what its results are made from.
+    pub fn call(&self, name: &str, params: impl Iterator<Item = Val>) -> u64 {
+        let mixed = params.fold(0xcbf2_9ce4_8422_2325, |mixed: u64, value| {
+            let bits = match value {
+                // The engines number references each in its own way.
+                Val::FuncRef(to) => u128::from(to.is_some()),
+                Val::ExternRef(to) => u128::from(to.is_some()),
+                number => number.to_raw().0,
+            };
+            let halves = [bits as u64, (bits >> 64) as u64];
+            halves.iter().fold(mixed, |m, half| {
+                (m ^ half).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+            })
+        });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), mixed));
+        mixed
+    }
+}
+
+/// The result of a host function that is not a reference.
+pub fn number(mixed: u64, ty: ValType) -> Val {
+    let bits = u128::from(mixed) << 64 | u128::from(mixed.rotate_left(32));
+    // No NaN: its payload would be the guest's to see.
+    let finite = match ty {
+        ValType::F32 => bits & 0xbf7f_ffff,
+        ValType::F64 => bits & 0xbfef_ffff_ffff_ffff,
+        _ => bits,
+    };
+    Val::from_raw(RawValue(finite), ty)
+}
