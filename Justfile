@@ -6,7 +6,7 @@ default: test
 setup:
     cargo fetch --locked
 
-# Linked statically: a third of a dynamic binary's start goes to the loader and its relocations.
+# Linked statically: a dynamic binary's start is longer by its loader and most of its relocations.
 build:
     cargo rustc --release --locked --package executor-cli --bin executor -- -C target-feature=+crt-static
 

@@ -256,3 +256,20 @@ fn damaged_automatic_entries_are_reported_and_replaced() {
     catalogue.add().unwrap().insert_auto(&key, entry.clone()).unwrap();
     assert_eq!(catalogue.auto(&key).unwrap(), [entry]);
 }
+
+#[test]
+fn a_name_that_a_run_would_take_for_a_file_is_refused() {
+    let (_dir, catalogue) = store();
+    for name in ["f.wasm", "f.wat", "f.snap"] {
+        let error = catalogue.function(name).unwrap_err();
+        assert!(matches!(error, CatalogueError::Name { .. }), "{name}");
+    }
+    assert!(catalogue.function("f.wasm.1").is_ok());
+}
+
+#[test]
+fn a_store_that_is_a_file_is_refused_by_name() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Catalogue::open(file.path()).unwrap_err();
+    assert!(matches!(&error, CatalogueError::Io { path, .. } if path == file.path()), "{error}");
+}
