@@ -34,13 +34,13 @@ pub struct Prepared {
 fn engine() -> NativeEngine {
     let compiler: Arc<dyn Compiler> =
         Arc::new(NativeCompiler::new().expect("this machine can run compiled code"));
-    NativeEngine::new(EngineConfig { compiler: Some(compiler), cache: None }).expect("an engine")
+    NativeEngine::new(EngineConfig { compiler: Some(compiler), ..EngineConfig::default() })
+        .expect("an engine")
 }
 
 fn compile(engine: &NativeEngine, guest: &Guest) -> Arc<CompiledModule> {
-    let compiler = engine.compiler().expect("the engine was given one");
     let hash = ModuleHash::of(&guest.wasm);
-    let module = compiler.decode(&guest.wasm, hash).expect("a valid module");
+    let module = engine.decode(&guest.wasm, hash).expect("a valid module");
     let compiled = engine.compile(&module, &Listeners::none(), true, &|_, _| {});
     compiled.expect("a module that compiles").0
 }

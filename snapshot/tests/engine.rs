@@ -142,12 +142,16 @@ const MAIN_ID: InstanceId = InstanceId::from_position(1);
 impl Fixture {
     fn new() -> Self {
         let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
-        let engine =
-            NativeEngine::new(EngineConfig { compiler: Some(Arc::clone(&compiler)), cache: None })
-                .unwrap();
+        let engine = NativeEngine::new(EngineConfig {
+            compiler: Some(Arc::clone(&compiler)),
+            ..EngineConfig::default()
+        })
+        .unwrap();
         let compile = |text: &str| {
             let wasm = wat::parse_str(text).unwrap();
-            let module: Module = compiler.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+            let module: Module = compiler
+                .decode(&wasm, ModuleHash::of(&wasm), executor_model::Features::default())
+                .unwrap();
             engine.compile(&module, &Default::default(), false, &|_, _| ()).unwrap().0
         };
         let (library, main) = (compile(LIBRARY), compile(MAIN));

@@ -21,7 +21,14 @@ use tempfile::TempDir;
 
 fn make_native(cache: Option<CodeCache>) -> Arc<NativeEngine> {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
-    Arc::new(NativeEngine::new(EngineConfig { compiler: Some(compiler), cache }).unwrap())
+    Arc::new(
+        NativeEngine::new(EngineConfig {
+            compiler: Some(compiler),
+            cache,
+            ..EngineConfig::default()
+        })
+        .unwrap(),
+    )
 }
 
 /// An engine and what must stay as long as it.

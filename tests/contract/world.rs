@@ -2,7 +2,9 @@
 
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{CallError, Engine, InstanceId, Module, ModuleEngine, ModuleHash, Val};
+use executor_model::{
+    CallError, Engine, Features, InstanceId, Module, ModuleEngine, ModuleHash, Val,
+};
 use executor_model::{Listeners, TrapCode};
 use std::sync::{Arc, LazyLock};
 
@@ -15,7 +17,7 @@ impl<E: Engine<Store: Send> + Send + Sync + 'static> Subject for E {}
 pub fn module(text: &str) -> Module {
     static DECODER: LazyLock<NativeCompiler> = LazyLock::new(|| NativeCompiler::new().unwrap());
     let wasm = wat::parse_str(text).unwrap();
-    DECODER.decode(&wasm, ModuleHash::of(&wasm)).unwrap()
+    DECODER.decode(&wasm, ModuleHash::of(&wasm), Features::default()).unwrap()
 }
 
 /// The index of an export.

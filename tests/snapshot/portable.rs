@@ -53,7 +53,7 @@ fn restore_with(
     listeners: &Listeners,
     ensure_termination: bool,
 ) -> (Guest, Arc<CompiledModule>) {
-    let config = EngineConfig { compiler: Some(compiler()), cache: None };
+    let config = EngineConfig { compiler: Some(compiler()), ..EngineConfig::default() };
     let engine = NativeEngine::new(config).unwrap();
     let module = decode(COUNTER);
     let (code, _) = engine.compile(&module, listeners, ensure_termination, &|_, _| ()).unwrap();

@@ -15,7 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut next = || arguments.next().ok_or("restorer CODE_CACHE SNAPSHOT TIMES");
     let cache = Some(CodeCache::new(next()?.into()));
     let (snapshot, times) = (next()?, next()?.parse()?);
-    let engine = NativeEngine::new(EngineConfig { compiler: None, cache })?;
+    let engine =
+        NativeEngine::new(EngineConfig { compiler: None, cache, ..EngineConfig::default() })?;
     let mut last = Vec::new();
     for _ in 0..times {
         let file = SnapshotFile::open(&snapshot)?;

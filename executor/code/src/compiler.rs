@@ -1,6 +1,6 @@
 //! The compiler as the runtime knows it: something that turns a module into a code file.
 
-use executor_model::{Module, ModuleHash};
+use executor_model::{Features, Module, ModuleHash};
 
 /// Called as functions are compiled, with how many are done and how many there are; from any
 /// thread.
@@ -11,6 +11,25 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 pub struct CompileOptions {
     /// Call the listener builtins at entry to and return from every defined function.
     pub listeners: bool,
+    /// How much work goes into the machine code.
+    pub opt_level: OptLevel,
+    /// What the module was allowed to use; kept in the key, so that code compiled with a feature is
+    /// not found by those who switched it off.
+    pub features: Features,
+}
+
+/// How much work goes into the machine code.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum OptLevel {
+    /// The quickest compilation.
+    None,
+    /// No optimisation, but good use of registers.
+    Less,
+    /// The quickest code.
+    #[default]
+    Speed,
+    /// Quick code, and little of it.
+    Size,
 }
 
 /// A module that could not be compiled.
@@ -27,6 +46,17 @@ pub enum CompileError {
     /// The module is valid but beyond what is supported.
     #[error("{0}")]
     Unsupported(String),
+    /// The module is valid with features that are switched off.
+    #[error(
+        "the module needs {features}, which {} off; switch {} on with {}",
+        if features.count() == 1 { "is" } else { "are" },
+        if features.count() == 1 { "it" } else { "them" },
+        features.switches()
+    )]
+    FeatureOff {
+        /// Which.
+        features: Features,
+    },
     /// The code generator failed; a defect of ours.
     #[error("internal error in the compiler: function {func}: {message}")]
     Codegen {
@@ -42,11 +72,17 @@ pub enum CompileError {
 
 /// Turns modules into code files.
 pub trait Compiler: Send + Sync {
-    /// Decodes and validates a module.
+    /// Decodes and validates a module, which may use `features` and no others.
     ///
     /// # Errors
-    /// When the bytes are invalid or the module is unsupported.
-    fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError>;
+    /// When the bytes are invalid or the module is unsupported; [`CompileError::FeatureOff`] when
+    /// it would be valid with more features.
+    fn decode(
+        &self,
+        wasm: &[u8],
+        hash: ModuleHash,
+        features: Features,
+    ) -> Result<Module, CompileError>;
 
     /// Compiles a module to the bytes of a code file (see [`crate::file`]).
     ///

@@ -87,7 +87,7 @@ impl CodeKey {
     #[must_use]
     pub fn new(module: &ModuleHash, options: CompileOptions, features: CpuFeatures) -> Self {
         // Every option must be named here: a new field does not compile until it is.
-        let CompileOptions { listeners } = options;
+        let CompileOptions { listeners, opt_level, features: wasm } = options;
         let mut hasher = blake3::Hasher::new_derive_key("executor code file key v1");
         hasher.update(&module.0);
         hasher.update(std::env::consts::ARCH.as_bytes());
@@ -95,7 +95,8 @@ impl CodeKey {
         hasher.update(std::env::consts::OS.as_bytes());
         hasher.update(&features.bits().to_le_bytes());
         hasher.update(&abi::VERSION.to_le_bytes());
-        hasher.update(&[u8::from(listeners)]);
+        hasher.update(&[u8::from(listeners), opt_level as u8]);
+        hasher.update(&wasm.bits().to_le_bytes());
         hasher.update(ENGINE_VERSION.as_bytes());
         // Two builds of one version may differ in the compiler: see build.rs.
         hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());

@@ -13,21 +13,23 @@
 //! The state block holds, in this order, as little-endian words:
 //! sizes of owned memories in bytes (u64), sizes of owned tables in elements (u64), links of
 //! imported globals (i64), of imported tables (base i64, size i64) and of imported memories (base
-//! i64, size i64), bindings of imported functions (u64), dropped data segments (bits), dropped
-//! element segments (bits), and the owned globals (16 bytes each, 16-byte aligned).
+//! i64, size i64), identities of imported tags (u64), bindings of imported functions (u64), dropped
+//! data segments (bits), dropped element segments (bits), and the owned globals (16 bytes each,
+//! 16-byte aligned).
 //!
 //! A *link* is a distance from this instance's `vmctx` to what is imported, so it holds no address.
 //! A *binding* is the `FuncRef` of the function of another instance that the import resolved to,
 //! or 0 for a host function, which is bound by name.
+//! The *identity* of a tag is its owner's instance id (high 32 bits) and its tag index there.
 
 use crate::abi::{ImportSlot, VmHeader};
-use executor_model::{HeapType, ModuleInfo, WASM_PAGE_SIZE};
+use executor_model::{Hierarchy, ModuleInfo};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of what a snapshot keeps of an instance: the state block below and the form of
 /// references (`executor_model::FuncRef`). Not [`crate::abi::VERSION`]: state outlives changes of
 /// the interface to machine code.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// The host's page size; code files and snapshots are laid out for it.
 pub const PAGE: u64 = 4096;
@@ -56,12 +58,12 @@ pub struct Counts {
     pub imported_tables: u32,
     pub imported_memories: u32,
     pub imported_globals: u32,
+    pub imported_tags: u32,
     pub owned_tables: u32,
     pub owned_memories: u32,
     pub owned_globals: u32,
     pub data_segments: u32,
     pub element_segments: u32,
-    pub reserved: u32,
 }
 
 impl Counts {
@@ -73,12 +75,12 @@ impl Counts {
             imported_tables: info.imported_tables,
             imported_memories: info.imported_memories,
             imported_globals: info.imported_globals,
+            imported_tags: info.imported_tags,
             owned_tables: info.tables.len() as u32 - info.imported_tables,
             owned_memories: info.memories.len() as u32 - info.imported_memories,
             owned_globals: info.globals.len() as u32 - info.imported_globals,
             data_segments: info.data.len() as u32,
             element_segments: info.elements.len() as u32,
-            reserved: 0,
         }
     }
 
@@ -112,10 +114,16 @@ impl Counts {
         self.table_link(self.imported_tables) + i as u64 * 16
     }
 
+    /// Offset of the identity of imported tag `i`.
+    #[must_use]
+    pub const fn tag_identity(&self, i: u32) -> u64 {
+        self.memory_link(self.imported_memories) + i as u64 * 8
+    }
+
     /// Offset of the binding of imported function `i`.
     #[must_use]
     pub const fn binding(&self, i: u32) -> u64 {
-        self.memory_link(self.imported_memories) + i as u64 * 8
+        self.tag_identity(self.imported_tags) + i as u64 * 8
     }
 
     /// Offset of the 64-bit word that holds the dropped bit of data segment `i` (bit `i % 64`).
@@ -179,8 +187,8 @@ pub struct TablePlan {
     pub min: u64,
     /// The largest size in elements, never more than the reservation holds.
     pub max: u64,
-    /// 1 when elements are host references, 0 when functions.
-    pub externref: u64,
+    /// 1 when elements are handles of the store (host values, exceptions), 0 when functions.
+    pub handles: u64,
 }
 
 /// Where an owned memory lies.
@@ -195,6 +203,8 @@ pub struct MemoryPlan {
     pub min: u64,
     /// The largest size in bytes, never more than the reservation less its guard.
     pub max: u64,
+    /// The size of a WebAssembly page of it in bytes.
+    pub page_size: u64,
 }
 
 /// The layout of an instance.
@@ -239,18 +249,19 @@ impl InstanceLayout {
             let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));
             let reservation = align_up((max * 8).max(1), PAGE);
             before += reservation;
-            let externref = u64::from(table.ty.element.heap == HeapType::Extern);
-            tables.push(TablePlan { before, reservation, min, max, externref });
+            let handles = u64::from(table.ty.element.heap.hierarchy() != Hierarchy::Func);
+            tables.push(TablePlan { before, reservation, min, max, handles });
         }
         let mut after = counts.header_len();
         let mut memories = Vec::new();
         for ty in info.memories.iter().skip(info.imported_memories as usize) {
-            let limit = MEMORY_RESERVATION / WASM_PAGE_SIZE;
+            let limit = MEMORY_RESERVATION / ty.page_size();
             memories.push(MemoryPlan {
                 after,
                 reservation: MEMORY_RESERVATION + MEMORY_GUARD,
-                min: ty.min * WASM_PAGE_SIZE,
-                max: ty.max.unwrap_or(limit).min(limit) * WASM_PAGE_SIZE,
+                min: ty.min * ty.page_size(),
+                max: ty.max.unwrap_or(limit).min(limit) * ty.page_size(),
+                page_size: ty.page_size(),
             });
             after += MEMORY_RESERVATION + MEMORY_GUARD;
         }

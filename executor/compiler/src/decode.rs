@@ -1,14 +1,15 @@
 //! Decoding: the binary format to [`ModuleInfo`], with everything validated.
 //!
-//! Invariant: what [`decode`] returns has passed wasmparser's validator with exactly [`FEATURES`],
-//! function bodies included; function types are canonical.
+//! Invariant: what [`decode`] returns has passed wasmparser's validator with exactly the features
+//! asked for, function bodies included; type indices are canonical.
 
-use crate::invalid;
+use crate::{features, invalid};
 use executor_code::CompileError;
 use executor_model::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
-    ExternKind, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import, ImportKind,
-    MemoryType, ModuleInfo, RefType, Table, TableType, TypeIndex, ValType,
+    ExternKind, Features, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import,
+    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeIndex, ValType,
+    WASM_PAGE_SIZE,
 };
 use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
@@ -16,35 +17,36 @@ use wasmparser::{
     DataKind, DataSectionReader, ElementKind, ElementSectionReader, ExportSectionReader,
     ExternalKind, FuncValidatorAllocations, GlobalSectionReader, ImportSectionReader, KnownCustom,
     Name, NameSectionReader, Operator, Parser, Payload, TableInit, TableSectionReader, TypeRef,
-    TypeSectionReader, ValidPayload, Validator, WasmFeatures,
+    TypeSectionReader, UnpackedIndex, ValidPayload, Validator, types::TypesRef,
 };
-
-/// WebAssembly 2.0, and of what came after it relaxed vector instructions, tail calls and extended
-/// constant expressions.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::WASM2
-    .union(WasmFeatures::RELAXED_SIMD)
-    .union(WasmFeatures::TAIL_CALL)
-    .union(WasmFeatures::EXTENDED_CONST);
 
 /// Where the bodies of the defined functions lie in the module's bytes.
 type Bodies = Vec<Range<usize>>;
 
 /// Decodes and validates a module.
-pub(crate) fn decode(wasm: &[u8]) -> Result<(ModuleInfo, Bodies), CompileError> {
+pub(crate) fn decode(
+    wasm: &[u8],
+    features: Features,
+) -> Result<(ModuleInfo, Bodies), CompileError> {
     // Offsets are kept as 32-bit numbers, the largest of which stands for none.
     if wasm.len() >= u32::MAX as usize {
         return Err(CompileError::Unsupported("modules of 4 GiB are not supported".into()));
     }
-    let mut validator = Validator::new_with_features(FEATURES);
+    let refuse = |error| features::explain(wasm, features, &error);
+    let features = features::wasmparser(features);
+    let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
-    parser.set_features(FEATURES);
+    parser.set_features(features);
     let mut decoder = Decoder::default();
     let mut bodies = Bodies::new();
     let mut to_validate = Vec::new();
     for payload in parser.parse_all(wasm) {
-        let payload = payload.map_err(|e| invalid(&e))?;
-        let valid = validator.payload(&payload).map_err(|e| invalid(&e))?;
-        if let ValidPayload::Func(function, body) = valid {
+        let payload = payload.map_err(refuse)?;
+        let valid = validator.payload(&payload).map_err(refuse)?;
+        if let Payload::TypeSection(section) = payload {
+            let types = validator.types(0).expect("in a module");
+            decoder.types(section, types).map_err(|e| invalid(&e))?;
+        } else if let ValidPayload::Func(function, body) = valid {
             let range = body.range();
             bodies.push(range.start as usize..range.end as usize);
             to_validate.push((function, body));
@@ -63,7 +65,7 @@ pub(crate) fn decode(wasm: &[u8]) -> Result<(ModuleInfo, Bodies), CompileError> 
         })
         .find_map_first(Result::err);
     if let Some(error) = error {
-        return Err(invalid(&error));
+        return Err(refuse(error));
     }
     let info = decoder.info;
     if info.functions.len().max(info.types.len()) > FuncRef::MAX_INDEX as usize {
@@ -76,14 +78,12 @@ pub(crate) fn decode(wasm: &[u8]) -> Result<(ModuleInfo, Bodies), CompileError> 
 #[derive(Default)]
 struct Decoder {
     info: ModuleInfo,
-    canonical: HashMap<FuncType, TypeIndex>,
 }
 
 impl Decoder {
     /// Takes in a section that is valid.
     fn payload(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
         match payload {
-            Payload::TypeSection(section) => self.types(section),
             Payload::ImportSection(section) => self.imports(section),
             Payload::FunctionSection(section) => {
                 for ty in section {
@@ -95,6 +95,12 @@ impl Decoder {
             Payload::MemorySection(section) => {
                 for ty in section {
                     self.info.memories.push(memory_type(ty?));
+                }
+                Ok(())
+            }
+            Payload::TagSection(section) => {
+                for tag in section {
+                    self.info.tags.push(self.info.canonical[tag?.func_type_idx as usize]);
                 }
                 Ok(())
             }
@@ -117,16 +123,24 @@ impl Decoder {
         }
     }
 
-    fn types(&mut self, section: TypeSectionReader<'_>) -> wasmparser::Result<()> {
+    fn types(
+        &mut self,
+        section: TypeSectionReader<'_>,
+        valid: TypesRef<'_>,
+    ) -> wasmparser::Result<()> {
+        // The validator knows equal types by one id.
+        let mut first = HashMap::new();
+        for index in 0..valid.core_type_count_in_module() {
+            let id = valid.core_type_at_in_module(index);
+            self.info.canonical.push(*first.entry(id).or_insert(index));
+        }
+        let canonical = &self.info.canonical;
         for ty in section.into_iter_err_on_gc_types() {
             let ty = ty?;
-            let ty = FuncType {
-                params: ty.params().iter().map(|t| val_type(*t)).collect(),
-                results: ty.results().iter().map(|t| val_type(*t)).collect(),
-            };
-            let index = self.info.types.len() as TypeIndex;
-            self.info.canonical.push(*self.canonical.entry(ty.clone()).or_insert(index));
-            self.info.types.push(ty);
+            self.info.types.push(FuncType {
+                params: ty.params().iter().map(|t| val_type(*t, canonical)).collect(),
+                results: ty.results().iter().map(|t| val_type(*t, canonical)).collect(),
+            });
         }
         Ok(())
     }
@@ -143,7 +157,7 @@ impl Decoder {
                     ImportKind::Func(ty)
                 }
                 TypeRef::Table(ty) => {
-                    let ty = table_type(ty);
+                    let ty = table_type(ty, &info.canonical);
                     info.tables.push(Table { ty, init: None });
                     info.imported_tables += 1;
                     ImportKind::Table(ty)
@@ -155,12 +169,18 @@ impl Decoder {
                     ImportKind::Memory(ty)
                 }
                 TypeRef::Global(ty) => {
-                    let ty = global_type(ty);
+                    let ty = global_type(ty, &info.canonical);
                     info.globals.push(Global { ty, init: None });
                     info.imported_globals += 1;
                     ImportKind::Global(ty)
                 }
-                TypeRef::Tag(_) | TypeRef::FuncExact(_) => unreachable!("refused by validation"),
+                TypeRef::Tag(ty) => {
+                    let ty = info.canonical[ty.func_type_idx as usize];
+                    info.tags.push(ty);
+                    info.imported_tags += 1;
+                    ImportKind::Tag(ty)
+                }
+                TypeRef::FuncExact(_) => unreachable!("refused by validation"),
             };
             let (module, name) = (import.module.to_owned(), import.name.to_owned());
             info.imports.push(Import { module, name, kind });
@@ -173,9 +193,10 @@ impl Decoder {
             let table = table?;
             let init = match table.init {
                 TableInit::RefNull => None,
-                TableInit::Expr(init) => Some(const_expr(&init)?),
+                TableInit::Expr(init) => Some(self.const_expr(&init)?),
             };
-            self.info.tables.push(Table { ty: table_type(table.ty), init });
+            let ty = table_type(table.ty, &self.info.canonical);
+            self.info.tables.push(Table { ty, init });
         }
         Ok(())
     }
@@ -183,8 +204,9 @@ impl Decoder {
     fn globals(&mut self, section: GlobalSectionReader<'_>) -> wasmparser::Result<()> {
         for global in section {
             let global = global?;
-            let init = Some(const_expr(&global.init_expr)?);
-            self.info.globals.push(Global { ty: global_type(global.ty), init });
+            let init = Some(self.const_expr(&global.init_expr)?);
+            let ty = global_type(global.ty, &self.info.canonical);
+            self.info.globals.push(Global { ty, init });
         }
         Ok(())
     }
@@ -197,9 +219,8 @@ impl Decoder {
                 ExternalKind::Table => ExternKind::Table,
                 ExternalKind::Memory => ExternKind::Memory,
                 ExternalKind::Global => ExternKind::Global,
-                ExternalKind::Tag | ExternalKind::FuncExact => {
-                    unreachable!("refused by validation")
-                }
+                ExternalKind::Tag => ExternKind::Tag,
+                ExternalKind::FuncExact => unreachable!("refused by validation"),
             };
             let name = export.name.to_owned();
             self.info.exports.push(Export { name, kind, index: export.index });
@@ -215,7 +236,7 @@ impl Decoder {
                 ElementKind::Declared => ElementMode::Declared,
                 ElementKind::Active { table_index, offset_expr } => ElementMode::Active {
                     table: table_index.unwrap_or(0),
-                    offset: const_expr(&offset_expr)?,
+                    offset: self.const_expr(&offset_expr)?,
                 },
             };
             let (ty, items) = match segment.items {
@@ -226,9 +247,9 @@ impl Decoder {
                 wasmparser::ElementItems::Expressions(ty, items) => {
                     let items = items
                         .into_iter()
-                        .map(|e| const_expr(&e?))
+                        .map(|e| self.const_expr(&e?))
                         .collect::<wasmparser::Result<_>>()?;
-                    (ref_type(ty), ElementItems::Expressions(items))
+                    (ref_type(ty, &self.info.canonical), ElementItems::Expressions(items))
                 }
             };
             self.info.elements.push(ElementSegment { mode, ty, items });
@@ -242,7 +263,8 @@ impl Decoder {
             let mode = match segment.kind {
                 DataKind::Passive => DataMode::Passive,
                 DataKind::Active { memory_index, offset_expr } => {
-                    DataMode::Active { memory: memory_index, offset: const_expr(&offset_expr)? }
+                    let offset = self.const_expr(&offset_expr)?;
+                    DataMode::Active { memory: memory_index, offset }
                 }
             };
             // The segment ends with its bytes.
@@ -273,65 +295,84 @@ impl Decoder {
         }
         Ok(())
     }
+
+    fn const_expr(&self, expr: &wasmparser::ConstExpr<'_>) -> wasmparser::Result<ConstExpr> {
+        let mut ops = ConstExpr::new();
+        for op in expr.get_operators_reader() {
+            ops.push(match op? {
+                Operator::I32Const { value } => ConstOp::I32Const(value),
+                Operator::I64Const { value } => ConstOp::I64Const(value),
+                Operator::F32Const { value } => ConstOp::F32Const(value.bits()),
+                Operator::F64Const { value } => ConstOp::F64Const(value.bits()),
+                Operator::V128Const { value } => {
+                    ConstOp::V128Const(u128::from_le_bytes(*value.bytes()))
+                }
+                Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
+                Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
+                Operator::RefNull { hty } => {
+                    let heap = heap_type(hty, &self.info.canonical);
+                    ConstOp::RefNull(RefType { nullable: true, heap })
+                }
+                Operator::I32Add => ConstOp::I32Add,
+                Operator::I32Sub => ConstOp::I32Sub,
+                Operator::I32Mul => ConstOp::I32Mul,
+                Operator::I64Add => ConstOp::I64Add,
+                Operator::I64Sub => ConstOp::I64Sub,
+                Operator::I64Mul => ConstOp::I64Mul,
+                Operator::End => break,
+                op => unreachable!("refused by validation: {op:?}"),
+            });
+        }
+        Ok(ops)
+    }
 }
 
-/// A value type of the features that are enabled.
-pub(crate) fn val_type(ty: wasmparser::ValType) -> ValType {
+/// A value type of a validated module, whose canonical type indices are `canonical`.
+pub(crate) fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> ValType {
     match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty)),
+        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty, canonical)),
     }
 }
 
-fn ref_type(ty: wasmparser::RefType) -> RefType {
-    let heap = if ty.is_extern_ref() { HeapType::Extern } else { HeapType::Func };
-    RefType { nullable: ty.is_nullable(), heap }
+fn ref_type(ty: wasmparser::RefType, canonical: &[TypeIndex]) -> RefType {
+    RefType { nullable: ty.is_nullable(), heap: heap_type(ty.heap_type(), canonical) }
+}
+
+fn heap_type(ty: wasmparser::HeapType, canonical: &[TypeIndex]) -> HeapType {
+    use wasmparser::AbstractHeapType;
+    match ty {
+        wasmparser::HeapType::Concrete(UnpackedIndex::Module(index)) => {
+            HeapType::Concrete(canonical[index as usize])
+        }
+        wasmparser::HeapType::Abstract { shared: false, ty } => match ty {
+            AbstractHeapType::Func => HeapType::Func,
+            AbstractHeapType::NoFunc => HeapType::NoFunc,
+            AbstractHeapType::Extern => HeapType::Extern,
+            AbstractHeapType::NoExtern => HeapType::NoExtern,
+            AbstractHeapType::Exn => HeapType::Exn,
+            AbstractHeapType::NoExn => HeapType::NoExn,
+            ty => unreachable!("refused by validation: {ty:?}"),
+        },
+        ty => unreachable!("refused by validation: {ty:?}"),
+    }
 }
 
 fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
-    let wasmparser::MemoryType { memory64, shared, initial, maximum, page_size_log2: _ } = ty;
-    MemoryType { min: initial, max: maximum, memory64, shared }
+    let wasmparser::MemoryType { memory64, shared, initial, maximum, page_size_log2 } = ty;
+    let page_size_log2 = page_size_log2.unwrap_or(WASM_PAGE_SIZE.trailing_zeros());
+    MemoryType { min: initial, max: maximum, memory64, shared, page_size_log2 }
 }
 
-fn table_type(ty: wasmparser::TableType) -> TableType {
+fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> TableType {
     let wasmparser::TableType { element_type, table64, initial, maximum, shared: _ } = ty;
-    TableType { element: ref_type(element_type), min: initial, max: maximum, table64 }
+    TableType { element: ref_type(element_type, canonical), min: initial, max: maximum, table64 }
 }
 
-fn global_type(ty: wasmparser::GlobalType) -> GlobalType {
-    GlobalType { value: val_type(ty.content_type), mutable: ty.mutable }
-}
-
-fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> wasmparser::Result<ConstExpr> {
-    let mut ops = ConstExpr::new();
-    for op in expr.get_operators_reader() {
-        ops.push(match op? {
-            Operator::I32Const { value } => ConstOp::I32Const(value),
-            Operator::I64Const { value } => ConstOp::I64Const(value),
-            Operator::F32Const { value } => ConstOp::F32Const(value.bits()),
-            Operator::F64Const { value } => ConstOp::F64Const(value.bits()),
-            Operator::V128Const { value } => {
-                ConstOp::V128Const(u128::from_le_bytes(*value.bytes()))
-            }
-            Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
-            Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
-            Operator::RefNull { hty } => ConstOp::RefNull(match hty {
-                wasmparser::HeapType::EXTERN => RefType::EXTERNREF,
-                _ => RefType::FUNCREF,
-            }),
-            Operator::I32Add => ConstOp::I32Add,
-            Operator::I32Sub => ConstOp::I32Sub,
-            Operator::I32Mul => ConstOp::I32Mul,
-            Operator::I64Add => ConstOp::I64Add,
-            Operator::I64Sub => ConstOp::I64Sub,
-            Operator::I64Mul => ConstOp::I64Mul,
-            Operator::End => break,
-            op => unreachable!("refused by validation: {op:?}"),
-        });
-    }
-    Ok(ops)
+fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> GlobalType {
+    GlobalType { value: val_type(ty.content_type, canonical), mutable: ty.mutable }
 }

@@ -5,8 +5,8 @@
 //!            -> compile (machine code, in parallel) -> link (one text) -> code file
 //! ```
 //!
-//! What is compiled is WebAssembly 2.0 and some of what came after it; the features are in `decode`,
-//! and each group of operators has a file in `translate`.
+//! What is compiled is WebAssembly 3.0 without garbage collection, and a few proposals beyond; the
+//! features are in `features`, and each group of operators has a file in `translate`.
 //!
 //! Invariants: only validated modules are compiled; the machine code holds no address and needs no
 //! relocation once linked; the same module, options and processor give the same bytes.
@@ -18,6 +18,7 @@ mod bounds;
 mod compile;
 mod decode;
 mod emit;
+mod features;
 mod isa;
 mod link;
 mod signature;
@@ -29,7 +30,7 @@ use executor_code::{
     file::{self, CodeParts},
     layout::InstanceLayout,
 };
-use executor_model::{Module, ModuleHash};
+use executor_model::{Features, Module, ModuleHash};
 use isa::Target;
 use std::{fmt, sync::Arc};
 
@@ -57,8 +58,13 @@ impl fmt::Debug for NativeCompiler {
 }
 
 impl Compiler for NativeCompiler {
-    fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError> {
-        let (info, bodies) = decode::decode(wasm)?;
+    fn decode(
+        &self,
+        wasm: &[u8],
+        hash: ModuleHash,
+        features: Features,
+    ) -> Result<Module, CompileError> {
+        let (info, bodies) = decode::decode(wasm, features)?;
         Ok(Module { hash, bytes: wasm.into(), info: Arc::new(info), bodies: bodies.into() })
     }
 

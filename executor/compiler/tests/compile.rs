@@ -1,15 +1,16 @@
 //! The compiler from outside: modules in, code files out.
 
 use executor_code::{
-    CompileError, CompileOptions, Compiler,
+    CompileError, CompileOptions, Compiler, OptLevel,
     file::{CodeFile, Section},
 };
 use executor_compiler::NativeCompiler;
-use executor_model::{ExternKind, Module, ModuleHash, TrapCode};
+use executor_model::{ExternKind, Features, Module, ModuleHash, TrapCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const PLAIN: CompileOptions = CompileOptions { listeners: false };
-const LISTENERS: CompileOptions = CompileOptions { listeners: true };
+const PLAIN: CompileOptions =
+    CompileOptions { listeners: false, opt_level: OptLevel::Speed, features: Features::DEFAULT };
+const LISTENERS: CompileOptions = CompileOptions { listeners: true, ..PLAIN };
 
 fn compiler() -> NativeCompiler {
     NativeCompiler::new().expect("this machine is supported")
@@ -17,7 +18,7 @@ fn compiler() -> NativeCompiler {
 
 fn decode(wat: &str) -> Module {
     let wasm = wat::parse_str(wat).expect("valid text");
-    compiler().decode(&wasm, ModuleHash::of(&wasm)).expect("valid module")
+    compiler().decode(&wasm, ModuleHash::of(&wasm), Features::default()).expect("valid module")
 }
 
 fn compile(wat: &str, options: CompileOptions) -> CodeFile<Vec<u8>> {
@@ -29,7 +30,7 @@ fn compile(wat: &str, options: CompileOptions) -> CodeFile<Vec<u8>> {
 
 fn refusal(wat: &str) -> CompileError {
     let wasm = wat::parse_str(wat).expect("valid text");
-    compiler().decode(&wasm, ModuleHash::of(&wasm)).expect_err("refused")
+    compiler().decode(&wasm, ModuleHash::of(&wasm), Features::default()).expect_err("refused")
 }
 
 /// The code of a function, up to where the next function or the first trampoline begins.
@@ -221,7 +222,8 @@ fn progress_ends_with_everything_done() {
 
 #[test]
 fn invalid_bytes_are_refused_with_an_offset() {
-    let decode = |bytes: &[u8]| compiler().decode(bytes, ModuleHash::of(bytes));
+    let decode =
+        |bytes: &[u8]| compiler().decode(bytes, ModuleHash::of(bytes), Features::default());
     for bytes in [&b"\0asm"[..], b"not wasm", b"\0asm\x01\0\0\0\x01\xff"] {
         let error = decode(bytes).expect_err("refused");
         assert!(matches!(error, CompileError::Invalid { .. }), "{error}");
@@ -231,17 +233,38 @@ fn invalid_bytes_are_refused_with_an_offset() {
 }
 
 #[test]
-fn features_that_are_off_are_named() {
-    for (wat, name) in [
-        ("(module (memory 1) (memory 1))", "multi"),
-        ("(module (memory i64 1))", "memory64"),
-        ("(module (tag))", "exceptions"),
-        ("(module (type (struct)))", "gc"),
-        ("(module (memory 1 1 shared))", "threads"),
+fn features_that_are_off_are_named_with_their_switches() {
+    for (wat, needed) in [
+        ("(module (memory 1) (memory 1))", Features::MULTI_MEMORY),
+        ("(module (memory i64 1))", Features::MEMORY64),
+        ("(module (tag))", Features::EXCEPTIONS),
+        ("(module (memory 1 1 shared))", Features::THREADS),
+        ("(module (memory i64 1 1 shared))", Features::THREADS.with(Features::MEMORY64)),
+        ("(module (func (param v128)))", Features::SIMD),
+        ("(module (type $t (func)) (func (param (ref $t))))", Features::FUNCTION_REFERENCES),
+        ("(module (memory 1 1 (pagesize 1)))", Features::CUSTOM_PAGE_SIZES),
     ] {
-        let message = refusal(wat).to_string();
-        assert!(message.contains(name), "{message}");
+        let wasm = wat::parse_str(wat).expect("valid text");
+        let decode = |features| compiler().decode(&wasm, ModuleHash::of(&wasm), features);
+        match decode(Features::ALL.without(needed)) {
+            Err(CompileError::FeatureOff { features }) => assert_eq!(features, needed, "{wat}"),
+            other => panic!("{wat}: {other:?}"),
+        }
+        decode(Features::ALL).expect("valid");
     }
+    let off = CompileError::FeatureOff { features: Features::SIMD };
+    assert_eq!(off.to_string(), "the module needs simd, which is off; switch it on with -W simd");
+}
+
+#[test]
+fn what_no_switch_helps_is_named_too() {
+    let error = refusal("(module (type (struct)))");
+    assert_eq!(
+        error.to_string(),
+        "the module needs garbage collection (gc), which is not supported"
+    );
+    // A plain error stays what it is.
+    assert!(matches!(refusal("(module (func (result i32)))"), CompileError::Invalid { .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use crate::{
     CallError, FuncIndex, FuncType, GlobalIndex, InstanceId, Listeners, MemoryIndex, Module,
-    TableIndex, Trap, TypeIndex, Val,
+    TableIndex, TagIndex, Trap, TypeIndex, Val,
 };
 
 /// A failure of an engine as a whole.
@@ -199,6 +199,17 @@ pub trait ModuleEngine {
         &mut self,
         index: GlobalIndex,
         index_in_imported_module: GlobalIndex,
+        imported: InstanceId,
+    ) -> Result<(), LinkError>;
+
+    /// Resolves the imported tag `index` to tag `index_in_imported_module` of `imported`.
+    ///
+    /// # Errors
+    /// When an index is out of range, the types differ, or this instance is instantiated already.
+    fn resolve_imported_tag(
+        &mut self,
+        index: TagIndex,
+        index_in_imported_module: TagIndex,
         imported: InstanceId,
     ) -> Result<(), LinkError>;
 

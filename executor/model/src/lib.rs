@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod features;
 mod listener;
 mod module;
 mod reference;
@@ -14,6 +15,7 @@ mod types;
 mod value;
 
 pub use engine::{Engine, EngineError, Function, LinkError, ModuleEngine};
+pub use features::Features;
 pub use listener::{FunctionListener, ListenerContext, Listeners};
 pub use module::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
@@ -22,10 +24,10 @@ pub use module::{
 pub use reference::{FuncRef, InstanceId};
 pub use trap::{CallError, Frame, Trap, TrapCode, WasmBacktrace};
 pub use types::{
-    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType,
-    TableIndex, TableType, TypeIndex, ValType,
+    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, Hierarchy, MemoryIndex, MemoryType,
+    RefType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
 };
 pub use value::{RawValue, Val};
 
-/// The size of a WebAssembly page in bytes.
+/// The size of a WebAssembly page in bytes, where a memory does not declare its own.
 pub const WASM_PAGE_SIZE: u64 = 65536;

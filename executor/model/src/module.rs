@@ -4,8 +4,8 @@
 //! range and type indices canonical.
 
 use crate::{
-    FuncIndex, FuncType, GlobalIndex, GlobalType, MemoryIndex, MemoryType, TableIndex, TableType,
-    TypeIndex, types::RefType,
+    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType,
+    TableIndex, TableType, TypeIndex, ValType,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, sync::Arc};
@@ -64,6 +64,8 @@ pub struct ModuleInfo {
     pub memories: Vec<MemoryType>,
     /// Every global, imported ones first.
     pub globals: Vec<Global>,
+    /// The canonical function type of every tag, imported ones first; tags have no results.
+    pub tags: Vec<TypeIndex>,
     /// How many of `functions` are imported.
     pub imported_functions: u32,
     /// How many of `tables` are imported.
@@ -72,6 +74,8 @@ pub struct ModuleInfo {
     pub imported_memories: u32,
     /// How many of `globals` are imported.
     pub imported_globals: u32,
+    /// How many of `tags` are imported.
+    pub imported_tags: u32,
     /// The exports, in order.
     pub exports: Vec<Export>,
     /// The start function.
@@ -92,6 +96,38 @@ impl ModuleInfo {
     #[must_use]
     pub fn func_type(&self, func: FuncIndex) -> &FuncType {
         &self.types[self.functions[func as usize] as usize]
+    }
+
+    /// What each type is, whatever the module: equal types of all modules have equal digests. A
+    /// type of this module inside another type counts by its digest, and the type itself inside
+    /// itself by a mark, so it is the structure that is hashed (the specification's rolled types).
+    #[must_use]
+    pub fn type_digests(&self) -> Vec<[u8; 32]> {
+        let mut digests: Vec<[u8; 32]> = Vec::with_capacity(self.types.len());
+        for (ty, canonical) in self.types.iter().zip(&self.canonical) {
+            if let Some(known) = digests.get(*canonical as usize) {
+                digests.push(*known);
+                continue;
+            }
+            let mut hasher = blake3::Hasher::new_derive_key("executor function type v1");
+            for list in [&ty.params, &ty.results] {
+                hasher.update(&(list.len() as u32).to_le_bytes());
+                for value in list {
+                    // Names of value types are unlike each other but for the index in them.
+                    match value {
+                        ValType::Ref(RefType { nullable, heap: HeapType::Concrete(index) }) => {
+                            hasher.update(if *nullable { b"?" } else { b"!" });
+                            hasher.update(digests.get(*index as usize).unwrap_or(&[0; 32]));
+                        }
+                        other => {
+                            hasher.update(format!("{other};").as_bytes());
+                        }
+                    }
+                }
+            }
+            digests.push(*hasher.finalize().as_bytes());
+        }
+        digests
     }
 
     /// The export of a name.
@@ -132,6 +168,8 @@ pub enum ImportKind {
     Memory(MemoryType),
     /// A global.
     Global(GlobalType),
+    /// A tag of this canonical function type.
+    Tag(TypeIndex),
 }
 
 /// The kind of an export.
@@ -142,6 +180,7 @@ pub enum ExternKind {
     Table,
     Memory,
     Global,
+    Tag,
 }
 
 /// An export.

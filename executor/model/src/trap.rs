@@ -23,11 +23,15 @@ pub enum TrapCode {
     Interrupted = 12,
     /// A page of a mapped file could not be read (the file was cut short, or the disk failed).
     PageLost = 13,
+    /// An atomic access to an address that is not a multiple of its width.
+    UnalignedAtomic = 14,
+    /// `memory.atomic.wait` on a memory that is not shared.
+    ExpectedSharedMemory = 15,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Unreachable,
         Self::MemoryOutOfBounds,
         Self::TableOutOfBounds,
@@ -41,6 +45,8 @@ impl TrapCode {
         Self::NullReference,
         Self::Interrupted,
         Self::PageLost,
+        Self::UnalignedAtomic,
+        Self::ExpectedSharedMemory,
     ];
 
     /// The code of a number.
@@ -65,6 +71,8 @@ impl TrapCode {
             Self::UndefinedElement => "undefined element",
             Self::NullReference => "null reference",
             Self::Interrupted => "interrupted",
+            Self::UnalignedAtomic => "unaligned atomic",
+            Self::ExpectedSharedMemory => "expected shared memory",
             Self::PageLost => {
                 "a page of the snapshot could not be read: the file is cut short or the disk failed"
             }

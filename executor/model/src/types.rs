@@ -1,7 +1,7 @@
 //! Value, reference, function, table, memory and global types.
 //!
 //! Invariant: a [`TypeIndex`] stored in a decoded [`crate::ModuleInfo`] is canonical: two
-//! structurally equal function types of one module have the same index.
+//! equal types of one module have the same index.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,14 +16,49 @@ pub type TableIndex = u32;
 pub type MemoryIndex = u32;
 /// An index into a module's global index space (imports first).
 pub type GlobalIndex = u32;
+/// An index into a module's tag index space (imports first).
+pub type TagIndex = u32;
 
 /// A heap type: what a reference may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HeapType {
     /// Any function.
     Func,
+    /// No function.
+    NoFunc,
+    /// A function of this type of the module.
+    Concrete(TypeIndex),
     /// Any host value.
     Extern,
+    /// No host value.
+    NoExtern,
+    /// Any exception.
+    Exn,
+    /// No exception.
+    NoExn,
+}
+
+/// The top of a hierarchy of heap types: what a reference's 8 bytes mean follows from it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hierarchy {
+    /// Functions: the bytes are a [`crate::FuncRef`].
+    Func,
+    /// Host values: the bytes are a handle of the store.
+    Extern,
+    /// Exceptions: the bytes are a handle of the store.
+    Exn,
+}
+
+impl HeapType {
+    /// The hierarchy that it belongs to.
+    #[must_use]
+    pub fn hierarchy(self) -> Hierarchy {
+        match self {
+            Self::Func | Self::NoFunc | Self::Concrete(_) => Hierarchy::Func,
+            Self::Extern | Self::NoExtern => Hierarchy::Extern,
+            Self::Exn | Self::NoExn => Hierarchy::Exn,
+        }
+    }
 }
 
 /// A reference type.
@@ -40,17 +75,26 @@ impl RefType {
     pub const FUNCREF: Self = Self { nullable: true, heap: HeapType::Func };
     /// `externref`.
     pub const EXTERNREF: Self = Self { nullable: true, heap: HeapType::Extern };
+    /// `exnref`.
+    pub const EXNREF: Self = Self { nullable: true, heap: HeapType::Exn };
 }
 
 impl fmt::Display for RefType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heap = match self.heap {
+            HeapType::Concrete(ty) if self.nullable => return write!(f, "(ref null {ty})"),
+            HeapType::Concrete(ty) => return write!(f, "(ref {ty})"),
             HeapType::Func => "func",
+            HeapType::NoFunc => "nofunc",
             HeapType::Extern => "extern",
+            HeapType::NoExtern => "noextern",
+            HeapType::Exn => "exn",
+            HeapType::NoExn => "noexn",
         };
-        match self.nullable {
-            true => write!(f, "{heap}ref"),
-            false => write!(f, "(ref {heap})"),
+        match (self.nullable, heap.strip_prefix("no")) {
+            (false, _) => write!(f, "(ref {heap})"),
+            (true, Some(top)) => write!(f, "null{top}ref"),
+            (true, None) => write!(f, "{heap}ref"),
         }
     }
 }
@@ -77,6 +121,8 @@ impl ValType {
     pub const FUNCREF: Self = Self::Ref(RefType::FUNCREF);
     /// `externref`.
     pub const EXTERNREF: Self = Self::Ref(RefType::EXTERNREF);
+    /// `exnref`.
+    pub const EXNREF: Self = Self::Ref(RefType::EXNREF);
 }
 
 impl fmt::Display for ValType {
@@ -119,7 +165,7 @@ impl fmt::Display for FuncType {
     }
 }
 
-/// A memory type; sizes are in pages of 65,536 bytes.
+/// A memory type; sizes are in pages of its own page size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoryType {
     /// Initial size in pages.
@@ -130,6 +176,16 @@ pub struct MemoryType {
     pub memory64: bool,
     /// Whether threads may share it.
     pub shared: bool,
+    /// The binary logarithm of the page size: 16, or 0 with custom page sizes.
+    pub page_size_log2: u32,
+}
+
+impl MemoryType {
+    /// The size of a page in bytes.
+    #[must_use]
+    pub const fn page_size(&self) -> u64 {
+        1 << self.page_size_log2
+    }
 }
 
 /// A table type; sizes are in elements.

@@ -1,6 +1,6 @@
 //! Values as a host sees them ([`Val`]) and as machine code passes them ([`RawValue`]).
 
-use crate::{FuncRef, HeapType, ValType};
+use crate::{FuncRef, Hierarchy, ValType};
 use std::fmt;
 
 /// One argument or result in the array that host and machine code exchange: 16 bytes,
@@ -32,10 +32,12 @@ pub enum Val {
     FuncRef(Option<FuncRef>),
     /// A host value's handle in its store, or null.
     ExternRef(Option<std::num::NonZeroU64>),
+    /// An exception's handle in its store, or null.
+    ExnRef(Option<std::num::NonZeroU64>),
 }
 
 impl Val {
-    /// The value's type.
+    /// The value's type; of a reference, the top of its hierarchy.
     #[must_use]
     pub fn ty(&self) -> ValType {
         match self {
@@ -46,6 +48,7 @@ impl Val {
             Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FUNCREF,
             Self::ExternRef(_) => ValType::EXTERNREF,
+            Self::ExnRef(_) => ValType::EXNREF,
         }
     }
 
@@ -65,7 +68,9 @@ impl Val {
             Self::F64(v) => u128::from(v),
             Self::V128(v) => v,
             Self::FuncRef(r) => u128::from(r.map_or(0, FuncRef::to_bits)),
-            Self::ExternRef(r) => u128::from(r.map_or(0, std::num::NonZeroU64::get)),
+            Self::ExternRef(r) | Self::ExnRef(r) => {
+                u128::from(r.map_or(0, std::num::NonZeroU64::get))
+            }
         })
     }
 
@@ -79,9 +84,10 @@ impl Val {
             ValType::F32 => Self::F32(low as u32),
             ValType::F64 => Self::F64(low),
             ValType::V128 => Self::V128(raw.0),
-            ValType::Ref(r) => match r.heap {
-                HeapType::Func => Self::FuncRef(FuncRef::from_bits(low)),
-                HeapType::Extern => Self::ExternRef(std::num::NonZeroU64::new(low)),
+            ValType::Ref(r) => match r.heap.hierarchy() {
+                Hierarchy::Func => Self::FuncRef(FuncRef::from_bits(low)),
+                Hierarchy::Extern => Self::ExternRef(std::num::NonZeroU64::new(low)),
+                Hierarchy::Exn => Self::ExnRef(std::num::NonZeroU64::new(low)),
             },
         }
     }

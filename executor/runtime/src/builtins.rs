@@ -119,7 +119,7 @@ fn call_import(
     (func.call)(&mut Caller::new(store, id), array).map_err(Raise::from)?;
     if func.returns_references {
         for (value, ty) in array.iter().zip(&func.ty.results) {
-            store.check_value(&Val::from_raw(*value, *ty)).map_err(Raise::Host)?;
+            store.check_value(&Val::from_raw(*value, *ty), *ty, id).map_err(Raise::Host)?;
         }
     }
     Ok(0)

@@ -6,7 +6,7 @@ use crate::{
     state::{InstanceState, StoreState, dense_placement},
     store::{Instance, Store, StoreInner},
 };
-use executor_model::{ExternKind, HeapType, InstanceId, ModuleInfo, ValType};
+use executor_model::{ExternKind, Hierarchy, InstanceId, ModuleInfo, RefType, ValType};
 
 /// Why a store cannot be captured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,16 +20,22 @@ pub enum CaptureError {
         /// The instance.
         instance: InstanceId,
     },
-    /// A value of the host, which means nothing to another process.
+    /// A value that lives in the host, and means nothing to another process.
     #[error(
-        "{item} of instance {instance} holds a host reference (externref), which cannot be kept; \
-         set it to null before the snapshot"
+        "{item} of instance {instance} holds {}, which cannot be kept; \
+         set it to null before the snapshot",
+        match .hierarchy {
+            Hierarchy::Exn => "an exception (exnref)",
+            Hierarchy::Extern | Hierarchy::Func => "a host reference (externref)",
+        }
     )]
     HostReference {
         /// The instance.
         instance: InstanceId,
         /// The global, or the table and element.
         item: String,
+        /// What kind of reference it is.
+        hierarchy: Hierarchy,
     },
     /// The instance was never completed or its code file is damaged.
     #[error("instance {instance}: {reason}")]
@@ -146,23 +152,22 @@ fn refuse_host_references(
             None => format!("{what} {index}"),
         }
     };
-    let is_extern = |ty: ValType| matches!(ty, ValType::Ref(r) if r.heap == HeapType::Extern);
+    let refused = |ty: RefType| Some(ty.heap.hierarchy()).filter(|h| *h != Hierarchy::Func);
     for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
         let live = || instance.vm.global(i as u32).is_some_and(|value| value.0 as u64 != 0);
-        if is_extern(global.ty.value) && live() {
+        let ValType::Ref(ty) = global.ty.value else { continue };
+        if let Some(hierarchy) = refused(ty).filter(|_| live()) {
             let item = named(ExternKind::Global, "global", i);
-            return Err(CaptureError::HostReference { instance: id, item });
+            return Err(CaptureError::HostReference { instance: id, item, hierarchy });
         }
     }
     for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
-        if table.ty.element.heap != HeapType::Extern {
-            continue;
-        }
+        let Some(hierarchy) = refused(table.ty.element) else { continue };
         let elements = instance.vm.table(i as u32).unwrap_or_default();
         if let Some(element) = elements.iter().position(|bits| *bits != 0) {
             let table = named(ExternKind::Table, "table", i);
             let item = format!("element {element} of {table}");
-            return Err(CaptureError::HostReference { instance: id, item });
+            return Err(CaptureError::HostReference { instance: id, item, hierarchy });
         }
     }
     Ok(())

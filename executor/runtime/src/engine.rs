@@ -10,8 +10,10 @@ use crate::{
     store::{Store, StoreConfig},
     sys::{self, Mapping},
 };
-use executor_code::{CodeCache, CodeKey, CompileOptions, Compiler, CpuFeatures, Progress};
-use executor_model::{Engine, EngineError, InstanceId, Listeners, Module, ModuleHash};
+use executor_code::{
+    CodeCache, CodeKey, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
+};
+use executor_model::{Engine, EngineError, Features, InstanceId, Listeners, Module, ModuleHash};
 use std::{
     collections::HashMap,
     fmt,
@@ -26,6 +28,10 @@ pub struct EngineConfig {
     pub compiler: Option<Arc<dyn Compiler>>,
     /// Keeps code files between processes; without one, code is kept in memory.
     pub cache: Option<CodeCache>,
+    /// What modules may use.
+    pub features: Features,
+    /// How much work goes into machine code.
+    pub opt_level: OptLevel,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -33,6 +39,8 @@ impl fmt::Debug for EngineConfig {
         f.debug_struct("EngineConfig")
             .field("compiler", &self.compiler.is_some())
             .field("cache", &self.cache)
+            .field("features", &self.features)
+            .field("opt_level", &self.opt_level)
             .finish()
     }
 }
@@ -78,6 +86,21 @@ impl NativeEngine {
     #[must_use]
     pub fn compiler(&self) -> Option<&dyn Compiler> {
         self.inner.config.compiler.as_deref()
+    }
+
+    /// Decodes and validates a module, with the engine's features.
+    ///
+    /// # Errors
+    /// When the module is invalid, or there is no compiler.
+    pub fn decode(&self, wasm: &[u8], hash: ModuleHash) -> Result<Module, CompileError> {
+        let no_compiler = || CompileError::Unsupported("this build has no compiler".to_owned());
+        let compiler = self.compiler().ok_or_else(no_compiler)?;
+        compiler.decode(wasm, hash, self.inner.config.features)
+    }
+
+    fn options(&self, listeners: bool) -> CompileOptions {
+        let EngineConfig { features, opt_level, .. } = self.inner.config;
+        CompileOptions { listeners, opt_level, features }
     }
 
     fn modules(&self) -> MutexGuard<'_, Modules> {
@@ -143,7 +166,7 @@ impl NativeEngine {
                 module.hash
             )));
         };
-        let options = options(listeners);
+        let options = self.options(listeners.get().is_some());
         let bytes = compiler
             .compile(module, options, progress)
             .map_err(|e| EngineError::Compile(e.to_string()))?;
@@ -170,7 +193,8 @@ impl NativeEngine {
         ensure_termination: bool,
     ) -> Result<Option<CompiledModule>, EngineError> {
         let Some(cache) = &self.inner.config.cache else { return Ok(None) };
-        let key = CodeKey::new(module, options(listeners), CpuFeatures::host());
+        let key =
+            CodeKey::new(module, self.options(listeners.get().is_some()), CpuFeatures::host());
         let open = |file: File| {
             CompiledModule::new(Mapping::new(&file)?, listeners.clone(), ensure_termination)
         };
@@ -184,10 +208,6 @@ impl NativeEngine {
             }
         }
     }
-}
-
-fn options(listeners: &Listeners) -> CompileOptions {
-    CompileOptions { listeners: listeners.get().is_some() }
 }
 
 impl Engine for NativeEngine {
@@ -222,7 +242,7 @@ impl Engine for NativeEngine {
         }
         if let Some(cache) = &self.inner.config.cache {
             for listeners in [false, true] {
-                let options = CompileOptions { listeners };
+                let options = self.options(listeners);
                 let key = CodeKey::new(&module.hash, options, CpuFeatures::host());
                 // Deleting what cannot be deleted leaves a file that is only a cache.
                 let _ = cache.remove(&key);

@@ -9,13 +9,14 @@ use crate::{
     host::HostFunc,
     module::CompiledModule,
     store::{Instance, Store, StoreInner},
+    types::Scoped,
     vm::Region,
 };
 use executor_code::abi::{CallTarget, ImportSlot};
 use executor_model::{
     CallError, DataMode, ElementItems, ElementMode, EngineError, ExternKind, FuncRef, Import,
-    ImportKind, InstanceId, LinkError, MemoryType, ModuleInfo, TableType, Trap, TrapCode,
-    WASM_PAGE_SIZE, WasmBacktrace,
+    ImportKind, InstanceId, LinkError, MemoryType, ModuleInfo, RawValue, TableType, Trap, TrapCode,
+    WasmBacktrace,
 };
 use std::sync::Arc;
 
@@ -58,9 +59,37 @@ fn declaration(info: &ModuleInfo, kind: ExternKind, index: u32) -> Option<&Impor
                 | (ImportKind::Table(_), ExternKind::Table)
                 | (ImportKind::Memory(_), ExternKind::Memory)
                 | (ImportKind::Global(_), ExternKind::Global)
+                | (ImportKind::Tag(_), ExternKind::Tag)
         )
     };
     info.imports.iter().filter(same).nth(index as usize)
+}
+
+/// What must be the same in an imported memory.
+fn kind(ty: &MemoryType) -> String {
+    let shared = if ty.shared { "shared " } else { "" };
+    let bits = if ty.memory64 { 64 } else { 32 };
+    format!("a {shared}{bits}-bit memory with pages of {} bytes", ty.page_size())
+}
+
+/// Which tag it is, whoever imports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TagIdentity {
+    /// The instance that declares it.
+    pub(crate) owner: InstanceId,
+    /// Its index there.
+    pub(crate) index: u32,
+}
+
+impl TagIdentity {
+    /// As the state block holds it.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.owner.get()) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        Some(Self { owner: InstanceId::new((bits >> 32) as u32)?, index: bits as u32 })
+    }
 }
 
 fn incompatible(import: &Import, reason: String) -> LinkError {
@@ -94,12 +123,10 @@ impl StoreInner {
         let CallTarget { code, vmctx } = self.target(to).ok_or_else(missing)?;
         let wanted = self.instances[id.position()].func_type(index);
         let found = self.instances[to.instance().position()].func_type(to.func());
-        match (wanted, found) {
-            (Some(wanted), Some(found)) if wanted != found => {
-                return Err(incompatible(&import, format!("expected {wanted}, found {found}")));
-            }
-            (Some(_), Some(_)) => {}
-            _ => return Err(missing()),
+        let (Some(wanted), Some(found)) = (wanted, found) else { return Err(missing()) };
+        let ImportKind::Func(ty) = import.kind else { return Ok(()) };
+        if !self.has_type(to, id, ty) {
+            return Err(incompatible(&import, format!("expected {wanted}, found {found}")));
         }
         let vm = &mut self.instances[id.position()].vm;
         vm.set_word(vm.counts().binding(index), to.to_bits());
@@ -149,9 +176,12 @@ impl StoreInner {
         let missing = || index_error("table", to.1, to.0);
         let region =
             self.instance(to.0).and_then(|i| i.vm.table_region(to.1)).ok_or_else(missing)?;
-        let found = self.table_type(region).ok_or_else(missing)?;
+        let (owner, found) = self.table_type(region).ok_or_else(missing)?;
         let size = region.len() as u64;
-        if found.element != wanted.element
+        let element = Scoped::new(owner.vm.module().code(), found.element);
+        let importer = self.instances[id.position()].vm.module();
+        if !element.equals(&Scoped::new(importer.code(), wanted.element))
+            || found.table64 != wanted.table64
             || !limits_match(size, found.max, (wanted.min, wanted.max))
         {
             let reason = format!(
@@ -180,7 +210,14 @@ impl StoreInner {
         let region =
             self.instance(to.0).and_then(|i| i.vm.memory_region(to.1)).ok_or_else(missing)?;
         let found = self.memory_type(region).ok_or_else(missing)?;
-        let size = region.len() as u64 / WASM_PAGE_SIZE;
+        let size = region.len() as u64 / found.page_size();
+        if found.memory64 != wanted.memory64
+            || found.page_size_log2 != wanted.page_size_log2
+            || found.shared != wanted.shared
+        {
+            let reason = format!("expected {}, found {}", kind(&wanted), kind(&found));
+            return Err(incompatible(&import, reason));
+        }
         if !limits_match(size, found.max, (wanted.min, wanted.max)) {
             let reason = format!(
                 "expected {} pages, found {}",
@@ -207,7 +244,14 @@ impl StoreInner {
         let address = owner.vm.global_address(to.1).ok_or_else(missing)?;
         let info = owner.vm.module().info().map_err(|e| LinkError::Index(e.to_string()))?;
         let found = info.globals.get(to.1 as usize).ok_or_else(missing)?.ty;
-        if found != wanted {
+        let code = self.instances[id.position()].vm.module().code();
+        let wanted_value = Scoped::new(code, wanted.value);
+        let found_value = Scoped::new(owner.vm.module().code(), found.value);
+        let matches = match wanted.mutable {
+            true => found_value.equals(&wanted_value),
+            false => found_value.is_subtype_of(&wanted_value),
+        };
+        if found.mutable != wanted.mutable || !matches {
             let describe = |ty: executor_model::GlobalType| {
                 format!("{}{}", if ty.mutable { "mut " } else { "" }, ty.value)
             };
@@ -218,13 +262,54 @@ impl StoreInner {
         Ok(())
     }
 
-    /// The declared type of the table at a region, by its owner.
-    fn table_type(&self, region: Region) -> Option<TableType> {
+    /// Resolves an imported tag to one of another instance.
+    pub(crate) fn link_tag(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        to: (InstanceId, u32),
+    ) -> Result<(), LinkError> {
+        let import = self.declared(id, ExternKind::Tag, "tag", index)?;
+        let ImportKind::Tag(wanted) = import.kind else { return Ok(()) };
+        let identity = self.tag(to.0, to.1).ok_or_else(|| index_error("tag", to.1, to.0))?;
+        if !self.tag_has_type(identity, id, wanted) {
+            let reason = "the tag's parameters differ".to_owned();
+            return Err(incompatible(&import, reason));
+        }
+        let vm = &mut self.instances[id.position()].vm;
+        vm.set_word(vm.counts().tag_identity(index), identity.to_bits());
+        Ok(())
+    }
+
+    /// The identity of a tag of an instance; `None` when it has no such tag or it is not resolved.
+    pub(crate) fn tag(&self, id: InstanceId, index: u32) -> Option<TagIdentity> {
+        let vm = &self.instance(id)?.vm;
+        if index < vm.counts().imported_tags {
+            return TagIdentity::from_bits(vm.word(vm.counts().tag_identity(index)));
+        }
+        vm.module().code().tag_type(index)?;
+        Some(TagIdentity { owner: id, index })
+    }
+
+    /// Whether a tag exists and is of type `ty` of the module of `instance`.
+    pub(crate) fn tag_has_type(&self, tag: TagIdentity, instance: InstanceId, ty: u32) -> bool {
+        let digest = || {
+            let owner = &self.instance(tag.owner)?.vm;
+            let code = owner.module().code();
+            let own = tag.index >= owner.counts().imported_tags;
+            code.type_digest(code.tag_type(tag.index).filter(|_| own)?)
+        };
+        let wanted = || self.instance(instance)?.vm.module().code().type_digest(ty);
+        digest().is_some_and(|digest| Some(digest) == wanted())
+    }
+
+    /// The declared type of the table at a region, with its owner.
+    fn table_type(&self, region: Region) -> Option<(&Instance, TableType)> {
         let (_, owner) = self.owner_of(region.size)?;
         let imported = owner.vm.counts().imported_tables;
         let index = (imported..imported + owner.vm.counts().owned_tables)
             .find(|i| owner.vm.table_region(*i) == Some(region))?;
-        Some(owner.vm.module().info().ok()?.tables.get(index as usize)?.ty)
+        Some((owner, owner.vm.module().info().ok()?.tables.get(index as usize)?.ty))
     }
 
     /// The declared type of the memory at a region, by its owner.
@@ -238,13 +323,14 @@ impl StoreInner {
 
     /// Resolves every import of an instance by the linker's names.
     fn link_by_name(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), LinkError> {
-        let (mut funcs, mut tables, mut memories, mut globals) = (0, 0, 0, 0);
+        let (mut funcs, mut tables, mut memories, mut globals, mut tags) = (0, 0, 0, 0, 0);
         for import in &info.imports {
             let (kind, counter) = match import.kind {
                 ImportKind::Func(_) => (ExternKind::Func, &mut funcs),
                 ImportKind::Table(_) => (ExternKind::Table, &mut tables),
                 ImportKind::Memory(_) => (ExternKind::Memory, &mut memories),
                 ImportKind::Global(_) => (ExternKind::Global, &mut globals),
+                ImportKind::Tag(_) => (ExternKind::Tag, &mut tags),
             };
             let index = *counter;
             *counter += 1;
@@ -263,6 +349,7 @@ impl StoreInner {
                     ExternKind::Table => self.link_table(id, index, (instance, at))?,
                     ExternKind::Memory => self.link_memory(id, index, (instance, at))?,
                     ExternKind::Global => self.link_global(id, index, (instance, at))?,
+                    ExternKind::Tag => self.link_tag(id, index, (instance, at))?,
                 },
                 (Some((_, (found, _))), _) => {
                     let reason = format!("expected a {kind:?}, found a {found:?}").to_lowercase();
@@ -300,10 +387,12 @@ impl StoreInner {
         let table = (0..counts.imported_tables).find(|i| vm.table_region(*i).is_none());
         let memory = (0..counts.imported_memories).find(|i| vm.memory_region(*i).is_none());
         let global = (0..counts.imported_globals).find(|i| vm.global_address(*i).is_none());
+        let tag = (0..counts.imported_tags).find(|i| self.tag(id, *i).is_none());
         func.and_then(|i| name(ExternKind::Func, i))
             .or_else(|| name(ExternKind::Table, table?))
             .or_else(|| name(ExternKind::Memory, memory?))
             .or_else(|| name(ExternKind::Global, global?))
+            .or_else(|| name(ExternKind::Tag, tag?))
     }
 
     /// Fills an instance whose imports are resolved from its module, runs the start function and
@@ -352,9 +441,10 @@ impl Instance {
         for (i, segment) in info.elements.iter().enumerate() {
             match &segment.mode {
                 ElementMode::Active { table, offset } => {
-                    let offset = evaluate(id, self, offset).ok_or_else(damaged)?.0 as u32;
+                    let offset = evaluate(id, self, offset).ok_or_else(damaged)?;
+                    let offset = address(offset, info.tables[*table as usize].ty.table64);
                     let len = segment.items.len() as u64;
-                    self.init_table(*table, i as u32, (u64::from(offset), 0, len))?;
+                    self.init_table(*table, i as u32, (offset, 0, len))?;
                     self.drop_element(i as u32);
                 }
                 ElementMode::Declared => self.drop_element(i as u32),
@@ -363,9 +453,10 @@ impl Instance {
         }
         for (i, segment) in info.data.iter().enumerate() {
             if let DataMode::Active { memory, offset } = &segment.mode {
-                let offset = evaluate(id, self, offset).ok_or_else(damaged)?.0 as u32;
+                let offset = evaluate(id, self, offset).ok_or_else(damaged)?;
+                let offset = address(offset, info.memories[*memory as usize].memory64);
                 let len = segment.range.end - segment.range.start;
-                self.init_memory(*memory, i as u32, (u64::from(offset), 0, len))?;
+                self.init_memory(*memory, i as u32, (offset, 0, len))?;
                 self.drop_data(i as u32);
             }
         }
@@ -451,6 +542,11 @@ impl Instance {
         range(table, dst, len).ok_or(outside)?.copy_from_slice(&values);
         Ok(())
     }
+}
+
+/// An address or index, of 64 or 32 bits.
+fn address(value: RawValue, is_64: bool) -> u64 {
+    if is_64 { value.0 as u64 } else { u64::from(value.0 as u32) }
 }
 
 /// The part of a segment that an operator names, if it is all inside.

@@ -20,6 +20,7 @@ mod restore;
 mod state;
 mod store;
 mod sys;
+mod types;
 mod vm;
 
 pub use capture::CaptureError;

@@ -3,8 +3,8 @@
 use crate::store::{Instance, StoreInner};
 use executor_model::{
     CallError, FuncIndex, FuncRef, FuncType, Function, GlobalIndex, InstanceId, LinkError,
-    MemoryIndex, ModuleEngine, RawValue, TableIndex, Trap, TrapCode, TypeIndex, Val, ValType,
-    WASM_PAGE_SIZE, WasmBacktrace,
+    MemoryIndex, ModuleEngine, RawValue, TableIndex, TagIndex, Trap, TrapCode, TypeIndex, Val,
+    ValType, WASM_PAGE_SIZE, WasmBacktrace,
 };
 
 /// A view of one instance of a store.
@@ -124,6 +124,16 @@ impl ModuleEngine for NativeModuleEngine<'_> {
     ) -> Result<(), LinkError> {
         self.ensure_linkable(imported)?;
         self.store.link_global(self.id, index, (imported, index_in_imported_module))
+    }
+
+    fn resolve_imported_tag(
+        &mut self,
+        index: TagIndex,
+        index_in_imported_module: TagIndex,
+        imported: InstanceId,
+    ) -> Result<(), LinkError> {
+        self.ensure_linkable(imported)?;
+        self.store.link_tag(self.id, index, (imported, index_in_imported_module))
     }
 
     fn lookup_function(

@@ -12,13 +12,14 @@ use crate::{
     state::{Extent, InstancePlan, RestorePlan, dense_placement},
     store::{Store, StoreConfig, StoreInner},
     sys::Reservation,
+    types::Scoped,
     vm::VmInstance,
 };
 use executor_code::{
     ensure_private,
     layout::{PAGE, align_up},
 };
-use executor_model::{EngineError, FuncRef, HeapType, InstanceId, ValType, WASM_PAGE_SIZE};
+use executor_model::{EngineError, FuncRef, Hierarchy, InstanceId, RefType, Val, ValType};
 use std::{fs::File, io, sync::Arc};
 
 /// Why a store cannot be restored.
@@ -143,7 +144,7 @@ impl StoreInner {
         }
         for (i, (memory, extents)) in code.memories().iter().zip(&plan.memories).enumerate() {
             let size = vm.word(counts.memory_size(i as u32));
-            if size > memory.max || size < memory.min || !size.is_multiple_of(WASM_PAGE_SIZE) {
+            if size > memory.max || size < memory.min || !size.is_multiple_of(memory.page_size) {
                 return mismatch(format!("memory {i} has {size} bytes"));
             }
             if size > self.config.max_memory {
@@ -172,10 +173,16 @@ impl StoreInner {
             let address = vm.global_address(i).ok_or_else(|| broken("global", i))?;
             let (_, owner) = self.owner_of(address).ok_or_else(|| broken("global", i))?;
             let owner_info = owner.vm.module().info()?;
+            let wanted_value = Scoped::new(vm.module().code(), wanted.value);
             let first = owner.vm.counts().imported_globals;
             let same = (first..first + owner.vm.counts().owned_globals).any(|g| {
                 owner.vm.global_address(g) == Some(address)
-                    && owner_info.globals[g as usize].ty == wanted
+                    && owner_info.globals[g as usize].ty.mutable == wanted.mutable
+                    && Scoped::new(
+                        owner.vm.module().code(),
+                        owner_info.globals[g as usize].ty.value,
+                    )
+                    .equals(&wanted_value)
             });
             if !same {
                 return Err(broken("global", i));
@@ -185,11 +192,15 @@ impl StoreInner {
             let region = vm.table_region(i).ok_or_else(|| broken("table", i))?;
             let (_, owner) = self.owner_of(region.size).ok_or_else(|| broken("table", i))?;
             let first = owner.vm.counts().imported_tables;
-            let element = info.tables[i as usize].ty.element;
+            let element = Scoped::new(vm.module().code(), info.tables[i as usize].ty.element);
             let owner_info = owner.vm.module().info()?;
             let same = (first..first + owner.vm.counts().owned_tables).any(|t| {
                 owner.vm.table_region(t) == Some(region)
-                    && owner_info.tables[t as usize].ty.element == element
+                    && Scoped::new(
+                        owner.vm.module().code(),
+                        owner_info.tables[t as usize].ty.element,
+                    )
+                    .equals(&element)
             });
             if !same || (region.len() as u64) < info.tables[i as usize].ty.min {
                 return Err(broken("table", i));
@@ -203,6 +214,12 @@ impl StoreInner {
                 .any(|m| owner.vm.memory_region(m) == Some(region));
             if !same {
                 return Err(broken("memory", i));
+            }
+        }
+        for i in 0..counts.imported_tags {
+            let identity = self.tag(id, i).ok_or_else(|| broken("tag", i))?;
+            if !self.tag_has_type(identity, id, info.tags[i as usize]) {
+                return Err(broken("tag", i));
             }
         }
         for i in 0..counts.imported_functions {
@@ -240,21 +257,27 @@ impl StoreInner {
 
     fn validate_references(&self, id: InstanceId, vm: &VmInstance) -> Result<(), RestoreError> {
         let info = vm.module().info()?;
-        let check = |bits: u64, heap: HeapType, what: String| match (bits, heap) {
-            (0, _) => Ok(()),
-            (bits, HeapType::Func) if FuncRef::from_bits(bits).is_some_and(|f| self.is_own(f)) => {
-                Ok(())
+        let check = |bits: u64, ty: RefType, what: String| {
+            let func = FuncRef::from_bits(bits).filter(|func| self.is_own(*func));
+            let value = match (bits, ty.heap.hierarchy()) {
+                (0, _) => Some(Val::default_of(ValType::Ref(ty))),
+                (_, Hierarchy::Func) => func.map(|func| Val::FuncRef(Some(func))),
+                // Handles are not captured.
+                (_, Hierarchy::Extern | Hierarchy::Exn) => None,
+            };
+            match value.map(|value| self.check_value(&value, ValType::Ref(ty), id)) {
+                Some(Ok(())) => Ok(()),
+                _ => mismatch(format!("{what} of instance {id} holds an invalid reference")),
             }
-            _ => mismatch(format!("{what} of instance {id} holds an invalid reference")),
         };
         for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
             if let (ValType::Ref(ty), Some(value)) = (global.ty.value, vm.global(i as u32)) {
-                check(value.0 as u64, ty.heap, format!("global {i}"))?;
+                check(value.0 as u64, ty, format!("global {i}"))?;
             }
         }
         for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
             for bits in vm.table(i as u32).unwrap_or_default() {
-                check(*bits, table.ty.element.heap, format!("table {i}"))?;
+                check(*bits, table.ty.element, format!("table {i}"))?;
             }
         }
         Ok(())

@@ -21,8 +21,8 @@ use executor_code::{
     layout::{MAX_TABLE, MEMORY_RESERVATION, PAGE, align_up},
 };
 use executor_model::{
-    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, InstanceId, RawValue,
-    Trap, TrapCode, Val, ValType, WASM_PAGE_SIZE, WasmBacktrace,
+    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
+    RawValue, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 
@@ -213,12 +213,25 @@ impl StoreInner {
         if Arc::ptr_eq(callee.vm.module(), caller.vm.module()) {
             return func.ty() == ty;
         }
-        let callee = callee.vm.module().code().type_bytes(func.ty());
-        callee.is_some() && callee == caller.vm.module().code().type_bytes(ty)
+        let callee = callee.vm.module().code().type_digest(func.ty());
+        callee.is_some() && callee == caller.vm.module().code().type_digest(ty)
     }
 
-    /// Checks that a value that the host hands to a guest is one that the store gave out.
-    pub(crate) fn check_value(&self, value: &Val) -> Result<(), String> {
+    /// Checks that a value that the host hands to a guest is one that the store gave out, and of
+    /// type `ty` of the module of `instance`.
+    pub(crate) fn check_value(
+        &self,
+        value: &Val,
+        ty: ValType,
+        instance: InstanceId,
+    ) -> Result<(), String> {
+        let ValType::Ref(ty) = ty else {
+            return match value.ty() == ty {
+                true => Ok(()),
+                false => Err(format!("a value of type {ty} is needed, not of {}", value.ty())),
+            };
+        };
+        let unlike = || Err(format!("{value:?} is not of type {ty}"));
         match value {
             Val::FuncRef(Some(func)) if self.func(func.instance(), func.func()) != Some(*func) => {
                 Err(format!("{func} is not a function of this store"))
@@ -226,7 +239,19 @@ impl StoreInner {
             Val::ExternRef(Some(handle)) if handle.get() > self.externs.len() as u64 => {
                 Err(format!("{handle} is not the handle of a host value of this store"))
             }
-            _ => Ok(()),
+            Val::FuncRef(Some(func)) => match ty.heap {
+                HeapType::Func => Ok(()),
+                HeapType::Concrete(index) if self.has_type(*func, instance, index) => Ok(()),
+                _ => unlike(),
+            },
+            Val::ExternRef(Some(_)) if ty.heap == HeapType::Extern => Ok(()),
+            Val::ExnRef(Some(_)) if ty.heap == HeapType::Exn => Ok(()),
+            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None)
+                if ty.nullable && value.ty() == Val::default_of(ValType::Ref(ty)).ty() =>
+            {
+                Ok(())
+            }
+            _ => unlike(),
         }
     }
 
@@ -238,12 +263,15 @@ impl StoreInner {
             .flatten();
         let Some(ty) = ty else { return usage(format!("{func} is not a function of this store")) };
         let given: Vec<ValType> = params.iter().map(Val::ty).collect();
-        if given != ty.params {
+        let alike = |given: &ValType, wanted: &ValType| *given == Val::default_of(*wanted).ty();
+        if given.len() != ty.params.len()
+            || given.iter().zip(&ty.params).any(|(given, wanted)| !alike(given, wanted))
+        {
             let given = FuncType { params: given, results: Vec::new() };
             return usage(format!("a function of type {ty} cannot be called with {given}"));
         }
-        for value in params {
-            self.check_value(value).map_err(CallError::Usage)?;
+        for (value, ty) in params.iter().zip(&ty.params) {
+            self.check_value(value, *ty, func.instance()).map_err(CallError::Usage)?;
         }
         let mut values = vec![RawValue::default(); params.len().max(ty.results.len())];
         for (raw, value) in values.iter_mut().zip(params) {
@@ -356,13 +384,13 @@ impl StoreInner {
         let vm = &self.instances[owner.position()].vm;
         let plan = vm.memory_plan(owned)?;
         let old = region.len() as u64;
-        let new = old.checked_add(delta.checked_mul(WASM_PAGE_SIZE)?)?;
+        let new = old.checked_add(delta.checked_mul(plan.page_size)?)?;
         if new > plan.max.min(self.config.max_memory) {
             return None;
         }
         vm.slot().commit(vm.origin() + plan.after + old, new - old).ok()?;
         region.set_len(new);
-        Some(old / WASM_PAGE_SIZE)
+        Some(old / plan.page_size)
     }
 
     /// `table.grow`; the size before.
@@ -528,11 +556,12 @@ impl Store {
     pub fn set_global(&mut self, instance: InstanceId, index: u32, value: Val) -> bool {
         let ty = (|| Some(self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty))();
         match ty {
-            Some(ty) if ty.mutable && ty.value == value.ty() => {}
+            Some(ty) if ty.mutable => {
+                if self.inner.check_value(&value, ty.value, instance).is_err() {
+                    return false;
+                }
+            }
             _ => return false,
-        }
-        if self.inner.check_value(&value).is_err() {
-            return false;
         }
         self.inner.instances[instance.position()].vm.set_global(index, value.to_raw())
     }

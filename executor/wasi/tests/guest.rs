@@ -10,9 +10,11 @@ use std::time::Duration;
 /// Instantiates a guest and calls its `_start`.
 fn start(wat: &str, ctx: Option<WasiCtx>) -> (Result<Vec<Val>, CallError>, Store) {
     let compiler = Arc::new(NativeCompiler::new().unwrap());
-    let engine = NativeEngine::new(EngineConfig { compiler: Some(compiler), cache: None }).unwrap();
+    let engine =
+        NativeEngine::new(EngineConfig { compiler: Some(compiler), ..EngineConfig::default() })
+            .unwrap();
     let wasm = wat::parse_str(wat).unwrap();
-    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
     let (module, _) = engine.compile(&module, &Listeners::none(), false, &|_, _| {}).unwrap();
     let mut linker = Linker::new();
     add_to_linker(&mut linker);

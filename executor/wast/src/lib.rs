@@ -22,6 +22,7 @@ mod values;
 pub use report::{Failure, ScriptReport, Summary};
 
 use executor_code::Compiler;
+use executor_model::Features;
 use script::Script;
 use std::sync::Arc;
 use wast::{
@@ -36,6 +37,8 @@ use wast::{
 pub struct Options {
     /// Capture and restore the store wherever that is possible.
     pub through_snapshots: bool,
+    /// What modules may use.
+    pub features: Features,
 }
 
 /// Runs scripts; can be shared between threads.

@@ -16,7 +16,6 @@ use wast::{
 
 pub(crate) struct Script {
     options: Options,
-    compiler: Arc<dyn Compiler>,
     engine: NativeEngine,
     store: Store,
     current: Option<InstanceId>,
@@ -50,12 +49,12 @@ impl From<wast::Error> for Refusal {
 impl Script {
     /// A script whose store holds `spectest` and nothing else.
     pub(crate) fn new(compiler: Arc<dyn Compiler>, options: Options) -> Result<Self, String> {
-        let config = EngineConfig { compiler: Some(compiler.clone()), ..EngineConfig::default() };
+        let features = options.features;
+        let config = EngineConfig { compiler: Some(compiler), features, ..EngineConfig::default() };
         let engine = NativeEngine::new(config).map_err(text)?;
         let store = Store::new(&engine, Linker::new(), StoreConfig::default()).map_err(text)?;
         let mut script = Self {
             options,
-            compiler,
             engine,
             store,
             current: None,
@@ -260,8 +259,10 @@ impl Script {
     }
 
     fn decode(&self, wasm: &[u8]) -> Result<executor_model::Module, Refusal> {
-        self.compiler.decode(wasm, ModuleHash::of(wasm)).map_err(|error| match error {
-            CompileError::Invalid { .. } => Refusal::Invalid(text(error)),
+        self.engine.decode(wasm, ModuleHash::of(wasm)).map_err(|error| match error {
+            CompileError::Invalid { .. } | CompileError::FeatureOff { .. } => {
+                Refusal::Invalid(text(error))
+            }
             other => Refusal::Other(text(other)),
         })
     }

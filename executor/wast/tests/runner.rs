@@ -144,7 +144,7 @@ const STATE: &str = r#"
 fn a_script_answers_the_same_through_snapshots() {
     let direct = run(STATE);
     assert_eq!((direct.passed, &direct.failed, direct.restored), (10, &vec![], 0));
-    let restored = run_with(Options { through_snapshots: true }, STATE);
+    let restored = run_with(Options { through_snapshots: true, ..Options::default() }, STATE);
     assert_eq!((restored.passed, &restored.failed), (10, &vec![]));
     assert_eq!((restored.restored, &restored.not_captured), (4, &vec![]));
 }
@@ -152,7 +152,7 @@ fn a_script_answers_the_same_through_snapshots() {
 #[test]
 fn a_live_host_value_keeps_the_store_as_it_is() {
     let report = run_with(
-        Options { through_snapshots: true },
+        Options { through_snapshots: true, ..Options::default() },
         r#"(module
           (global $g (mut externref) (ref.null extern))
           (func (export "set") (param externref) (global.set $g (local.get 0)))

@@ -197,6 +197,8 @@ impl MockStore {
                 ImportKind::Table(_) => tables.next().is_some_and(Option::is_none),
                 ImportKind::Memory(_) => memories.next().is_some_and(Option::is_none),
                 ImportKind::Global(_) => globals.next().is_some_and(Option::is_none),
+                // The mock knows no tags, so none is ever resolved.
+                ImportKind::Tag(_) => true,
             })?;
         Some(missing.name.clone())
     }

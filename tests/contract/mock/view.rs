@@ -172,6 +172,15 @@ impl ModuleEngine for MockView<'_> {
         Ok(())
     }
 
+    fn resolve_imported_tag(
+        &mut self,
+        _index: u32,
+        _index_in_imported_module: u32,
+        _imported: InstanceId,
+    ) -> Result<(), LinkError> {
+        Err(LinkError::Index("the mock knows no tags".to_owned()))
+    }
+
     fn lookup_function(&self, table: u32, ty: u32, offset: u32) -> Result<(InstanceId, u32), Trap> {
         let func = self.store.lookup(self.id, table, ty, offset)?;
         Ok((func.instance(), func.func()))

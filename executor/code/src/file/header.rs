@@ -30,6 +30,10 @@ pub enum Section {
     MapWasm,
     /// [`TypeRecord`]s, by type index.
     Types,
+    /// What the types' parameters and results are (see [`super::type_word`]).
+    TypeWords,
+    /// For each tag, its canonical type index (u32).
+    Tags,
     /// [`ExportRecord`]s, sorted by name.
     Exports,
     /// [`ImportRecord`]s of the imported functions, by function index.
@@ -50,7 +54,7 @@ pub enum Section {
 
 impl Section {
     /// All sections, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Text,
         Self::Functions,
         Self::FunctionTypes,
@@ -60,6 +64,8 @@ impl Section {
         Self::MapOffsets,
         Self::MapWasm,
         Self::Types,
+        Self::TypeWords,
+        Self::Tags,
         Self::Exports,
         Self::Imports,
         Self::Names,
@@ -133,12 +139,14 @@ impl CodeHeader {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TypeRecord {
-    /// Where its parameter bytes begin in the strings; the result bytes follow them.
+    /// Where its parameters begin in the type words; the results follow them.
     pub offset: u32,
     /// How many parameters.
     pub params: u32,
     /// How many results.
     pub results: u32,
+    /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
+    pub digest: [u8; 32],
 }
 
 /// An export.
@@ -149,7 +157,7 @@ pub struct ExportRecord {
     pub name: u32,
     /// The name's length in bytes.
     pub name_len: u32,
-    /// 0 function, 1 table, 2 memory, 3 global.
+    /// 0 function, 1 table, 2 memory, 3 global, 4 tag.
     pub kind: u32,
     /// The index in that space.
     pub index: u32,

@@ -44,31 +44,54 @@ pub const fn function_table_distance(text_len: u64) -> u64 {
     align_up(text_len, PAGE)
 }
 
-/// The byte that stands for a value type in type records: the one of the binary format.
+/// The word that stands for a value type in type records: the byte of the binary format in the low
+/// 8 bits, [`NON_NULLABLE`], and above [`TYPE_INDEX_SHIFT`] the index of a concrete heap type.
 #[must_use]
-pub fn type_byte(ty: ValType) -> u8 {
-    match ty {
-        ValType::I32 => 0x7f,
-        ValType::I64 => 0x7e,
-        ValType::F32 => 0x7d,
-        ValType::F64 => 0x7c,
-        ValType::V128 => 0x7b,
-        ValType::Ref(RefType { heap: HeapType::Func, .. }) => 0x70,
-        ValType::Ref(RefType { heap: HeapType::Extern, .. }) => 0x6f,
-    }
+pub fn type_word(ty: ValType) -> u32 {
+    let ty = match ty {
+        ValType::I32 => return 0x7f,
+        ValType::I64 => return 0x7e,
+        ValType::F32 => return 0x7d,
+        ValType::F64 => return 0x7c,
+        ValType::V128 => return 0x7b,
+        ValType::Ref(ty) => ty,
+    };
+    let heap = match ty.heap {
+        HeapType::NoExn => 0x74,
+        HeapType::NoFunc => 0x73,
+        HeapType::NoExtern => 0x72,
+        HeapType::Func => 0x70,
+        HeapType::Extern => 0x6f,
+        HeapType::Exn => 0x69,
+        HeapType::Concrete(index) => CONCRETE | index << TYPE_INDEX_SHIFT,
+    };
+    if ty.nullable { heap } else { heap | NON_NULLABLE }
 }
 
-/// The value type that a byte stands for.
+/// The bit of a type word that says that null is no value of the reference type.
+const NON_NULLABLE: u32 = 1 << 8;
+/// Where a type word holds a type index, which has at most 20 bits (`FuncRef::MAX_INDEX`).
+const TYPE_INDEX_SHIFT: u32 = 12;
+/// Stands in the low byte for a concrete heap type.
+const CONCRETE: u32 = 0x64;
+
+/// The value type that a word stands for.
 #[must_use]
-pub fn type_of_byte(byte: u8) -> Option<ValType> {
-    Some(match byte {
-        0x7f => ValType::I32,
-        0x7e => ValType::I64,
-        0x7d => ValType::F32,
-        0x7c => ValType::F64,
-        0x7b => ValType::V128,
-        0x70 => ValType::FUNCREF,
-        0x6f => ValType::EXTERNREF,
+pub fn type_of_word(word: u32) -> Option<ValType> {
+    let heap = match word & 0xff {
+        0x7f => return Some(ValType::I32),
+        0x7e => return Some(ValType::I64),
+        0x7d => return Some(ValType::F32),
+        0x7c => return Some(ValType::F64),
+        0x7b => return Some(ValType::V128),
+        0x74 => HeapType::NoExn,
+        0x73 => HeapType::NoFunc,
+        0x72 => HeapType::NoExtern,
+        0x70 => HeapType::Func,
+        0x6f => HeapType::Extern,
+        0x69 => HeapType::Exn,
+        CONCRETE => HeapType::Concrete(word >> TYPE_INDEX_SHIFT),
         _ => return None,
-    })
+    };
+    Some(ValType::Ref(RefType { nullable: word & NON_NULLABLE == 0, heap }))
 }

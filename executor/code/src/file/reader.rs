@@ -9,13 +9,13 @@ use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
     NameRecord, Section, TypeRecord,
 };
-use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_byte};
+use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_word};
 use crate::{
     CpuFeatures, abi,
     layout::{Counts, MemoryPlan, PAGE, TablePlan},
 };
 use executor_model::{
-    ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TrapCode, TypeIndex, ValType,
+    ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TagIndex, TrapCode, TypeIndex, ValType,
 };
 use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -178,21 +178,33 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         (offset != NO_TRAMPOLINE).then_some(offset)
     }
 
-    /// The parameter and result types of a type, as bytes (see [`super::type_of_byte`]).
+    /// The parameter and result types of a type, as words (see [`super::type_word`]).
     #[must_use]
-    pub fn type_bytes(&self, ty: TypeIndex) -> Option<(&[u8], &[u8])> {
+    pub fn type_words(&self, ty: TypeIndex) -> Option<(&[u32], &[u32])> {
         let record = self.records::<TypeRecord>(Section::Types).get(ty as usize)?;
-        let params = self.string(record.offset, record.params)?;
-        let results = self.string(record.offset.checked_add(record.params)?, record.results)?;
-        Some((params, results))
+        let words = self.records::<u32>(Section::TypeWords).get(record.offset as usize..)?;
+        let (params, rest) = words.split_at_checked(record.params as usize)?;
+        Some((params, rest.get(..record.results as usize)?))
+    }
+
+    /// What a type is, whatever the module: equal for equal types of all modules.
+    #[must_use]
+    pub fn type_digest(&self, ty: TypeIndex) -> Option<&[u8; 32]> {
+        Some(&self.records::<TypeRecord>(Section::Types).get(ty as usize)?.digest)
+    }
+
+    /// The canonical type index of a tag.
+    #[must_use]
+    pub fn tag_type(&self, tag: TagIndex) -> Option<TypeIndex> {
+        self.records::<u32>(Section::Tags).get(tag as usize).copied()
     }
 
     /// A function type.
     #[must_use]
     pub fn func_type(&self, ty: TypeIndex) -> Option<FuncType> {
-        let (params, results) = self.type_bytes(ty)?;
-        let list = |bytes: &[u8]| -> Option<Vec<ValType>> {
-            bytes.iter().map(|b| type_of_byte(*b)).collect()
+        let (params, results) = self.type_words(ty)?;
+        let list = |words: &[u32]| -> Option<Vec<ValType>> {
+            words.iter().map(|word| type_of_word(*word)).collect()
         };
         Some(FuncType { params: list(params)?, results: list(results)? })
     }
@@ -313,6 +325,7 @@ fn extern_kind(kind: u32) -> Option<ExternKind> {
         1 => ExternKind::Table,
         2 => ExternKind::Memory,
         3 => ExternKind::Global,
+        4 => ExternKind::Tag,
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@ use super::header::{
     CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME, NameRecord,
     Section, SectionRange, TypeRecord,
 };
-use super::{TEXT_OFFSET, function_table_distance, type_byte};
+use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
 use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode};
 use object::{Endianness, elf, write::elf as out};
@@ -250,12 +250,16 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
         put(Section::MapOffsets, &offset.to_le_bytes());
         put(Section::MapWasm, &wasm.unwrap_or(u32::MAX).to_le_bytes());
     }
-    for ty in &info.types {
-        let bytes: Vec<u8> = ty.params.iter().chain(&ty.results).map(|t| type_byte(*t)).collect();
-        let (offset, _) = strings.add(&bytes);
+    let mut offset = 0;
+    for (ty, digest) in info.types.iter().zip(info.type_digests()) {
+        for word in ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)) {
+            put(Section::TypeWords, &word.to_le_bytes());
+        }
         let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
-        put(Section::Types, TypeRecord { offset, params, results }.as_bytes());
+        put(Section::Types, TypeRecord { offset, params, results, digest }.as_bytes());
+        offset += params + results;
     }
+    put(Section::Tags, info.tags.as_bytes());
     let mut exports: Vec<_> = info.exports.iter().collect();
     exports.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
     for export in exports {
@@ -265,6 +269,7 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
             ExternKind::Table => 1,
             ExternKind::Memory => 2,
             ExternKind::Global => 3,
+            ExternKind::Tag => 4,
         };
         put(
             Section::Exports,

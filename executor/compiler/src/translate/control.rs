@@ -251,7 +251,7 @@ impl<'a> Translator<'a> {
             BlockType::Empty => (&[], &[]),
             BlockType::Type(ty) => (
                 &[],
-                match val_type(ty) {
+                match val_type(ty, &self.emitter.context.info().canonical) {
                     ValType::I32 => &[ValType::I32],
                     ValType::I64 => &[ValType::I64],
                     ValType::F32 => &[ValType::F32],

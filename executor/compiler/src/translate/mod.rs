@@ -17,14 +17,14 @@ mod table;
 mod variable;
 
 use crate::{
-    compile::ModuleContext, decode::FEATURES, decode::val_type, emit::Emitter, invalid,
-    isa::Extent, signature, signature::V128, signature::clif_type,
+    compile::ModuleContext, decode::val_type, emit::Emitter, features, invalid, isa::Extent,
+    signature, signature::V128, signature::clif_type,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilderContext, Variable};
 use executor_code::CompileError;
-use executor_model::FuncIndex;
+use executor_model::{Features, FuncIndex};
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 /// Translates the body of a defined function; returns its extent.
@@ -39,7 +39,9 @@ pub(crate) fn function(
     let range = context.module.bodies[(func - info.imported_functions) as usize].clone();
     let (offset, len) = (range.start as u64, range.len());
     let bytes = &context.module.bytes[range];
-    let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, FEATURES));
+    // It is validated: what it may not use is not in it.
+    let every = features::wasmparser(Features::ALL);
+    let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, every));
 
     let (emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
     let mut translator = Translator {
@@ -56,7 +58,7 @@ pub(crate) fn function(
     }
     for locals in body.get_locals_reader().map_err(|e| invalid(&e))? {
         let (count, ty) = locals.map_err(|e| invalid(&e))?;
-        let ty = clif_type(val_type(ty));
+        let ty = clif_type(val_type(ty, &info.canonical));
         let zero = translator.zero(ty);
         (0..count).for_each(|_| translator.local(ty, zero));
     }

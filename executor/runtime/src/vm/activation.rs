@@ -165,7 +165,7 @@ pub(crate) fn enter(
 ) -> Option<Outcome> {
     let module = store.instances.get(func.instance().position())?.vm.module();
     let ty = module.code().function_type(func.func())?;
-    let (params, results) = module.code().type_bytes(ty)?;
+    let (params, results) = module.code().type_words(ty)?;
     if ty != func.ty() || values.len() < params.len().max(results.len()) {
         return None;
     }

@@ -79,7 +79,7 @@ fn closing_stops_the_call_and_refuses_later_ones() {
 fn a_module_compiled_without_ensure_termination_is_not_interrupted() {
     let engine = engine();
     let wasm = wat::parse_str(r#"(module (func (export "f")))"#).unwrap();
-    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
     let (module, _) = engine.compile(&module, &Listeners::none(), false, QUIET).unwrap();
     let mut store = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
     let id = store.instantiate(&module).unwrap();

@@ -33,7 +33,7 @@ fn a_listener_sees_arguments_results_and_aborts() {
                (call $inner (local.get 0)) drop))"#,
     )
     .unwrap();
-    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
     let log = Arc::new(Log::default());
     let listeners = Listeners::all(Arc::clone(&log) as Arc<dyn FunctionListener>);
     let (module, _) = engine.compile(&module, &listeners, true, QUIET).unwrap();

@@ -16,12 +16,12 @@ const QUIET: Progress<'static> = &|_, _| {};
 
 fn engine() -> NativeEngine {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
-    NativeEngine::new(EngineConfig { compiler: Some(compiler), cache: None }).unwrap()
+    NativeEngine::new(EngineConfig { compiler: Some(compiler), ..EngineConfig::default() }).unwrap()
 }
 
 fn compile(engine: &NativeEngine, wat: &str) -> Arc<CompiledModule> {
     let wasm = wat::parse_str(wat).unwrap();
-    let module = engine.compiler().unwrap().decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
     engine.compile(&module, &Listeners::none(), true, QUIET).unwrap().0
 }
 

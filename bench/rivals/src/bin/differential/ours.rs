@@ -40,8 +40,8 @@ fn compile(
     ensure_termination: bool,
 ) -> Result<(NativeEngine, Module, Arc<CompiledModule>), String> {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().map_err(text)?);
-    let module = compiler.decode(wasm, ModuleHash::of(wasm)).map_err(text)?;
-    let config = EngineConfig { compiler: Some(compiler), cache: None };
+    let module = compiler.decode(wasm, ModuleHash::of(wasm), Features::default()).map_err(text)?;
+    let config = EngineConfig { compiler: Some(compiler), ..EngineConfig::default() };
     let engine = NativeEngine::new(config).map_err(text)?;
     let compiled = engine.compile(&module, &Listeners::none(), ensure_termination, &|_, _| {});
     let (compiled, _) = compiled.map_err(text)?;

@@ -1,9 +1,9 @@
 //! Every vector operator compiles for the least processor, without a call of a library: what the
 //! specification's scripts cannot see on a processor that has more.
 
-use crate::{NativeCompiler, decode::FEATURES, isa::Target};
+use crate::{NativeCompiler, features, isa::Target};
 use executor_code::{CompileOptions, Compiler, CpuFeatures};
-use executor_model::{Module, ModuleHash};
+use executor_model::{Features, Module, ModuleHash};
 use std::{collections::BTreeSet, fmt::Write};
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
@@ -128,7 +128,7 @@ fn every_operator(prefix: &str) -> Module {
     wat.push(')');
     // A `#` stands for the space before an immediate.
     let wasm = wat::parse_str(wat.replace('#', " ")).expect("valid text");
-    least().decode(&wasm, ModuleHash::of(&wasm)).expect("valid module")
+    least().decode(&wasm, ModuleHash::of(&wasm), Features::default()).expect("valid module")
 }
 
 #[test]
@@ -137,7 +137,11 @@ fn no_operator_is_missing() {
     let mut found = BTreeSet::new();
     for body in module.bodies.iter() {
         let bytes = &module.bytes[body.clone()];
-        let body = FunctionBody::new(BinaryReader::new_features(bytes, 0, FEATURES));
+        let body = FunctionBody::new(BinaryReader::new_features(
+            bytes,
+            0,
+            features::wasmparser(Features::ALL),
+        ));
         for operator in body.get_operators_reader().expect("valid module") {
             found.extend(name(&operator.expect("valid module")));
         }
