@@ -57,6 +57,9 @@ pub enum CompileError {
         /// Which.
         features: Features,
     },
+    /// The module would be valid with features that are not supported.
+    #[error("the module needs {0}, which is not supported")]
+    Unknown(String),
     /// The code generator failed; a defect of ours.
     #[error("internal error in the compiler: function {func}: {message}")]
     Codegen {

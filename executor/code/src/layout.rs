@@ -38,8 +38,10 @@ pub const MEMORY_RESERVATION: u64 = 1 << 32;
 /// Inaccessible addresses after it: an access whose constant offset plus width does not exceed
 /// this needs no check.
 pub const MEMORY_GUARD: u64 = 32 << 20;
-/// The largest table, in elements.
+/// The size that tables can grow to, in elements, if they are not larger from the beginning.
 pub const MAX_TABLE: u64 = 10_000_000;
+/// The largest size that a table can have at the beginning, in elements.
+pub const MAX_TABLE_MIN: u64 = u32::MAX as u64;
 
 /// Rounds up to a multiple of `align`, a power of two.
 #[must_use]
@@ -224,7 +226,7 @@ pub struct InstanceLayout {
 
 /// A declaration that no slot can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("table {index} begins with {min} elements; at most {MAX_TABLE} are supported")]
+#[error("table {index} begins with {min} elements; at most {MAX_TABLE_MIN} are supported")]
 pub struct TableTooLarge {
     /// Which table.
     pub index: u32,
@@ -236,14 +238,14 @@ impl InstanceLayout {
     /// The layout of a module's instances.
     ///
     /// # Errors
-    /// When a table's initial size is above [`MAX_TABLE`].
+    /// When a table's initial size is above [`MAX_TABLE_MIN`].
     pub fn of(info: &ModuleInfo) -> Result<Self, TableTooLarge> {
         let counts = Counts::of(info);
         let mut before = counts.state_len();
         let mut tables = Vec::new();
         for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
             let min = table.ty.min;
-            if min > MAX_TABLE {
+            if min > MAX_TABLE_MIN {
                 return Err(TableTooLarge { index: i as u32, min });
             }
             let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));

@@ -8,16 +8,17 @@ use executor_code::CompileError;
 use executor_model::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
     ExternKind, Features, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import,
-    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeIndex, ValType,
-    WASM_PAGE_SIZE,
+    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex,
+    ValType, WASM_PAGE_SIZE,
 };
 use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
 use wasmparser::{
-    DataKind, DataSectionReader, ElementKind, ElementSectionReader, ExportSectionReader,
-    ExternalKind, FuncValidatorAllocations, GlobalSectionReader, ImportSectionReader, KnownCustom,
-    Name, NameSectionReader, Operator, Parser, Payload, TableInit, TableSectionReader, TypeRef,
-    TypeSectionReader, UnpackedIndex, ValidPayload, Validator, types::TypesRef,
+    CompositeInnerType, DataKind, DataSectionReader, ElementKind, ElementSectionReader,
+    ExportSectionReader, ExternalKind, FuncValidatorAllocations, GlobalSectionReader,
+    ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator, PackedIndex, Parser,
+    Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
+    ValidPayload, Validator, types::TypesRef,
 };
 
 /// Where the bodies of the defined functions lie in the module's bytes.
@@ -27,7 +28,7 @@ type Bodies = Vec<Range<usize>>;
 pub(crate) fn decode(
     wasm: &[u8],
     features: Features,
-) -> Result<(ModuleInfo, Bodies), CompileError> {
+) -> std::result::Result<(ModuleInfo, Bodies), CompileError> {
     // Offsets are kept as 32-bit numbers, the largest of which stands for none.
     if wasm.len() >= u32::MAX as usize {
         return Err(CompileError::Unsupported("modules of 4 GiB are not supported".into()));
@@ -45,13 +46,13 @@ pub(crate) fn decode(
         let valid = validator.payload(&payload).map_err(refuse)?;
         if let Payload::TypeSection(section) = payload {
             let types = validator.types(0).expect("in a module");
-            decoder.types(section, types).map_err(|e| invalid(&e))?;
+            decoder.types(section, types).map_err(CompileError::from)?;
         } else if let ValidPayload::Func(function, body) = valid {
             let range = body.range();
             bodies.push(range.start as usize..range.end as usize);
             to_validate.push((function, body));
         } else {
-            decoder.payload(payload).map_err(|e| invalid(&e))?;
+            decoder.payload(payload).map_err(CompileError::from)?;
         }
     }
     // The first error in the order of the functions, whatever the order of the work.
@@ -63,7 +64,7 @@ pub(crate) fn decode(
             *allocations = validator.into_allocations();
             result
         })
-        .find_map_first(Result::err);
+        .find_map_first(std::result::Result::err);
     if let Some(error) = error {
         return Err(refuse(error));
     }
@@ -75,6 +76,32 @@ pub(crate) fn decode(
     Ok((info, bodies))
 }
 
+/// Why a section that is valid is not taken in.
+enum Refusal {
+    /// It could not be read after all.
+    Invalid(wasmparser::Error),
+    /// It needs garbage collection. Subtypes of functions come with it in validation; the rest of
+    /// it is refused here and, in function bodies, in translation.
+    Unsupported,
+}
+
+impl From<wasmparser::Error> for Refusal {
+    fn from(error: wasmparser::Error) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<Refusal> for CompileError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(error) => invalid(&error),
+            Refusal::Unsupported => features::no_garbage_collection(),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
 #[derive(Default)]
 struct Decoder {
     info: ModuleInfo,
@@ -82,7 +109,7 @@ struct Decoder {
 
 impl Decoder {
     /// Takes in a section that is valid.
-    fn payload(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
+    fn payload(&mut self, payload: Payload<'_>) -> Result<()> {
         match payload {
             Payload::ImportSection(section) => self.imports(section),
             Payload::FunctionSection(section) => {
@@ -123,11 +150,7 @@ impl Decoder {
         }
     }
 
-    fn types(
-        &mut self,
-        section: TypeSectionReader<'_>,
-        valid: TypesRef<'_>,
-    ) -> wasmparser::Result<()> {
+    fn types(&mut self, section: TypeSectionReader<'_>, valid: TypesRef<'_>) -> Result<()> {
         // The validator knows equal types by one id.
         let mut first = HashMap::new();
         for index in 0..valid.core_type_count_in_module() {
@@ -135,17 +158,30 @@ impl Decoder {
             self.info.canonical.push(*first.entry(id).or_insert(index));
         }
         let canonical = &self.info.canonical;
-        for ty in section.into_iter_err_on_gc_types() {
-            let ty = ty?;
-            self.info.types.push(FuncType {
-                params: ty.params().iter().map(|t| val_type(*t, canonical)).collect(),
-                results: ty.results().iter().map(|t| val_type(*t, canonical)).collect(),
-            });
+        for group in section {
+            let group = group?;
+            let group_len = group.types().len() as u32;
+            for ty in group.types() {
+                let CompositeInnerType::Func(func) = &ty.composite_type.inner else {
+                    return Err(Refusal::Unsupported);
+                };
+                let list = |types: &[wasmparser::ValType]| {
+                    types.iter().map(|ty| val_type(*ty, canonical)).collect::<Result<_>>()
+                };
+                let params = list(func.params())?;
+                self.info.types.push(FuncType { params, results: list(func.results())? });
+                let supertype = ty.supertype_idxs.first().and_then(PackedIndex::as_module_index);
+                self.info.declarations.push(TypeDeclaration {
+                    group_len,
+                    is_final: ty.is_final,
+                    supertype: supertype.map(|index| canonical[index as usize]),
+                });
+            }
         }
         Ok(())
     }
 
-    fn imports(&mut self, section: ImportSectionReader<'_>) -> wasmparser::Result<()> {
+    fn imports(&mut self, section: ImportSectionReader<'_>) -> Result<()> {
         let info = &mut self.info;
         for import in section.into_imports() {
             let import = import?;
@@ -157,7 +193,7 @@ impl Decoder {
                     ImportKind::Func(ty)
                 }
                 TypeRef::Table(ty) => {
-                    let ty = table_type(ty, &info.canonical);
+                    let ty = table_type(ty, &info.canonical)?;
                     info.tables.push(Table { ty, init: None });
                     info.imported_tables += 1;
                     ImportKind::Table(ty)
@@ -169,7 +205,7 @@ impl Decoder {
                     ImportKind::Memory(ty)
                 }
                 TypeRef::Global(ty) => {
-                    let ty = global_type(ty, &info.canonical);
+                    let ty = global_type(ty, &info.canonical)?;
                     info.globals.push(Global { ty, init: None });
                     info.imported_globals += 1;
                     ImportKind::Global(ty)
@@ -188,30 +224,30 @@ impl Decoder {
         Ok(())
     }
 
-    fn tables(&mut self, section: TableSectionReader<'_>) -> wasmparser::Result<()> {
+    fn tables(&mut self, section: TableSectionReader<'_>) -> Result<()> {
         for table in section {
             let table = table?;
             let init = match table.init {
                 TableInit::RefNull => None,
                 TableInit::Expr(init) => Some(self.const_expr(&init)?),
             };
-            let ty = table_type(table.ty, &self.info.canonical);
+            let ty = table_type(table.ty, &self.info.canonical)?;
             self.info.tables.push(Table { ty, init });
         }
         Ok(())
     }
 
-    fn globals(&mut self, section: GlobalSectionReader<'_>) -> wasmparser::Result<()> {
+    fn globals(&mut self, section: GlobalSectionReader<'_>) -> Result<()> {
         for global in section {
             let global = global?;
             let init = Some(self.const_expr(&global.init_expr)?);
-            let ty = global_type(global.ty, &self.info.canonical);
+            let ty = global_type(global.ty, &self.info.canonical)?;
             self.info.globals.push(Global { ty, init });
         }
         Ok(())
     }
 
-    fn exports(&mut self, section: ExportSectionReader<'_>) -> wasmparser::Result<()> {
+    fn exports(&mut self, section: ExportSectionReader<'_>) -> Result<()> {
         for export in section {
             let export = export?;
             let kind = match export.kind {
@@ -228,7 +264,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn elements(&mut self, section: ElementSectionReader<'_>) -> wasmparser::Result<()> {
+    fn elements(&mut self, section: ElementSectionReader<'_>) -> Result<()> {
         for segment in section {
             let segment = segment?;
             let mode = match segment.kind {
@@ -245,11 +281,9 @@ impl Decoder {
                     (RefType::FUNCREF, ElementItems::Functions(items))
                 }
                 wasmparser::ElementItems::Expressions(ty, items) => {
-                    let items = items
-                        .into_iter()
-                        .map(|e| self.const_expr(&e?))
-                        .collect::<wasmparser::Result<_>>()?;
-                    (ref_type(ty, &self.info.canonical), ElementItems::Expressions(items))
+                    let items =
+                        items.into_iter().map(|e| self.const_expr(&e?)).collect::<Result<_>>()?;
+                    (ref_type(ty, &self.info.canonical)?, ElementItems::Expressions(items))
                 }
             };
             self.info.elements.push(ElementSegment { mode, ty, items });
@@ -257,7 +291,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn data(&mut self, section: DataSectionReader<'_>) -> wasmparser::Result<()> {
+    fn data(&mut self, section: DataSectionReader<'_>) -> Result<()> {
         for segment in section {
             let segment = segment?;
             let mode = match segment.kind {
@@ -275,7 +309,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn names(&mut self, section: NameSectionReader<'_>) -> wasmparser::Result<()> {
+    fn names(&mut self, section: NameSectionReader<'_>) -> Result<()> {
         let names = &mut self.info.names;
         for subsection in section {
             match subsection? {
@@ -296,7 +330,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn const_expr(&self, expr: &wasmparser::ConstExpr<'_>) -> wasmparser::Result<ConstExpr> {
+    fn const_expr(&self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
         let mut ops = ConstExpr::new();
         for op in expr.get_operators_reader() {
             ops.push(match op? {
@@ -310,7 +344,7 @@ impl Decoder {
                 Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
                 Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
                 Operator::RefNull { hty } => {
-                    let heap = heap_type(hty, &self.info.canonical);
+                    let heap = heap_type(hty, &self.info.canonical)?;
                     ConstOp::RefNull(RefType { nullable: true, heap })
                 }
                 Operator::I32Add => ConstOp::I32Add,
@@ -320,45 +354,45 @@ impl Decoder {
                 Operator::I64Sub => ConstOp::I64Sub,
                 Operator::I64Mul => ConstOp::I64Mul,
                 Operator::End => break,
-                op => unreachable!("refused by validation: {op:?}"),
+                // What else validation lets pass makes objects.
+                _ => return Err(Refusal::Unsupported),
             });
         }
         Ok(ops)
     }
 }
 
-/// A value type of a validated module, whose canonical type indices are `canonical`.
-pub(crate) fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> ValType {
-    match ty {
+fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> Result<ValType> {
+    Ok(match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty, canonical)),
-    }
+        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty, canonical)?),
+    })
 }
 
-fn ref_type(ty: wasmparser::RefType, canonical: &[TypeIndex]) -> RefType {
-    RefType { nullable: ty.is_nullable(), heap: heap_type(ty.heap_type(), canonical) }
+fn ref_type(ty: wasmparser::RefType, canonical: &[TypeIndex]) -> Result<RefType> {
+    Ok(RefType { nullable: ty.is_nullable(), heap: heap_type(ty.heap_type(), canonical)? })
 }
 
-fn heap_type(ty: wasmparser::HeapType, canonical: &[TypeIndex]) -> HeapType {
+fn heap_type(ty: wasmparser::HeapType, canonical: &[TypeIndex]) -> Result<HeapType> {
     use wasmparser::AbstractHeapType;
     match ty {
         wasmparser::HeapType::Concrete(UnpackedIndex::Module(index)) => {
-            HeapType::Concrete(canonical[index as usize])
+            Ok(HeapType::Concrete(canonical[index as usize]))
         }
         wasmparser::HeapType::Abstract { shared: false, ty } => match ty {
-            AbstractHeapType::Func => HeapType::Func,
-            AbstractHeapType::NoFunc => HeapType::NoFunc,
-            AbstractHeapType::Extern => HeapType::Extern,
-            AbstractHeapType::NoExtern => HeapType::NoExtern,
-            AbstractHeapType::Exn => HeapType::Exn,
-            AbstractHeapType::NoExn => HeapType::NoExn,
-            ty => unreachable!("refused by validation: {ty:?}"),
+            AbstractHeapType::Func => Ok(HeapType::Func),
+            AbstractHeapType::NoFunc => Ok(HeapType::NoFunc),
+            AbstractHeapType::Extern => Ok(HeapType::Extern),
+            AbstractHeapType::NoExtern => Ok(HeapType::NoExtern),
+            AbstractHeapType::Exn => Ok(HeapType::Exn),
+            AbstractHeapType::NoExn => Ok(HeapType::NoExn),
+            _ => Err(Refusal::Unsupported),
         },
-        ty => unreachable!("refused by validation: {ty:?}"),
+        _ => Err(Refusal::Unsupported),
     }
 }
 
@@ -368,11 +402,12 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
     MemoryType { min: initial, max: maximum, memory64, shared, page_size_log2 }
 }
 
-fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> TableType {
+fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> Result<TableType> {
     let wasmparser::TableType { element_type, table64, initial, maximum, shared: _ } = ty;
-    TableType { element: ref_type(element_type, canonical), min: initial, max: maximum, table64 }
+    let element = ref_type(element_type, canonical)?;
+    Ok(TableType { element, min: initial, max: maximum, table64 })
 }
 
-fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> GlobalType {
-    GlobalType { value: val_type(ty.content_type, canonical), mutable: ty.mutable }
+fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> Result<GlobalType> {
+    Ok(GlobalType { value: val_type(ty.content_type, canonical)?, mutable: ty.mutable })
 }

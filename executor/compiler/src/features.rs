@@ -21,7 +21,9 @@ const PAIRS: &[(Features, WasmFeatures)] = &[
     (Features::EXTENDED_CONST, WasmFeatures::EXTENDED_CONST),
     (Features::MULTI_MEMORY, WasmFeatures::MULTI_MEMORY),
     (Features::MEMORY64, WasmFeatures::MEMORY64),
-    (Features::FUNCTION_REFERENCES, WasmFeatures::FUNCTION_REFERENCES),
+    // Subtypes and recursive groups of function types are in wasmparser's GC; the rest of it is
+    // refused once validated.
+    (Features::FUNCTION_REFERENCES, WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC)),
     (Features::EXCEPTIONS, WasmFeatures::EXCEPTIONS),
     (Features::LEGACY_EXCEPTIONS, WasmFeatures::LEGACY_EXCEPTIONS),
     (Features::THREADS, WasmFeatures::THREADS),
@@ -29,9 +31,11 @@ const PAIRS: &[(Features, WasmFeatures)] = &[
     (Features::CUSTOM_PAGE_SIZES, WasmFeatures::CUSTOM_PAGE_SIZES),
 ];
 
+const GARBAGE_COLLECTION: &str = "garbage collection (gc)";
+
 /// What wasmparser knows and we do not, with the name that a user is told.
 const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
-    ("garbage collection (gc)", WasmFeatures::GC),
+    (GARBAGE_COLLECTION, WasmFeatures::GC),
     ("stack switching", WasmFeatures::STACK_SWITCHING),
     ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS),
     ("memory control", WasmFeatures::MEMORY_CONTROL),
@@ -74,6 +78,12 @@ pub(crate) fn explain(wasm: &[u8], features: Features, error: &wasmparser::Error
             false => names.push(*name),
         }
     }
-    let names = names.join(" and ");
-    CompileError::Unsupported(format!("the module needs {names}, which is not supported"))
+    CompileError::Unknown(names.join(" and "))
+}
+
+/// The error for a valid module that makes or names objects.
+pub(crate) fn no_garbage_collection() -> CompileError {
+    CompileError::Unsupported(format!(
+        "the module needs {GARBAGE_COLLECTION}, which is not supported"
+    ))
 }

@@ -20,6 +20,7 @@ pub use listener::{FunctionListener, ListenerContext, Listeners};
 pub use module::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
     ExternKind, Global, Import, ImportKind, Module, ModuleHash, ModuleInfo, ModuleNames, Table,
+    TypeDeclaration,
 };
 pub use reference::{FuncRef, InstanceId};
 pub use trap::{CallError, Frame, Trap, TrapCode, WasmBacktrace};

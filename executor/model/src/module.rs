@@ -52,7 +52,9 @@ pub struct Module {
 pub struct ModuleInfo {
     /// The type section. Only canonical indices (see `canonical`) are used elsewhere in this struct.
     pub types: Vec<FuncType>,
-    /// For each declared type, the least index of a structurally equal one.
+    /// How each type is declared, which is part of what it is.
+    pub declarations: Vec<TypeDeclaration>,
+    /// For each declared type, the least index of an equal one.
     pub canonical: Vec<TypeIndex>,
     /// The imports, in order.
     pub imports: Vec<Import>,
@@ -98,36 +100,59 @@ impl ModuleInfo {
         &self.types[self.functions[func as usize] as usize]
     }
 
-    /// What each type is, whatever the module: equal types of all modules have equal digests. A
-    /// type of this module inside another type counts by its digest, and the type itself inside
-    /// itself by a mark, so it is the structure that is hashed (the specification's rolled types).
+    /// What each type is, whatever the module: equal types of all modules have equal digests, and
+    /// no others. As the specification rolls up recursive types, a group is hashed as a whole, with
+    /// the types of the group by their position in it and all others by their digests.
     #[must_use]
     pub fn type_digests(&self) -> Vec<[u8; 32]> {
         let mut digests: Vec<[u8; 32]> = Vec::with_capacity(self.types.len());
-        for (ty, canonical) in self.types.iter().zip(&self.canonical) {
-            if let Some(known) = digests.get(*canonical as usize) {
-                digests.push(*known);
+        while let Some(declaration) = self.declarations.get(digests.len()) {
+            let start = digests.len();
+            let group = start..(start + declaration.group_len as usize).min(self.types.len());
+            if self.canonical[start] as usize != start {
+                // The groups of equal types are equal.
+                let first = self.canonical[start] as usize;
+                digests.extend_from_within(first..first + group.len());
                 continue;
             }
-            let mut hasher = blake3::Hasher::new_derive_key("executor function type v1");
-            for list in [&ty.params, &ty.results] {
-                hasher.update(&(list.len() as u32).to_le_bytes());
-                for value in list {
-                    // Names of value types are unlike each other but for the index in them.
-                    match value {
-                        ValType::Ref(RefType { nullable, heap: HeapType::Concrete(index) }) => {
-                            hasher.update(if *nullable { b"?" } else { b"!" });
-                            hasher.update(digests.get(*index as usize).unwrap_or(&[0; 32]));
-                        }
-                        other => {
-                            hasher.update(format!("{other};").as_bytes());
-                        }
-                    }
-                }
+            let mut hasher = blake3::Hasher::new_derive_key("executor type group v1");
+            for i in group.clone() {
+                self.hash_type(&mut hasher, i, start, &digests);
             }
-            digests.push(*hasher.finalize().as_bytes());
+            let whole = hasher.finalize();
+            for position in 0..group.len() as u32 {
+                let mut hasher = blake3::Hasher::new_derive_key("executor type v1");
+                hasher.update(whole.as_bytes()).update(&position.to_le_bytes());
+                digests.push(*hasher.finalize().as_bytes());
+            }
         }
         digests
+    }
+
+    /// Hashes type `i` of the group that begins at `start`. What is variable in length says so
+    /// first, so different types never hash the same bytes.
+    fn hash_type(&self, hasher: &mut blake3::Hasher, i: usize, start: usize, done: &[[u8; 32]]) {
+        let refer = |hasher: &mut blake3::Hasher, index: TypeIndex| match done.get(index as usize) {
+            Some(digest) => drop(hasher.update(b"=").update(digest)),
+            None => drop(hasher.update(b"+").update(&(index - start as u32).to_le_bytes())),
+        };
+        let declaration = &self.declarations[i];
+        hasher.update(&[u8::from(declaration.is_final), u8::from(declaration.supertype.is_some())]);
+        if let Some(supertype) = declaration.supertype {
+            refer(hasher, supertype);
+        }
+        for list in [&self.types[i].params, &self.types[i].results] {
+            hasher.update(&(list.len() as u32).to_le_bytes());
+            for ty in list {
+                match ty {
+                    ValType::Ref(RefType { nullable, heap: HeapType::Concrete(index) }) => {
+                        hasher.update(if *nullable { b"?" } else { b"!" });
+                        refer(hasher, *index);
+                    }
+                    other => drop(hasher.update(format!("{other};").as_bytes())),
+                }
+            }
+        }
     }
 
     /// The export of a name.
@@ -135,6 +160,17 @@ impl ModuleInfo {
     pub fn export(&self, name: &str) -> Option<&Export> {
         self.exports.iter().find(|e| e.name == name)
     }
+}
+
+/// How a type is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeDeclaration {
+    /// How many types there are from the first of its recursion group to the last; said by each.
+    pub group_len: u32,
+    /// Whether it has no subtypes.
+    pub is_final: bool,
+    /// The canonical index of the type that it declares itself a subtype of.
+    pub supertype: Option<TypeIndex>,
 }
 
 /// What the name section says; best effort, never checked.

@@ -27,11 +27,12 @@ pub enum TrapCode {
     UnalignedAtomic = 14,
     /// `memory.atomic.wait` on a memory that is not shared.
     ExpectedSharedMemory = 15,
+    NullFunctionReference = 16,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Unreachable,
         Self::MemoryOutOfBounds,
         Self::TableOutOfBounds,
@@ -47,6 +48,7 @@ impl TrapCode {
         Self::PageLost,
         Self::UnalignedAtomic,
         Self::ExpectedSharedMemory,
+        Self::NullFunctionReference,
     ];
 
     /// The code of a number.
@@ -70,6 +72,7 @@ impl TrapCode {
             Self::StackOverflow => "call stack exhausted",
             Self::UndefinedElement => "undefined element",
             Self::NullReference => "null reference",
+            Self::NullFunctionReference => "null function reference",
             Self::Interrupted => "interrupted",
             Self::UnalignedAtomic => "unaligned atomic",
             Self::ExpectedSharedMemory => "expected shared memory",

@@ -167,9 +167,10 @@ impl NativeEngine {
             )));
         };
         let options = self.options(listeners.get().is_some());
-        let bytes = compiler
-            .compile(module, options, progress)
-            .map_err(|e| EngineError::Compile(e.to_string()))?;
+        let bytes = compiler.compile(module, options, progress).map_err(|error| match error {
+            CompileError::Unsupported(message) => EngineError::Unsupported(message),
+            other => EngineError::Compile(other.to_string()),
+        })?;
         let mapping = match &self.inner.config.cache {
             None => Mapping::anonymous(&bytes),
             Some(cache) => {

@@ -247,11 +247,7 @@ impl StoreInner {
         let code = self.instances[id.position()].vm.module().code();
         let wanted_value = Scoped::new(code, wanted.value);
         let found_value = Scoped::new(owner.vm.module().code(), found.value);
-        let matches = match wanted.mutable {
-            true => found_value.equals(&wanted_value),
-            false => found_value.is_subtype_of(&wanted_value),
-        };
-        if found.mutable != wanted.mutable || !matches {
+        if found.mutable != wanted.mutable || !found_value.fits(&wanted_value, wanted.mutable) {
             let describe = |ty: executor_model::GlobalType| {
                 format!("{}{}", if ty.mutable { "mut " } else { "" }, ty.value)
             };

@@ -182,7 +182,7 @@ impl StoreInner {
                         owner.vm.module().code(),
                         owner_info.globals[g as usize].ty.value,
                     )
-                    .equals(&wanted_value)
+                    .fits(&wanted_value, wanted.mutable)
             });
             if !same {
                 return Err(broken("global", i));

@@ -203,18 +203,18 @@ impl StoreInner {
         Some(CallTarget { code: vm.module().address(offset), vmctx: vm.vmctx() as usize })
     }
 
-    /// Whether a function is of type `ty` of the module of `instance`.
+    /// Whether a function is of type `ty`, or a subtype, of the module of `instance`.
     pub(crate) fn has_type(&self, func: FuncRef, instance: InstanceId, ty: u32) -> bool {
         let (Some(callee), Some(caller)) =
             (self.instance(func.instance()), self.instance(instance))
         else {
             return false;
         };
-        if Arc::ptr_eq(callee.vm.module(), caller.vm.module()) {
-            return func.ty() == ty;
+        if Arc::ptr_eq(callee.vm.module(), caller.vm.module()) && func.ty() == ty {
+            return true;
         }
-        let callee = callee.vm.module().code().type_digest(func.ty());
-        callee.is_some() && callee == caller.vm.module().code().type_digest(ty)
+        let wanted = caller.vm.module().code().type_digest(ty);
+        wanted.is_some_and(|wanted| callee.vm.module().code().is_subtype(func.ty(), wanted))
     }
 
     /// Checks that a value that the host hands to a guest is one that the store gave out, and of

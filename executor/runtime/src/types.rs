@@ -2,7 +2,7 @@
 //!
 //! Invariant: a type index means something in one module only, so a type is compared together with
 //! the code file of the module that it was taken from; concrete types are equal when their digests
-//! are.
+//! are, and subtypes as they declare.
 
 use executor_code::file::CodeFile;
 use executor_model::{HeapType, RefType, ValType};
@@ -23,8 +23,7 @@ impl<B: AsRef<[u8]>> Scoped<'_, B, HeapType> {
     fn is_subtype_of(&self, other: &Self) -> bool {
         match (self.ty, other.ty) {
             (HeapType::Concrete(a), HeapType::Concrete(b)) => {
-                let digest = self.code.type_digest(a);
-                digest.is_some() && digest == other.code.type_digest(b)
+                other.code.type_digest(b).is_some_and(|b| self.code.is_subtype(a, b))
             }
             (HeapType::NoFunc, HeapType::Func | HeapType::Concrete(_))
             | (HeapType::Concrete(_), HeapType::Func)
@@ -60,8 +59,9 @@ impl<B: AsRef<[u8]>> Scoped<'_, B, ValType> {
         }
     }
 
-    /// Whether the types have the same values.
-    pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.is_subtype_of(other) && other.is_subtype_of(self)
+    /// Whether a global of this type can be imported as one of the other; one that is assigned
+    /// to must be of the very type.
+    pub(crate) fn fits(&self, other: &Self, mutable: bool) -> bool {
+        self.is_subtype_of(other) && (!mutable || other.is_subtype_of(self))
     }
 }

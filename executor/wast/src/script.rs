@@ -5,7 +5,9 @@
 
 use crate::{Miss, Options, Snapshot, lex, snapshots, values};
 use executor_code::{CompileError, Compiler};
-use executor_model::{CallError, ExternKind, InstanceId, Listeners, ModuleHash, Val};
+use executor_model::{
+    CallError, EngineError, ExternKind, InstanceId, LinkError, Listeners, ModuleHash, Val,
+};
 use executor_runtime::{
     CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
 };
@@ -22,13 +24,20 @@ pub(crate) struct Script {
     instances: HashMap<String, InstanceId>,
     definition: Option<Arc<CompiledModule>>,
     definitions: HashMap<String, Arc<CompiledModule>>,
+    /// Why there is no instance, definition or registered module of a name (the empty one is the
+    /// current): what speaks to it is skipped as well.
+    skipped: HashMap<String, String>,
 }
 
 /// Why there is no compiled module.
 enum Refusal {
     /// The module is malformed or invalid.
     Invalid(String),
-    /// Anything else: too large, a feature that the engine lacks, a defect.
+    /// It is invalid without features that the engine lacks.
+    Unknown(String),
+    /// It is valid, but beyond what the engine supports.
+    Unsupported(String),
+    /// A defect.
     Other(String),
 }
 
@@ -36,6 +45,7 @@ impl From<Refusal> for Miss {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Invalid(message) | Refusal::Other(message) => Self::Failed(message),
+            Refusal::Unknown(message) | Refusal::Unsupported(message) => Self::Skipped(message),
         }
     }
 }
@@ -61,10 +71,16 @@ impl Script {
             instances: HashMap::new(),
             definition: None,
             definitions: HashMap::new(),
+            skipped: HashMap::new(),
         };
         let spectest = encode_text(include_str!("spectest.wat")).map_err(Refusal::from);
         let spectest = spectest.and_then(|wasm| script.compile(&wasm));
-        let spectest = spectest.map_err(|(Refusal::Invalid(m) | Refusal::Other(m))| m)?;
+        let spectest = spectest.map_err(|refusal| match refusal {
+            Refusal::Invalid(message)
+            | Refusal::Unknown(message)
+            | Refusal::Unsupported(message)
+            | Refusal::Other(message) => message,
+        })?;
         let spectest = script.store.instantiate(&spectest).map_err(text)?;
         script.store.linker_mut().instance("spectest", spectest);
         Ok(script)
@@ -88,12 +104,17 @@ impl Script {
                     None => self.definition.as_ref(),
                     Some(id) => self.definitions.get(id.name()),
                 };
-                let definition = definition.ok_or_else(|| unknown("module definition", module))?;
-                let definition = definition.clone();
+                let definition = definition.cloned();
+                let definition =
+                    definition.ok_or_else(|| self.missing("module definition", module))?;
                 return self.instantiate(instance, &definition);
             }
             WastDirective::Register { name, module, .. } => {
-                let instance = self.instance(module)?;
+                let instance = self.instance(module).inspect_err(|miss| {
+                    if let Miss::Skipped(reason) = miss {
+                        self.skipped.insert(name.to_owned(), reason.clone());
+                    }
+                })?;
                 self.store.linker_mut().instance(name, instance);
             }
             WastDirective::Invoke(invoke) => {
@@ -168,6 +189,11 @@ impl Script {
         let compiled = self.compile_wat(&mut QuoteWat::Wat(module))?;
         match self.store.instantiate(&compiled) {
             Err(InstantiateError::Link(error)) if error.to_string().starts_with(expected) => Ok(()),
+            Err(InstantiateError::Link(LinkError::Unknown { module, .. }))
+                if self.skipped.contains_key(&module) =>
+            {
+                Err(Miss::Skipped(self.skipped[&module].clone()))
+            }
             Err(other) => Err(Miss::Failed(format!("expected `{expected}`, got `{other}`"))),
             Ok(_) => Err(Miss::Failed(format!("expected `{expected}`, but the module was linked"))),
         }
@@ -177,7 +203,8 @@ impl Script {
         let decoded =
             encode(module).map_err(Refusal::from).and_then(|wasm| self.decode(&wasm).map(|_| ()));
         match decoded {
-            Err(Refusal::Invalid(_)) => Ok(()),
+            Err(Refusal::Invalid(_) | Refusal::Unknown(_)) => Ok(()),
+            Err(Refusal::Unsupported(message)) => Err(Miss::Skipped(message)),
             Err(Refusal::Other(message)) => {
                 Err(Miss::Failed(format!("expected `{expected}`, got `{message}`")))
             }
@@ -187,8 +214,11 @@ impl Script {
 
     /// Compiles a module and makes it the last definition.
     fn define(&mut self, module: &mut QuoteWat<'_>) -> Result<Arc<CompiledModule>, Miss> {
-        let compiled = self.compile_wat(module)?;
-        if let Some(id) = module.name() {
+        let compiled = self.compile_wat(module).map_err(Miss::from);
+        let name = module.name();
+        self.remember_skip(name, &compiled);
+        let compiled = compiled?;
+        if let Some(id) = name {
             self.definitions.insert(id.name().to_owned(), compiled.clone());
         }
         self.definition = Some(compiled.clone());
@@ -201,7 +231,18 @@ impl Script {
         name: Option<Id<'_>>,
         module: &Arc<CompiledModule>,
     ) -> Result<Snapshot, Miss> {
-        let instance = self.store.instantiate(module).map_err(text)?;
+        let instance = self.store.instantiate(module).map_err(|error| match &error {
+            // What it imports was skipped.
+            InstantiateError::Link(LinkError::Unknown { module, .. }) => {
+                match self.skipped.get(module) {
+                    Some(reason) => Miss::Skipped(reason.clone()),
+                    None => Miss::Failed(text(error)),
+                }
+            }
+            _ => Miss::Failed(text(error)),
+        });
+        self.remember_skip(name, &instance);
+        let instance = instance?;
         if let Some(id) = name {
             self.instances.insert(id.name().to_owned(), instance);
         }
@@ -245,7 +286,27 @@ impl Script {
             None => self.current,
             Some(id) => self.instances.get(id.name()).copied(),
         };
-        instance.ok_or_else(|| unknown("instance", name))
+        instance.ok_or_else(|| self.missing("instance", name))
+    }
+
+    /// Keeps the reason why a module of a name, which is the current one too, was skipped.
+    fn remember_skip<T>(&mut self, name: Option<Id<'_>>, made: &Result<T, Miss>) {
+        for name in [name.map_or("", |id| id.name()), ""] {
+            match made {
+                Err(Miss::Skipped(reason)) => {
+                    self.skipped.insert(name.to_owned(), reason.clone());
+                }
+                _ => drop(self.skipped.remove(name)),
+            }
+        }
+    }
+
+    /// Why there is nothing of a name.
+    fn missing(&self, what: &str, name: Option<Id<'_>>) -> Miss {
+        match self.skipped.get(name.map_or("", |id| id.name())) {
+            Some(reason) => Miss::Skipped(reason.clone()),
+            None => unknown(what, name),
+        }
     }
 
     fn compile_wat(&self, module: &mut QuoteWat<'_>) -> Result<Arc<CompiledModule>, Refusal> {
@@ -255,7 +316,10 @@ impl Script {
     fn compile(&self, wasm: &[u8]) -> Result<Arc<CompiledModule>, Refusal> {
         let module = self.decode(wasm)?;
         let compiled = self.engine.compile(&module, &Listeners::none(), false, &|_, _| ());
-        compiled.map(|(module, _)| module).map_err(|e| Refusal::Other(text(e)))
+        compiled.map(|(module, _)| module).map_err(|error| match error {
+            EngineError::Unsupported(message) => Refusal::Unsupported(message),
+            other => Refusal::Other(text(other)),
+        })
     }
 
     fn decode(&self, wasm: &[u8]) -> Result<executor_model::Module, Refusal> {
@@ -263,6 +327,8 @@ impl Script {
             CompileError::Invalid { .. } | CompileError::FeatureOff { .. } => {
                 Refusal::Invalid(text(error))
             }
+            CompileError::Unknown(_) => Refusal::Unknown(text(error)),
+            CompileError::Unsupported(message) => Refusal::Unsupported(message),
             other => Refusal::Other(text(other)),
         })
     }

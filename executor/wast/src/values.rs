@@ -3,7 +3,7 @@
 //! Invariant: a pattern is compared bit for bit, so the sign and payload of a NaN count wherever
 //! the script names them. A pattern of a feature that the engine lacks matches nothing.
 
-use executor_model::Val;
+use executor_model::{Hierarchy, Val};
 use executor_runtime::Store;
 use wast::{
     WastArg, WastRet,
@@ -22,10 +22,14 @@ pub(crate) fn argument(store: &mut Store, arg: &WastArg<'_>) -> Result<Val, Stri
         WastArgCore::F32(v) => Val::F32(v.bits),
         WastArgCore::F64(v) => Val::F64(v.bits),
         WastArgCore::V128(v) => Val::V128(u128::from_le_bytes(v.to_le_bytes())),
-        WastArgCore::RefNull(heap) if is_func(heap) => Val::FuncRef(None),
-        WastArgCore::RefNull(heap) if is_extern(heap) => Val::ExternRef(None),
+        WastArgCore::RefNull(heap) => match hierarchy(heap) {
+            Some(Hierarchy::Func) => Val::FuncRef(None),
+            Some(Hierarchy::Extern) => Val::ExternRef(None),
+            Some(Hierarchy::Exn) => Val::ExnRef(None),
+            None => return Err(unsupported(arg)),
+        },
         WastArgCore::RefExtern(n) => Val::ExternRef(Some(store.new_extern(*n))),
-        WastArgCore::RefNull(_) | WastArgCore::RefHost(_) => return Err(unsupported(arg)),
+        WastArgCore::RefHost(_) => return Err(unsupported(arg)),
     })
 }
 
@@ -54,8 +58,10 @@ fn matches(store: &Store, result: Val, pattern: &WastRetCore<'_>) -> bool {
         (WastRetCore::F32(p), Val::F32(r)) => f32_matches(p, r),
         (WastRetCore::F64(p), Val::F64(r)) => f64_matches(p, r),
         (WastRetCore::V128(p), Val::V128(r)) => v128_matches(p, r),
-        (WastRetCore::RefNull(heap), Val::FuncRef(None)) => heap.as_ref().is_none_or(is_func),
-        (WastRetCore::RefNull(heap), Val::ExternRef(None)) => heap.as_ref().is_none_or(is_extern),
+        (WastRetCore::RefNull(None), result) => null(result).is_some(),
+        (WastRetCore::RefNull(Some(heap)), result) => {
+            hierarchy(heap).is_some_and(|wanted| null(result) == Some(wanted))
+        }
         (WastRetCore::RefExtern(None), Val::ExternRef(Some(_))) => true,
         (WastRetCore::RefExtern(Some(n)), Val::ExternRef(Some(handle))) => {
             store.extern_value(handle).and_then(|v| v.downcast_ref()) == Some(n)
@@ -102,15 +108,29 @@ fn v128_matches(pattern: &V128Pattern, bits: u128) -> bool {
     }
 }
 
-fn is_func(heap: &HeapType<'_>) -> bool {
-    matches!(heap, HeapType::Abstract { ty: AbstractHeapType::Func | AbstractHeapType::NoFunc, .. })
+/// The hierarchy of a heap type, if the engine has it.
+fn hierarchy(heap: &HeapType<'_>) -> Option<Hierarchy> {
+    match heap {
+        HeapType::Abstract { ty, .. } => match ty {
+            AbstractHeapType::Func | AbstractHeapType::NoFunc => Some(Hierarchy::Func),
+            AbstractHeapType::Extern | AbstractHeapType::NoExtern => Some(Hierarchy::Extern),
+            AbstractHeapType::Exn | AbstractHeapType::NoExn => Some(Hierarchy::Exn),
+            _ => None,
+        },
+        // Only functions have types of their own here.
+        HeapType::Concrete(_) => Some(Hierarchy::Func),
+        HeapType::Exact(_) => None,
+    }
 }
 
-fn is_extern(heap: &HeapType<'_>) -> bool {
-    matches!(
-        heap,
-        HeapType::Abstract { ty: AbstractHeapType::Extern | AbstractHeapType::NoExtern, .. }
-    )
+/// The hierarchy of a null reference; `None` for any other value.
+fn null(value: Val) -> Option<Hierarchy> {
+    match value {
+        Val::FuncRef(None) => Some(Hierarchy::Func),
+        Val::ExternRef(None) => Some(Hierarchy::Extern),
+        Val::ExnRef(None) => Some(Hierarchy::Exn),
+        _ => None,
+    }
 }
 
 fn unsupported(arg: &WastArg<'_>) -> String {

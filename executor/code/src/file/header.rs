@@ -145,9 +145,14 @@ pub struct TypeRecord {
     pub params: u32,
     /// How many results.
     pub results: u32,
+    /// The index of its declared supertype, or [`NO_SUPERTYPE`].
+    pub supertype: u32,
     /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
     pub digest: [u8; 32],
 }
+
+/// Stands in [`TypeRecord::supertype`] for a type that declares none.
+pub const NO_SUPERTYPE: u32 = u32::MAX;
 
 /// An export.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -23,7 +23,7 @@ mod writer;
 
 pub use header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
-    NameRecord, Section, SectionRange, TypeRecord,
+    NO_SUPERTYPE, NameRecord, Section, SectionRange, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]

@@ -193,6 +193,23 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         Some(&self.records::<TypeRecord>(Section::Types).get(ty as usize)?.digest)
     }
 
+    /// Whether a type is, or declares itself directly or through others a subtype of, the type of
+    /// a digest.
+    #[must_use]
+    pub fn is_subtype(&self, ty: TypeIndex, of: &[u8; 32]) -> bool {
+        let records = self.records::<TypeRecord>(Section::Types);
+        let mut next = records.get(ty as usize);
+        // No chain is longer than there are types, in a file that is not damaged.
+        for _ in 0..records.len() {
+            match next {
+                Some(record) if record.digest == *of => return true,
+                Some(record) => next = records.get(record.supertype as usize),
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// The canonical type index of a tag.
     #[must_use]
     pub fn tag_type(&self, tag: TagIndex) -> Option<TypeIndex> {

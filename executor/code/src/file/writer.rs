@@ -3,8 +3,8 @@
 //! Invariant: the same parts give the same bytes.
 
 use super::header::{
-    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME, NameRecord,
-    Section, SectionRange, TypeRecord,
+    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME, NO_SUPERTYPE,
+    NameRecord, Section, SectionRange, TypeRecord,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
@@ -251,12 +251,16 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
         put(Section::MapWasm, &wasm.unwrap_or(u32::MAX).to_le_bytes());
     }
     let mut offset = 0;
-    for (ty, digest) in info.types.iter().zip(info.type_digests()) {
+    for ((ty, declaration), digest) in
+        info.types.iter().zip(&info.declarations).zip(info.type_digests())
+    {
         for word in ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)) {
             put(Section::TypeWords, &word.to_le_bytes());
         }
         let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
-        put(Section::Types, TypeRecord { offset, params, results, digest }.as_bytes());
+        let supertype = declaration.supertype.unwrap_or(NO_SUPERTYPE);
+        let record = TypeRecord { offset, params, results, supertype, digest };
+        put(Section::Types, record.as_bytes());
         offset += params + results;
     }
     put(Section::Tags, info.tags.as_bytes());

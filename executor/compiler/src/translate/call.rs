@@ -1,4 +1,4 @@
-//! Calls and tail calls, direct and through tables.
+//! Calls and tail calls, direct, through tables and through references.
 
 use super::Translator;
 use crate::signature::WORD;
@@ -7,6 +7,15 @@ use executor_code::abi::{Builtin, CallTarget};
 use executor_model::{FuncRef, TableIndex, TrapCode, TypeIndex};
 use std::mem::offset_of;
 use wasmparser::Operator;
+
+/// What validation says of a reference that is called.
+#[derive(Clone, Copy)]
+enum Known {
+    /// That it is one to a function.
+    Nothing,
+    /// That it is null or of the type that it is called with.
+    Type,
+}
 
 impl Translator<'_> {
     pub(super) fn call(&mut self, operator: &Operator<'_>) -> bool {
@@ -20,7 +29,15 @@ impl Translator<'_> {
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
-                let (code, args, signature) = self.callee(ty, table_index);
+                let reference = self.element(table_index);
+                let (code, args, signature) = self.callee(reference, ty, Known::Nothing);
+                let call = self.ins().call_indirect(signature, code, &args);
+                self.push_results(call);
+            }
+            Operator::CallRef { type_index } => {
+                let ty = self.emitter.context.info().canonical[type_index as usize];
+                let reference = self.pop();
+                let (code, args, signature) = self.callee(reference, ty, Known::Type);
                 let call = self.ins().call_indirect(signature, code, &args);
                 self.push_results(call);
             }
@@ -33,7 +50,15 @@ impl Translator<'_> {
             }
             Operator::ReturnCallIndirect { type_index, table_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
-                let (code, args, signature) = self.callee(ty, table_index);
+                let reference = self.element(table_index);
+                let (code, args, signature) = self.callee(reference, ty, Known::Nothing);
+                self.ins().return_call_indirect(signature, code, &args);
+                self.reachable = false;
+            }
+            Operator::ReturnCallRef { type_index } => {
+                let ty = self.emitter.context.info().canonical[type_index as usize];
+                let reference = self.pop();
+                let (code, args, signature) = self.callee(reference, ty, Known::Type);
                 self.ins().return_call_indirect(signature, code, &args);
                 self.reachable = false;
             }
@@ -42,15 +67,24 @@ impl Translator<'_> {
         true
     }
 
-    /// Pops an index and arguments: the code of the table's function of type `ty`, what to call it
-    /// with, and its signature.
-    fn callee(&mut self, ty: TypeIndex, table: TableIndex) -> (Value, Vec<Value>, SigRef) {
+    /// Pops an index: the reference that a table of functions holds there.
+    fn element(&mut self, table: TableIndex) -> Value {
         let index = self.pop();
         let trap = TrapCode::UndefinedElement;
         let (base, offset) = self.emitter.table_address(table, index, trap);
-        let access = self.emitter.access;
-        let reference = self.ins().load(WORD, access.table, base, offset);
+        let access = self.emitter.access.table;
+        self.ins().load(WORD, access, base, offset)
+    }
 
+    /// Pops the arguments for a function of type `ty`: its code, what to call it with, and its
+    /// signature. Traps when the reference is null or of another type.
+    fn callee(
+        &mut self,
+        reference: Value,
+        ty: TypeIndex,
+        known: Known,
+    ) -> (Value, Vec<Value>, SigRef) {
+        let access = self.emitter.access;
         let fast = self.emitter.builder.create_block();
         let slow = self.emitter.builder.create_block();
         let call = self.emitter.builder.create_block();
@@ -62,8 +96,12 @@ impl Translator<'_> {
         // one; null and other instances leave something above the type.
         let key = self.emitter.instance_key();
         let local = self.ins().isub(reference, key);
-        let local_type = self.ins().ushr_imm_u(local, i64::from(FuncRef::TYPE_SHIFT));
-        let matches = self.ins().icmp_imm_u(IntCC::Equal, local_type, i64::from(ty));
+        let (shift, expected) = match known {
+            Known::Nothing => (FuncRef::TYPE_SHIFT, i64::from(ty)),
+            Known::Type => (FuncRef::INSTANCE_SHIFT, 0),
+        };
+        let rest = self.ins().ushr_imm_u(local, i64::from(shift));
+        let matches = self.ins().icmp_imm_u(IntCC::Equal, rest, expected);
         self.ins().brif(matches, fast, &[], slow, &[]);
 
         self.switch_to(fast);
@@ -79,6 +117,9 @@ impl Translator<'_> {
         self.ins().jump(call, &[own_code.into(), own.into()]);
 
         self.switch_to(slow);
+        if let Known::Type = known {
+            self.trap_if_null(reference, TrapCode::NullFunctionReference);
+        }
         let expected = self.emitter.word(u64::from(ty));
         let target = self.emitter.call_builtin(Builtin::ResolveFuncRef, &[reference, expected]);
         let at = offset_of!(CallTarget, code) as i32;

@@ -3,7 +3,7 @@
 //! Invariant: a frame is pushed for each block that begins in reachable code, and for no other.
 
 use super::Translator;
-use crate::{decode::val_type, emit::block_args, signature::clif_type};
+use crate::{emit::block_args, signature::clif_type};
 use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
 use executor_model::{TrapCode, ValType};
 use std::collections::BTreeMap;
@@ -89,6 +89,24 @@ impl<'a> Translator<'a> {
                 let args = block_args(self.top(arity));
                 self.ins().brif(condition, label, &args, next, &[]);
                 self.switch_to(next);
+            }
+            Operator::BrOnNull { relative_depth } => {
+                let reference = self.pop();
+                let (label, arity) = self.target(relative_depth);
+                let next = self.block(&[]);
+                let args = block_args(self.top(arity));
+                self.ins().brif(reference, next, &[], label, &args);
+                self.switch_to(next);
+                self.push(reference);
+            }
+            Operator::BrOnNonNull { relative_depth } => {
+                let reference = self.top(1)[0];
+                let (label, arity) = self.target(relative_depth);
+                let next = self.block(&[]);
+                let args = block_args(self.top(arity));
+                self.ins().brif(reference, label, &args, next, &[]);
+                self.switch_to(next);
+                self.pop();
             }
             Operator::BrTable { ref targets } => self.br_table(targets),
             Operator::Return => {
@@ -251,14 +269,14 @@ impl<'a> Translator<'a> {
             BlockType::Empty => (&[], &[]),
             BlockType::Type(ty) => (
                 &[],
-                match val_type(ty, &self.emitter.context.info().canonical) {
-                    ValType::I32 => &[ValType::I32],
-                    ValType::I64 => &[ValType::I64],
-                    ValType::F32 => &[ValType::F32],
-                    ValType::F64 => &[ValType::F64],
-                    ValType::V128 => &[ValType::V128],
+                match ty {
+                    wasmparser::ValType::I32 => &[ValType::I32],
+                    wasmparser::ValType::I64 => &[ValType::I64],
+                    wasmparser::ValType::F32 => &[ValType::F32],
+                    wasmparser::ValType::F64 => &[ValType::F64],
+                    wasmparser::ValType::V128 => &[ValType::V128],
                     // References of all types are held alike.
-                    ValType::Ref(_) => &[ValType::EXTERNREF],
+                    wasmparser::ValType::Ref(_) => &[ValType::EXTERNREF],
                 },
             ),
             BlockType::FuncType(index) => {

@@ -17,8 +17,8 @@ mod table;
 mod variable;
 
 use crate::{
-    compile::ModuleContext, decode::val_type, emit::Emitter, features, invalid, isa::Extent,
-    signature, signature::V128, signature::clif_type,
+    compile::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
+    signature::V128, signature::clif_type,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
@@ -58,7 +58,7 @@ pub(crate) fn function(
     }
     for locals in body.get_locals_reader().map_err(|e| invalid(&e))? {
         let (count, ty) = locals.map_err(|e| invalid(&e))?;
-        let ty = clif_type(val_type(ty, &info.canonical));
+        let ty = signature::clif_type_of(ty);
         let zero = translator.zero(ty);
         (0..count).for_each(|_| translator.local(ty, zero));
     }
@@ -71,8 +71,8 @@ pub(crate) fn function(
         if !translator.reachable {
             translator.skip(&operator);
         } else if !translator.operator(&operator) {
-            let message = format!("no translation of {operator:?}");
-            return Err(CompileError::Codegen { func, message });
+            // Of what validation lets pass, only objects are not translated.
+            return Err(features::no_garbage_collection());
         }
     }
     translator.emitter.finish();

@@ -2,8 +2,8 @@
 
 use super::Translator;
 use crate::signature::WORD;
-use cranelift_codegen::ir::{InstBuilder, condcodes::IntCC};
-use executor_model::FuncRef;
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use executor_model::{FuncRef, TrapCode};
 use wasmparser::Operator;
 
 impl Translator<'_> {
@@ -18,6 +18,11 @@ impl Translator<'_> {
                 let null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
                 self.push_bool(null);
             }
+            Operator::RefAsNonNull => {
+                let reference = self.pop();
+                self.trap_if_null(reference, TrapCode::NullReference);
+                self.push(reference);
+            }
             Operator::RefFunc { function_index } => {
                 // The parts of a reference do not overlap, so adding them is joining them.
                 let ty = self.emitter.context.info().functions[function_index as usize];
@@ -29,5 +34,10 @@ impl Translator<'_> {
             _ => return false,
         }
         true
+    }
+
+    pub(super) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
+        let null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
+        self.emitter.trap_if(null, code);
     }
 }
