@@ -3,7 +3,7 @@
 //! Invariant: parsing has no side effects; it reads neither files nor the environment. What needs
 //! them is checked by the command that uses it.
 
-use crate::{error::Failure, units};
+use crate::{code_args::CodeArgs, error::Failure, units};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
     ffi::{OsStr, OsString},
@@ -50,6 +50,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub guest: GuestArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreArgs,
@@ -125,6 +128,9 @@ pub struct StoreArgs {
 pub struct CompileArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
     /// The module (.wasm, .wat)
     pub file: PathBuf,
@@ -194,6 +200,9 @@ pub struct CreateArgs {
     pub guest: GuestArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
     /// The module (.wasm, .wat)
     pub file: PathBuf,
@@ -208,6 +217,9 @@ pub struct WastArgs {
     /// Capture and restore the store after every instantiation
     #[arg(long)]
     pub through_snapshots: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
     /// The scripts (.wast)
     #[arg(required = true, value_name = "FILE.wast")]
     pub files: Vec<PathBuf>,

@@ -14,7 +14,7 @@ use crate::{
 pub fn compile(args: &CompileArgs) -> Result<i32, Failure> {
     let catalogue = store_dir::open(&args.store)?;
     let source = Source::open(&args.file, Some(&catalogue))?;
-    let mut host = Host::new(Some(catalogue), false, Phases::begin())?;
+    let mut host = Host::new(Some(catalogue), &args.code, false, Phases::begin())?;
     let module = host.code_of(&source)?;
     if host.catalogue.is_none() {
         return Err(Failure::new(format_args!(

@@ -3,6 +3,7 @@
 //! Invariant: the compiler is not started, and no module is read, before the cache has been asked.
 
 use crate::{
+    code_args::CodeArgs,
     error::Failure,
     progress::Progress,
     report::{Code, Phases},
@@ -10,7 +11,7 @@ use crate::{
     warn,
 };
 use executor_code::Compiler;
-use executor_model::{EngineError, Listeners, ModuleHash};
+use executor_model::{EngineError, Features, Listeners, ModuleHash};
 use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
 use executor_snapshot::Catalogue;
 use std::{fmt::Display, sync::Arc};
@@ -19,7 +20,7 @@ use std::{fmt::Display, sync::Arc};
 pub struct Host {
     /// The engine.
     pub engine: NativeEngine,
-    compiler: Option<Arc<dyn Compiler>>,
+    config: EngineConfig,
     /// The store, if it is used and can be.
     pub catalogue: Option<Catalogue>,
     /// Where code came from.
@@ -36,15 +37,20 @@ impl Host {
     /// When the machine lacks something the engine needs.
     pub fn new(
         catalogue: Option<Catalogue>,
+        code: &CodeArgs,
         verbose: bool,
         mut phases: Phases,
     ) -> Result<Self, Failure> {
         let cache = catalogue.as_ref().map(Catalogue::code);
-        let compiler = compiler_if_any();
-        let config = EngineConfig { compiler: compiler.clone(), cache, ..EngineConfig::default() };
-        let engine = NativeEngine::new(config).map_err(Failure::new)?;
+        let config = EngineConfig {
+            compiler: compiler_if_any(),
+            cache,
+            features: code.features(Features::default()),
+            opt_level: code.opt_level,
+        };
+        let engine = NativeEngine::new(config.clone()).map_err(Failure::new)?;
         phases.end("engine");
-        Ok(Self { engine, compiler, catalogue, code: Code::default(), phases, verbose })
+        Ok(Self { engine, config, catalogue, code: Code::default(), phases, verbose })
     }
 
     /// Says what happened, with `-v`.
@@ -106,8 +112,8 @@ impl Host {
     fn give_up_store(&mut self, error: &dyn Display) -> Result<(), Failure> {
         warn(format_args!("{error}; nothing is kept"));
         self.catalogue = None;
-        let config = EngineConfig { compiler: self.compiler.clone(), ..EngineConfig::default() };
-        self.engine = NativeEngine::new(config).map_err(Failure::new)?;
+        self.config.cache = None;
+        self.engine = NativeEngine::new(self.config.clone()).map_err(Failure::new)?;
         Ok(())
     }
 
@@ -117,7 +123,7 @@ impl Host {
         bytes: &[u8],
         name: impl Display,
     ) -> Result<Arc<CompiledModule>, Failure> {
-        if self.compiler.is_none() {
+        if self.config.compiler.is_none() {
             return Err(Failure::new(format_args!(
                 "{name} is not compiled yet, and this build has no compiler"
             )));

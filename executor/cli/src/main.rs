@@ -7,6 +7,7 @@
 mod args;
 mod auto;
 mod capture;
+mod code_args;
 mod compile;
 mod engine;
 mod error;

@@ -54,7 +54,7 @@ pub fn run(args: &RunArgs) -> Result<i32, Failure> {
         args,
         target: name,
         rest,
-        host: Host::new(catalogue, args.guest.verbose, phases)?,
+        host: Host::new(catalogue, &args.code, args.guest.verbose, phases)?,
         timeout: Timeout::new(args.guest.timeout)?,
         instance: Instance::default(),
         snapshot: Snapshot::default(),

@@ -37,7 +37,7 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
 }
 
 fn create(args: &CreateArgs) -> Result<i32, Failure> {
-    let CreateArgs { output, name, guest: options, store, file } = args;
+    let CreateArgs { output, name, guest: options, store, file, code } = args;
     let catalogue = match name {
         None if output.is_none() => {
             return Err(Failure::usage(
@@ -52,7 +52,7 @@ fn create(args: &CreateArgs) -> Result<i32, Failure> {
             Some(catalogue)
         }
     };
-    let mut host = Host::new(catalogue.clone(), options.verbose, Phases::begin())?;
+    let mut host = Host::new(catalogue.clone(), code, options.verbose, Phases::begin())?;
     let mut timeout = Timeout::new(options.timeout)?;
     let sources = Sources::open(catalogue.as_ref(), &options.preload, file)?;
     let modules = Modules::compile(&mut host, &sources)?;

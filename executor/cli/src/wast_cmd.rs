@@ -3,11 +3,12 @@
 //! Invariant: the command succeeds exactly when every script could be read and nothing failed.
 
 use crate::{
-    args::{Features, WastArgs},
+    args::{self, WastArgs},
     engine,
     error::{Context, EXIT_FAILURE, Failure},
     out,
 };
+use executor_model::Features;
 use executor_wast::{Options, Runner, Summary};
 
 /// Runs the scripts; the failures of each go before its line.
@@ -15,9 +16,9 @@ use executor_wast::{Options, Runner, Summary};
 /// # Errors
 /// When a script cannot be read.
 pub fn wast(args: &WastArgs) -> Result<i32, Failure> {
-    let WastArgs { features: Features::All, through_snapshots, files } = args;
+    let WastArgs { features: args::Features::All, through_snapshots, code, files } = args;
     let options =
-        Options { through_snapshots: *through_snapshots, features: executor_model::Features::ALL };
+        Options { through_snapshots: *through_snapshots, features: code.features(Features::ALL) };
     let runner = Runner::new(engine::compiler(), options);
     let mut total = Summary::default();
     for file in files {

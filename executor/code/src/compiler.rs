@@ -6,20 +6,20 @@ use executor_model::{Features, Module, ModuleHash};
 /// thread.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// What changes the machine code of a module; part of the code file's key.
+/// What changes the machine code of a module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CompileOptions {
     /// Call the listener builtins at entry to and return from every defined function.
     pub listeners: bool,
     /// How much work goes into the machine code.
     pub opt_level: OptLevel,
-    /// What the module was allowed to use; kept in the key, so that code compiled with a feature is
-    /// not found by those who switched it off.
+    /// What the module was allowed to use when it was validated. Written into the code file.
     pub features: Features,
 }
 
 /// How much work goes into the machine code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(u32)]
 pub enum OptLevel {
     /// The quickest compilation.
     None,
@@ -30,6 +30,11 @@ pub enum OptLevel {
     Speed,
     /// Quick code, and little of it.
     Size,
+}
+
+impl OptLevel {
+    /// All levels, in order of their numbers.
+    pub const ALL: [Self; 4] = [Self::None, Self::Less, Self::Speed, Self::Size];
 }
 
 /// A module that could not be compiled.

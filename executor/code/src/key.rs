@@ -1,8 +1,9 @@
-//! The key of a code file: all that changes the machine code, hashed.
+//! The key of a code file: all that changes what the machine code does, hashed.
 //!
-//! Invariant: two code files of one key are interchangeable on the machine that computed it.
+//! Invariant: two code files of one key are interchangeable on the machine that computed it. One may
+//! be quicker than the other: how much work went into it stands in its header.
 
-use crate::{CompileOptions, abi};
+use crate::abi;
 use executor_model::ModuleHash;
 use std::{fmt, fs::File, io, os::unix::fs::MetadataExt};
 
@@ -85,9 +86,7 @@ pub struct CodeKey(pub [u8; 32]);
 impl CodeKey {
     /// The key of a module's code for this machine and engine.
     #[must_use]
-    pub fn new(module: &ModuleHash, options: CompileOptions, features: CpuFeatures) -> Self {
-        // Every option must be named here: a new field does not compile until it is.
-        let CompileOptions { listeners, opt_level, features: wasm } = options;
+    pub fn new(module: &ModuleHash, listeners: bool, features: CpuFeatures) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("executor code file key v1");
         hasher.update(&module.0);
         hasher.update(std::env::consts::ARCH.as_bytes());
@@ -95,8 +94,7 @@ impl CodeKey {
         hasher.update(std::env::consts::OS.as_bytes());
         hasher.update(&features.bits().to_le_bytes());
         hasher.update(&abi::VERSION.to_le_bytes());
-        hasher.update(&[u8::from(listeners), opt_level as u8]);
-        hasher.update(&wasm.bits().to_le_bytes());
+        hasher.update(&[u8::from(listeners)]);
         hasher.update(ENGINE_VERSION.as_bytes());
         // Two builds of one version may differ in the compiler: see build.rs.
         hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());

@@ -7,7 +7,7 @@ use cranelift_codegen::{
     isa::{self, OwnedTargetIsa, TargetFrontendConfig, TargetIsa},
     settings::{self, Configurable},
 };
-use executor_code::{CompileError, CpuFeatures};
+use executor_code::{CompileError, CpuFeatures, OptLevel};
 
 /// With these, rounding is an instruction and no code needs a library call.
 const REQUIRED: &[&str] = &["has_sse3", "has_ssse3", "has_sse41"];
@@ -31,8 +31,18 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
 ];
 
-/// For nearly all functions: the best code.
-const USUAL: &[(&str, &str)] = &[("opt_level", "speed"), ("regalloc_algorithm", "backtracking")];
+/// For nearly all functions: what was asked for.
+fn usual(level: OptLevel) -> &'static [(&'static str, &'static str)] {
+    match level {
+        OptLevel::None => LARGE,
+        OptLevel::Less => &[("opt_level", "none"), ("regalloc_algorithm", "backtracking")],
+        OptLevel::Speed => &[("opt_level", "speed"), ("regalloc_algorithm", "backtracking")],
+        OptLevel::Size => {
+            &[("opt_level", "speed_and_size"), ("regalloc_algorithm", "backtracking")]
+        }
+    }
+}
+
 /// For the rest: nothing whose time grows with more than a function's size.
 const LARGE: &[(&str, &str)] = &[("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
 
@@ -68,8 +78,9 @@ impl Target {
     ///
     /// # Errors
     /// When the processor lacks a feature that is required.
-    pub(crate) fn new(features: CpuFeatures) -> Result<Self, CompileError> {
-        Ok(Self { usual: build(features, USUAL)?, large: build(features, LARGE)? })
+    pub(crate) fn new(features: CpuFeatures, level: OptLevel) -> Result<Self, CompileError> {
+        check(features)?;
+        Ok(Self { usual: build(features, usual(level))?, large: build(features, LARGE)? })
     }
 
     /// The target for a function.
@@ -83,13 +94,18 @@ impl Target {
     }
 }
 
-fn build(features: CpuFeatures, settings: &[(&str, &str)]) -> Result<OwnedTargetIsa, CompileError> {
+/// Refuses a processor that lacks a required feature.
+pub(crate) fn check(features: CpuFeatures) -> Result<(), CompileError> {
     for name in REQUIRED {
         if !features.has(name) {
             let name = name.trim_start_matches("has_");
             return Err(CompileError::Host(format!("the processor lacks {name}")));
         }
     }
+    Ok(())
+}
+
+fn build(features: CpuFeatures, settings: &[(&str, &str)]) -> Result<OwnedTargetIsa, CompileError> {
     let host = |error: &dyn std::fmt::Display| CompileError::Host(error.to_string());
     let mut flags = settings::builder();
     for (name, value) in SETTINGS.iter().chain(settings) {
@@ -118,7 +134,7 @@ mod tests {
     #[test]
     fn exactly_the_features_of_the_processor_are_enabled() {
         let host = CpuFeatures::host();
-        let target = Target::new(host).expect("this machine is supported");
+        let target = Target::new(host, OptLevel::Speed).expect("this machine is supported");
         for flag in target.usual.isa_flags() {
             if flag.name.starts_with("has_") {
                 assert_eq!(flag.as_bool(), Some(host.has(flag.name)), "{}", flag.name);
@@ -128,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_processor_without_sse41_is_refused() {
-        let error = Target::new(CpuFeatures::from_bits(0b111)).err().expect("refused");
+        let error =
+            Target::new(CpuFeatures::from_bits(0b111), OptLevel::Speed).err().expect("refused");
         assert_eq!(error.to_string(), "the processor lacks sse41");
     }
 }

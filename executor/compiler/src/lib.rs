@@ -26,18 +26,22 @@ mod thunk;
 mod translate;
 
 use executor_code::{
-    CodeKey, CompileError, CompileOptions, Compiler, CpuFeatures, Progress,
+    CodeKey, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
     file::{self, CodeParts},
     layout::InstanceLayout,
 };
 use executor_model::{Features, Module, ModuleHash};
 use isa::Target;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// Compiles modules for the machine it runs on.
 pub struct NativeCompiler {
-    target: Target,
     features: CpuFeatures,
+    /// By [`OptLevel`]; made when first used.
+    targets: [OnceLock<Target>; OptLevel::ALL.len()],
 }
 
 impl NativeCompiler {
@@ -46,8 +50,21 @@ impl NativeCompiler {
     /// # Errors
     /// [`CompileError::Host`] when the processor lacks an instruction that compiled code needs.
     pub fn new() -> Result<Self, CompileError> {
-        let features = CpuFeatures::host();
-        Ok(Self { target: Target::new(features)?, features })
+        Self::with_features(CpuFeatures::host())
+    }
+
+    fn with_features(features: CpuFeatures) -> Result<Self, CompileError> {
+        isa::check(features)?;
+        Ok(Self { features, targets: Default::default() })
+    }
+
+    fn target(&self, level: OptLevel) -> Result<&Target, CompileError> {
+        let slot = &self.targets[level as usize];
+        if let Some(target) = slot.get() {
+            return Ok(target);
+        }
+        let target = Target::new(self.features, level)?;
+        Ok(slot.get_or_init(|| target))
     }
 }
 
@@ -76,15 +93,16 @@ impl Compiler for NativeCompiler {
     ) -> Result<Vec<u8>, CompileError> {
         let layout = InstanceLayout::of(&module.info)
             .map_err(|error| CompileError::Unsupported(error.to_string()))?;
-        let context = compile::ModuleContext { module, layout: &layout, target: &self.target };
+        let target = self.target(options.opt_level)?;
+        let context = compile::ModuleContext { module, layout: &layout, target };
         let (units, codes) = compile::compile(&context, options, progress)?;
         let linked = link::link(&module.info, &units, codes)?;
         Ok(file::write(&CodeParts {
             module,
             layout: &layout,
-            key: CodeKey::new(&module.hash, options, self.features),
+            key: CodeKey::new(&module.hash, options.listeners, self.features),
             features: self.features,
-            listeners: options.listeners,
+            options,
             text: linked.text,
             functions: linked.functions,
             enter: linked.enter,

@@ -80,7 +80,13 @@ impl Features {
         Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, feature)| *feature)
     }
 
-    /// The bits, for keys and files.
+    /// The set of some bits; `None` when one of them is no feature known here.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits & !Self::ALL.0 == 0 { Some(Self(bits)) } else { None }
+    }
+
+    /// The bits, for files.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0

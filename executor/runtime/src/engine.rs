@@ -30,8 +30,8 @@ pub struct EngineConfig {
     pub cache: Option<CodeCache>,
     /// What modules may use.
     pub features: Features,
-    /// How much work goes into machine code.
-    pub opt_level: OptLevel,
+    /// How much work goes into machine code; `None` takes what is cached as it is.
+    pub opt_level: Option<OptLevel>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -98,9 +98,16 @@ impl NativeEngine {
         compiler.decode(wasm, hash, self.inner.config.features)
     }
 
-    fn options(&self, listeners: bool) -> CompileOptions {
-        let EngineConfig { features, opt_level, .. } = self.inner.config;
-        CompileOptions { listeners, opt_level, features }
+    /// Whether code was made with as much work as is asked for.
+    fn is_as_asked(&self, code: &CompiledModule) -> bool {
+        let wanted = self.inner.config.opt_level;
+        wanted.is_none_or(|level| code.code().header().opt_level == level as u32)
+    }
+
+    /// Whether a module that was compiled needs no feature that is off.
+    fn is_allowed(&self, code: &CompiledModule) -> bool {
+        let features = Features::from_bits(code.code().header().features);
+        features.is_some_and(|features| self.inner.config.features.contains(features))
     }
 
     fn modules(&self) -> MutexGuard<'_, Modules> {
@@ -121,7 +128,9 @@ impl NativeEngine {
     }
 
     /// Finds a module's code in memory or in the cache, without compiling and without the
-    /// module's bytes. What is found has no listeners and can be interrupted.
+    /// module's bytes. What is found has no listeners and can be interrupted. Code that was
+    /// compiled with features that are off now counts as absent: [`Self::decode`] tells whether
+    /// the module needs them.
     ///
     /// # Errors
     /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped.
@@ -134,7 +143,10 @@ impl NativeEngine {
             return Ok(Some((Arc::clone(known), CodeOrigin::Memory)));
         }
         let found = self.open_cached(module, &Listeners::none(), true)?;
-        found.map(|module| Ok((self.remember(module)?, CodeOrigin::Cache))).transpose()
+        found
+            .filter(|found| self.is_allowed(found))
+            .map(|module| Ok((self.remember(module)?, CodeOrigin::Cache)))
+            .transpose()
     }
 
     /// As [`Engine::compile_module`], and returns what it found or made; `progress` is called
@@ -166,7 +178,12 @@ impl NativeEngine {
                 module.hash
             )));
         };
-        let options = self.options(listeners.get().is_some());
+        let EngineConfig { features, opt_level, .. } = self.inner.config;
+        let options = CompileOptions {
+            listeners: listeners.get().is_some(),
+            opt_level: opt_level.unwrap_or_default(),
+            features,
+        };
         let bytes = compiler.compile(module, options, progress).map_err(|error| match error {
             CompileError::Unsupported(message) => EngineError::Unsupported(message),
             other => EngineError::Compile(other.to_string()),
@@ -174,7 +191,7 @@ impl NativeEngine {
         let mapping = match &self.inner.config.cache {
             None => Mapping::anonymous(&bytes),
             Some(cache) => {
-                let key = CodeKey::new(&module.hash, options, CpuFeatures::host());
+                let key = CodeKey::new(&module.hash, options.listeners, CpuFeatures::host());
                 let file =
                     cache.insert(&key, &bytes).map_err(|e| EngineError::Cache(e.to_string()))?;
                 Mapping::new(&file)
@@ -194,15 +211,16 @@ impl NativeEngine {
         ensure_termination: bool,
     ) -> Result<Option<CompiledModule>, EngineError> {
         let Some(cache) = &self.inner.config.cache else { return Ok(None) };
-        let key =
-            CodeKey::new(module, self.options(listeners.get().is_some()), CpuFeatures::host());
+        let key = CodeKey::new(module, listeners.get().is_some(), CpuFeatures::host());
         let open = |file: File| {
             CompiledModule::new(Mapping::new(&file)?, listeners.clone(), ensure_termination)
         };
         let file = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
         match file.map(open).transpose() {
-            Ok(Some(found)) if found.hash() == *module => Ok(Some(found)),
-            // Damaged, or made for something else: compiled again and replaced.
+            Ok(Some(found)) if found.hash() == *module && self.is_as_asked(&found) => {
+                Ok(Some(found))
+            }
+            // Damaged, made for something else or with other work: compiled again and replaced.
             Ok(_) | Err(LoadError::File(_)) => Ok(None),
             Err(LoadError::Io(source)) => {
                 Err(EngineError::Resource { what: "map the code", source })
@@ -243,8 +261,7 @@ impl Engine for NativeEngine {
         }
         if let Some(cache) = &self.inner.config.cache {
             for listeners in [false, true] {
-                let options = self.options(listeners);
-                let key = CodeKey::new(&module.hash, options, CpuFeatures::host());
+                let key = CodeKey::new(&module.hash, listeners, CpuFeatures::host());
                 // Deleting what cannot be deleted leaves a file that is only a cache.
                 let _ = cache.remove(&key);
             }

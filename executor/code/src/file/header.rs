@@ -105,6 +105,10 @@ pub struct CodeHeader {
     pub module: [u8; 32],
     /// The file's key.
     pub key: [u8; 32],
+    /// The [`executor_model::Features`] that the module was validated with.
+    pub features: u32,
+    /// The number of the [`crate::OptLevel`].
+    pub opt_level: u32,
     /// 1 when listeners are compiled in.
     pub listeners: u32,
     /// Padding.

@@ -7,7 +7,7 @@ use super::header::{
     NameRecord, Section, SectionRange, TypeRecord,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_word};
-use crate::{CodeKey, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
+use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
 use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode};
 use object::{Endianness, elf, write::elf as out};
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ pub struct CodeParts<'a> {
     pub key: CodeKey,
     /// The features that the code may use.
     pub features: CpuFeatures,
-    /// Whether listeners are compiled in.
-    pub listeners: bool,
+    /// What it was compiled with.
+    pub options: CompileOptions,
     /// The machine code, linked: references to the function table are resolved.
     pub text: Vec<u8>,
     /// For each function, import thunks included, where its code begins; ascending.
@@ -180,7 +180,9 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
         cpu_features: parts.features.bits(),
         module: parts.module.hash.0,
         key: parts.key.0,
-        listeners: u32::from(parts.listeners),
+        features: parts.options.features.bits(),
+        opt_level: parts.options.opt_level as u32,
+        listeners: u32::from(parts.options.listeners),
         reserved: 0,
         before: parts.layout.before,
         after: parts.layout.after,

@@ -1,7 +1,7 @@
 //! Every vector operator compiles for the least processor, without a call of a library: what the
 //! specification's scripts cannot see on a processor that has more.
 
-use crate::{NativeCompiler, features, isa::Target};
+use crate::{NativeCompiler, features};
 use executor_code::{CompileOptions, Compiler, CpuFeatures};
 use executor_model::{Features, Module, ModuleHash};
 use std::{collections::BTreeSet, fmt::Write};
@@ -29,7 +29,7 @@ fn least() -> NativeCompiler {
         .filter(|(_, name)| ["has_sse3", "has_ssse3", "has_sse41"].contains(name))
         .fold(0, |bits, (bit, _)| bits | 1 << bit);
     let features = CpuFeatures::from_bits(required);
-    NativeCompiler { target: Target::new(features).expect("enough"), features }
+    NativeCompiler::with_features(features).expect("enough")
 }
 
 /// A module with a function for each operator, which comes after `prefix`. Its operands are
