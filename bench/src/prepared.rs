@@ -41,7 +41,7 @@ fn engine() -> NativeEngine {
 fn compile(engine: &NativeEngine, guest: &Guest) -> Arc<CompiledModule> {
     let hash = ModuleHash::of(&guest.wasm);
     let module = engine.decode(&guest.wasm, hash).expect("a valid module");
-    let compiled = engine.compile(&module, &Listeners::none(), true, &|_, _| {});
+    let compiled = engine.compile(&module, &Listeners::none(), true, &|_| {});
     compiled.expect("a module that compiles").0
 }
 

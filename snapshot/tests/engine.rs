@@ -152,7 +152,7 @@ impl Fixture {
             let module: Module = compiler
                 .decode(&wasm, ModuleHash::of(&wasm), executor_model::Features::default())
                 .unwrap();
-            engine.compile(&module, &Default::default(), false, &|_, _| ()).unwrap().0
+            engine.compile(&module, &Default::default(), false, &|_| ()).unwrap().0
         };
         let (library, main) = (compile(LIBRARY), compile(MAIN));
         let dir = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ fn restore_with(
     let config = EngineConfig { compiler: Some(compiler()), ..EngineConfig::default() };
     let engine = NativeEngine::new(config).unwrap();
     let module = decode(COUNTER);
-    let (code, _) = engine.compile(&module, listeners, ensure_termination, &|_, _| ()).unwrap();
+    let (code, _) = engine.compile(&module, listeners, ensure_termination, &|_| ()).unwrap();
     let find = |hash: ModuleHash| -> Result<_, Failure> {
         assert_eq!(hash, module.hash);
         Ok(Arc::clone(&code))

@@ -266,7 +266,7 @@ impl Scene {
 
     /// Compiles a module, so that its code is in the cache.
     pub fn compile(&self, text: &str) -> Arc<CompiledModule> {
-        self.engine.compile(&decode(text), &Listeners::none(), true, &|_, _| ()).unwrap().0
+        self.engine.compile(&decode(text), &Listeners::none(), true, &|_| ()).unwrap().0
     }
 
     /// Instantiates a module and registers it under a name that later ones import from.

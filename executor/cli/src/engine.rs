@@ -8,13 +8,16 @@ use crate::{
     progress::Progress,
     report::{Code, Phases},
     source::Source,
-    warn,
+    units, warn,
 };
-use executor_code::Compiler;
+use executor_code::{CompileEvent, Compiler};
 use executor_model::{EngineError, Features, Listeners, ModuleHash};
 use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
 use executor_snapshot::Catalogue;
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The engine, the store it keeps its code in, and what it did.
 pub struct Host {
@@ -136,7 +139,14 @@ impl Host {
             self.give_up_store(&error)?;
         }
         let progress = Progress::new("compiling");
-        let report = |done: usize, total: usize| progress.report(done as u64, total as u64);
+        let simplified = Mutex::new(Vec::new());
+        let report = |event: CompileEvent| match event {
+            CompileEvent::Progress { done, total } => progress.report(done as u64, total as u64),
+            CompileEvent::Simplified { func, len } => {
+                simplified.lock().unwrap_or_else(PoisonError::into_inner).push((func, len));
+            }
+            _ => {}
+        };
         let compiled = match self.engine.compile(&module, &Listeners::none(), true, &report) {
             Err(EngineError::Cache(message)) => {
                 self.give_up_store(&message)?;
@@ -146,6 +156,21 @@ impl Host {
         };
         let (compiled, origin) = compiled.map_err(|e| fail(&e))?;
         drop(progress);
+        let mut simplified = simplified.into_inner().unwrap_or_else(PoisonError::into_inner);
+        simplified.sort_unstable();
+        if let Some((func, len)) = simplified.first() {
+            let named = compiled.code().function_name(*func).map(|name| format!(" ({name})"));
+            let others = match simplified.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            warn(format_args!(
+                "{name}: function {func}{}, {} of WebAssembly,{others} too large to optimise; \
+                 compiled without",
+                named.unwrap_or_default(),
+                units::show_size(*len as u64)
+            ));
+        }
         self.phases.end("compile");
         self.code.add(hash, origin);
         if origin == CodeOrigin::Compiled {

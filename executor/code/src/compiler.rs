@@ -1,10 +1,30 @@
 //! The compiler as the runtime knows it: something that turns a module into a code file.
 
-use executor_model::{Features, Module, ModuleHash};
+use executor_model::{Features, FuncIndex, Module, ModuleHash};
 
-/// Called as functions are compiled, with how many are done and how many there are; from any
-/// thread.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+/// What is told while a module is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CompileEvent {
+    /// Functions are done.
+    Progress {
+        /// How many.
+        done: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// A function is too large for the level that was asked for, and is compiled with
+    /// [`OptLevel::None`], so that time and memory stay in proportion to its size.
+    Simplified {
+        /// The function.
+        func: FuncIndex,
+        /// The length of its body in bytes.
+        len: usize,
+    },
+}
+
+/// Called while a module is compiled; from any thread.
+pub type Progress<'a> = &'a (dyn Fn(CompileEvent) + Sync);
 
 /// What changes the machine code of a module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -14,6 +14,6 @@ pub mod layout;
 mod publish;
 
 pub use cache::{CacheError, CodeCache};
-pub use compiler::{CompileError, CompileOptions, Compiler, OptLevel, Progress};
+pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
 pub use key::{CodeKey, CpuFeatures, ENGINE_VERSION, ensure_private};
 pub use publish::publish;

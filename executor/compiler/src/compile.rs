@@ -16,7 +16,9 @@ use cranelift_codegen::{
     isa::TargetIsa,
 };
 use cranelift_frontend::FunctionBuilderContext;
-use executor_code::{CompileError, CompileOptions, Progress, layout::InstanceLayout};
+use executor_code::{
+    CompileError, CompileEvent, CompileOptions, OptLevel, Progress, layout::InstanceLayout,
+};
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
 use rayon::prelude::*;
 use std::{
@@ -91,10 +93,10 @@ pub(crate) fn compile(
         .into_iter()
         .par_bridge()
         .map_init(Worker::new, |worker, i| {
-            let result = worker.compile(context, units[i]);
+            let result = worker.compile(context, units[i], options.opt_level, progress);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(PROGRESS_STEP) || done == units.len() {
-                progress(done, units.len());
+                progress(CompileEvent::Progress { done, total: units.len() });
             }
             (i, result)
         })
@@ -146,8 +148,17 @@ impl Worker {
         Self { context: Context::new(), builder: FunctionBuilderContext::new() }
     }
 
-    fn compile(&mut self, context: &ModuleContext<'_>, unit: Unit) -> Result<Code, CompileError> {
+    fn compile(
+        &mut self,
+        context: &ModuleContext<'_>,
+        unit: Unit,
+        level: OptLevel,
+        progress: Progress<'_>,
+    ) -> Result<Code, CompileError> {
         let result = self.build(context, unit).and_then(|extent| {
+            if let (Unit::Body(func), true) = (unit, extent.is_large() && level != OptLevel::None) {
+                progress(CompileEvent::Simplified { func, len: extent.body });
+            }
             let isa = context.target.for_function(extent);
             self.emit(isa, unit)
         });

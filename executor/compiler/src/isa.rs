@@ -62,7 +62,7 @@ impl Extent {
     const MAX_LOOPS: usize = 128;
 
     /// Whether the best code would cost too much.
-    fn is_large(self) -> bool {
+    pub(crate) fn is_large(self) -> bool {
         self.body > Self::MAX_BODY || self.loops > Self::MAX_LOOPS
     }
 }

@@ -1,12 +1,15 @@
 //! The compiler from outside: modules in, code files out.
 
 use executor_code::{
-    CompileError, CompileOptions, Compiler, OptLevel,
+    CompileError, CompileEvent, CompileOptions, Compiler, OptLevel,
     file::{CodeFile, Section},
 };
 use executor_compiler::NativeCompiler;
 use executor_model::{ExternKind, Features, Module, ModuleHash, TrapCode};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 const PLAIN: CompileOptions =
     CompileOptions { listeners: false, opt_level: OptLevel::Speed, features: Features::DEFAULT };
@@ -22,7 +25,7 @@ fn decode(wat: &str) -> Module {
 }
 
 fn compile(wat: &str, options: CompileOptions) -> CodeFile<Vec<u8>> {
-    let bytes = compiler().compile(&decode(wat), options, &|_, _| {}).expect("compiled");
+    let bytes = compiler().compile(&decode(wat), options, &|_| {}).expect("compiled");
     let file = CodeFile::new(bytes).expect("a code file");
     file.verify().expect("undamaged");
     file
@@ -138,8 +141,8 @@ fn thunks_and_trampolines_belong_to_no_operator() {
 fn the_same_module_gives_the_same_bytes() {
     let module = decode(SAMPLE);
     for options in [PLAIN, LISTENERS] {
-        let once = compiler().compile(&module, options, &|_, _| {}).expect("compiled");
-        let twice = compiler().compile(&module, options, &|_, _| {}).expect("compiled");
+        let once = compiler().compile(&module, options, &|_| {}).expect("compiled");
+        let twice = compiler().compile(&module, options, &|_| {}).expect("compiled");
         assert!(once == twice);
     }
 }
@@ -211,13 +214,52 @@ fn deeply_nested_loops_compile() {
 fn progress_ends_with_everything_done() {
     let last = AtomicUsize::new(0);
     compiler()
-        .compile(&decode(SAMPLE), PLAIN, &|done, all| {
-            if done == all {
-                last.store(all, Ordering::Relaxed);
+        .compile(&decode(SAMPLE), PLAIN, &|event| match event {
+            CompileEvent::Progress { done, total } if done == total => {
+                last.store(total, Ordering::Relaxed);
             }
+            CompileEvent::Progress { .. } => {}
+            other => panic!("{other:?}"),
         })
         .expect("compiled");
     assert!(last.into_inner() >= 5);
+}
+
+#[test]
+fn a_function_too_large_to_optimise_is_told() {
+    let body = "local.get 0 i32.const 3 i32.mul local.set 0 ".repeat(50_000);
+    let module = decode(&format!("(module (func) (func (param i32) {body}))"));
+    let told = |opt_level| {
+        let events = Mutex::new(Vec::new());
+        let options = CompileOptions { opt_level, ..PLAIN };
+        let observe = |event| match event {
+            CompileEvent::Simplified { func, .. } => events.lock().unwrap().push(func),
+            _ => {}
+        };
+        compiler().compile(&module, options, &observe).expect("compiled");
+        events.into_inner().unwrap()
+    };
+    assert_eq!(told(OptLevel::Speed), [1]);
+    assert_eq!(told(OptLevel::None), []);
+}
+
+#[test]
+fn levels_give_different_code_of_the_same_module() {
+    let module = decode(SAMPLE);
+    let mut texts: Vec<_> = OptLevel::ALL
+        .iter()
+        .map(|level| {
+            let options = CompileOptions { opt_level: *level, ..PLAIN };
+            let file = compiler().compile(&module, options, &|_| {}).expect("compiled");
+            let file = CodeFile::new(file).expect("a code file");
+            assert_eq!(file.header().opt_level, *level as u32);
+            file.section(Section::Text).to_vec()
+        })
+        .collect();
+    assert_ne!(texts[OptLevel::None as usize], texts[OptLevel::Speed as usize]);
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() > 1);
 }
 
 #[test]
@@ -270,7 +312,7 @@ fn what_no_switch_helps_is_named_too() {
 #[test]
 fn a_table_that_no_slot_can_hold_is_unsupported() {
     let error = compiler()
-        .compile(&decode("(module (table i64 5000000000 funcref))"), PLAIN, &|_, _| {})
+        .compile(&decode("(module (table i64 5000000000 funcref))"), PLAIN, &|_| {})
         .expect_err("refused");
     assert!(matches!(error, CompileError::Unsupported(_)), "{error}");
 }

@@ -248,7 +248,7 @@ impl Engine for NativeEngine {
         listeners: &Listeners,
         ensure_termination: bool,
     ) -> Result<(), EngineError> {
-        self.compile(module, listeners, ensure_termination, &|_, _| {}).map(|_| ())
+        self.compile(module, listeners, ensure_termination, &|_| {}).map(|_| ())
     }
 
     fn compiled_module_count(&self) -> u32 {

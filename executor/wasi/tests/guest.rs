@@ -15,7 +15,7 @@ fn start(wat: &str, ctx: Option<WasiCtx>) -> (Result<Vec<Val>, CallError>, Store
             .unwrap();
     let wasm = wat::parse_str(wat).unwrap();
     let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
-    let (module, _) = engine.compile(&module, &Listeners::none(), false, &|_, _| {}).unwrap();
+    let (module, _) = engine.compile(&module, &Listeners::none(), false, &|_| {}).unwrap();
     let mut linker = Linker::new();
     add_to_linker(&mut linker);
     let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();

@@ -315,7 +315,7 @@ impl Script {
 
     fn compile(&self, wasm: &[u8]) -> Result<Arc<CompiledModule>, Refusal> {
         let module = self.decode(wasm)?;
-        let compiled = self.engine.compile(&module, &Listeners::none(), false, &|_, _| ());
+        let compiled = self.engine.compile(&module, &Listeners::none(), false, &|_| ());
         compiled.map(|(module, _)| module).map_err(|error| match error {
             EngineError::Unsupported(message) => Refusal::Unsupported(message),
             other => Refusal::Other(text(other)),

@@ -12,7 +12,7 @@ use executor_model::{InstanceId, Listeners, ModuleHash, Val};
 use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use std::sync::Arc;
 
-const QUIET: Progress<'static> = &|_, _| {};
+const QUIET: Progress<'static> = &|_| {};
 
 fn engine() -> NativeEngine {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());

@@ -43,7 +43,7 @@ fn compile(
     let module = compiler.decode(wasm, ModuleHash::of(wasm), Features::default()).map_err(text)?;
     let config = EngineConfig { compiler: Some(compiler), ..EngineConfig::default() };
     let engine = NativeEngine::new(config).map_err(text)?;
-    let compiled = engine.compile(&module, &Listeners::none(), ensure_termination, &|_, _| {});
+    let compiled = engine.compile(&module, &Listeners::none(), ensure_termination, &|_| {});
     let (compiled, _) = compiled.map_err(text)?;
     Ok((engine, module, compiled))
 }

@@ -153,7 +153,7 @@ fn no_operator_is_missing() {
 #[test]
 fn the_least_processor_is_enough() {
     let module = every_operator("");
-    let compiled = least().compile(&module, CompileOptions::default(), &|_, _| {});
+    let compiled = least().compile(&module, CompileOptions::default(), &|_| {});
     assert!(compiled.is_ok(), "{:?}", compiled.err());
 }
 
@@ -162,6 +162,6 @@ fn functions_that_are_not_optimised_compile_too() {
     // Loops this deep are compiled with the settings for large functions.
     let (begin, end) = ("loop ".repeat(200), "end ".repeat(200));
     let module = every_operator(&format!("{begin} {end}"));
-    let compiled = least().compile(&module, CompileOptions::default(), &|_, _| {});
+    let compiled = least().compile(&module, CompileOptions::default(), &|_| {});
     assert!(compiled.is_ok(), "{:?}", compiled.err());
 }
