@@ -27,6 +27,8 @@ const MAIN: &str = r#"(module (type $none (func (result i32)))
     (table $own 3 8 funcref) (table $externs 2 externref)
     (global $r (mut funcref) (ref.func $one)) (global $e (mut externref) (ref.null extern))
     (global $n (mut i32) (i32.const 7))
+    (table $typed 2 4 (ref null $none)) (elem (table $typed) (i32.const 1) (ref null $none) (ref.func $one))
+    (global $typed (mut (ref $none)) (ref.func $one)) (elem declare func $f)
     (data $d "segment") (elem $s func $one $f) (elem declare func $times_ten)
     (func $one (type $none) (i32.const 1))
     (func (export "fill") (table.set $t (i32.const 1) (ref.func $one))
@@ -44,6 +46,11 @@ const MAIN: &str = r#"(module (type $none (func (result i32)))
       (call_indirect $t (type $none) (local.get 0)))
     (func (export "own") (param i32) (result i32)
       (call_indirect $own (type $none) (local.get 0)))
+    (func (export "typed") (param i32) (result i32)
+      (i32.add (call_ref $none (table.get $typed (local.get 0)))
+        (call_ref $none (global.get $typed))))
+    (func (export "retype") (global.set $typed (ref.func $f))
+      (table.set $typed (i32.const 0) (global.get $typed)))
     (func (export "extern") (param i32) (result externref) (table.get $externs (local.get 0)))
     (func (export "references") (result funcref externref) (global.get $r) (global.get $e))
     (func (export "grow") (result i32 i32 i32) (memory.grow (i32.const 1))
@@ -58,6 +65,10 @@ const CALLS: &[(&str, &[i32])] = &[
     ("shared", &[4]),
     ("own", &[0]),
     ("own", &[2]),
+    ("typed", &[0]),
+    ("typed", &[1]),
+    ("retype", &[]),
+    ("typed", &[0]),
     ("own", &[3]),
     ("segments", &[]),
     ("own", &[0]),

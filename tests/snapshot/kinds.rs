@@ -341,6 +341,41 @@ fn what_a_trapped_call_did_before_is_kept() {
 }
 
 #[test]
+fn typed_references_stay_what_they_are() {
+    let mut scene = Scene::new();
+    scene.add(
+        "other",
+        r#"(module (type $pad (func)) (type $f (func (param i32) (result i32)))
+             (func $third (type $f) (i32.div_s (local.get 0) (i32.const 3)))
+             (global (export "f") (ref $f) (ref.func $third)))"#,
+    );
+    scene.add(
+        "a",
+        r#"(module (type $f (func (param i32) (result i32)))
+             (import "other" "f" (global $theirs (ref $f)))
+             (import "host" "times_ten" (func $times_ten (type $f)))
+             (table $t 3 (ref null $f)) (global $g (mut (ref $f)) (ref.func $one))
+             (elem declare func $one $times_ten)
+             (func $one (type $f) (i32.add (local.get 0) (i32.const 1)))
+             (func $start (table.set $t (i32.const 0) (global.get $theirs))
+               (table.set $t (i32.const 1) (ref.func $times_ten)) (global.set $g (ref.func $times_ten)))
+             (start $start)
+             (func (export "set") (table.set $t (i32.const 2) (global.get $theirs)))
+             (func (export "call") (param i32 i32) (result i32)
+               (call_ref $f (local.get 0) (table.get $t (local.get 1))))
+             (func (export "global") (type $f) (call_ref $f (local.get 0) (global.get $g))))"#,
+    );
+    scene.assert_indistinguishable(&[
+        gives("a", "call", &[12, 0], int(4)),
+        gives("a", "call", &[12, 1], int(120)),
+        traps("a", "call", &[12, 2], TrapCode::NullFunctionReference),
+        gives("a", "set", &[], []),
+        gives("a", "call", &[12, 2], int(4)),
+        gives("a", "global", &[7], int(70)),
+    ]);
+}
+
+#[test]
 fn a_module_without_state_is_restored_too() {
     let mut scene = Scene::new();
     scene.add("a", r#"(module (func (export "f") (result i32) (i32.const 4)))"#);

@@ -4,6 +4,7 @@ mod calls;
 mod interruption;
 mod listeners;
 mod memory;
+mod references;
 mod state;
 
 use executor_code::{Compiler, Progress};
