@@ -15,7 +15,6 @@ use executor_code::{
     layout::{PAGE, align_up},
     publish,
 };
-use executor_model::WASM_PAGE_SIZE;
 use executor_runtime::{Extent, StoreState};
 use std::{
     cmp::Reverse,
@@ -59,9 +58,6 @@ impl<'a> Capture<'a> {
             let block = layout.place(&instance.block);
             if block.len != instance.block.len() as u64 || block.len == 0 {
                 return Err(FormatError::Unwritable("a state block is not whole pages"));
-            }
-            if instance.memories.iter().any(|m| !(m.len() as u64).is_multiple_of(WASM_PAGE_SIZE)) {
-                return Err(FormatError::Unwritable("a memory is not whole pages"));
             }
             instances.push(Instance {
                 module: instance.module,
@@ -190,7 +186,7 @@ fn each_chunk<E>(
     for piece in pieces {
         for chunk in piece.chunks(CHUNK) {
             f(chunk)?;
-            // Only the last chunk of a table can be less than whole pages.
+            // Only the last chunk of a table or memory can be less than whole pages.
             let padding = chunk.len().next_multiple_of(PAGE_BYTES) - chunk.len();
             f(&[0; PAGE_BYTES][..padding])?;
             done += (chunk.len() + padding) as u64;

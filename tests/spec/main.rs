@@ -56,7 +56,14 @@ fn version_2() -> Vec<TestFile<'static>> {
 
 /// The sets that are run with all features.
 fn version_3() -> Vec<TestFile<'static>> {
-    let later = [Proposal::FunctionReferences];
+    let later = [
+        Proposal::FunctionReferences,
+        Proposal::MultiMemory,
+        Proposal::Memory64,
+        Proposal::Threads,
+        Proposal::WideArithmetic,
+        Proposal::CustomPageSizes,
+    ];
     let all = spec(SpecVersion::V3).chain(later.into_iter().flat_map(proposal));
     all.filter(|file| !left_out(file)).collect()
 }

@@ -135,6 +135,12 @@ builtins! {
     ListenerBefore(func, values);
     /// Tells the listener that a function returned; `values` is the address of its results.
     ListenerAfter(func, values);
+    /// `memory.atomic.wait32` at `index + offset` of a shared memory.
+    MemoryAtomicWait32(memory, index, offset, expected, timeout);
+    /// `memory.atomic.wait64`, likewise.
+    MemoryAtomicWait64(memory, index, offset, expected, timeout);
+    /// `memory.atomic.notify`.
+    MemoryAtomicNotify(memory, index, offset, count);
 }
 
 impl Builtin {

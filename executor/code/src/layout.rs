@@ -23,7 +23,7 @@
 //! The *identity* of a tag is its owner's instance id (high 32 bits) and its tag index there.
 
 use crate::abi::{ImportSlot, VmHeader};
-use executor_model::{Hierarchy, ModuleInfo};
+use executor_model::{Hierarchy, MemoryType, ModuleInfo};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of what a snapshot keeps of an instance: the state block below and the form of
@@ -33,11 +33,14 @@ pub const STATE_VERSION: u32 = 2;
 
 /// The host's page size; code files and snapshots are laid out for it.
 pub const PAGE: u64 = 4096;
-/// Addresses reserved for a 32-bit memory: all that an index can name.
+/// Addresses reserved for a memory that is [`checked_by_hardware`]: all that an index can name.
 pub const MEMORY_RESERVATION: u64 = 1 << 32;
-/// Inaccessible addresses after it: an access whose constant offset plus width does not exceed
-/// this needs no check.
+/// Inaccessible addresses after every memory: an access whose constant offset plus width does not
+/// exceed this needs no check of its own end.
 pub const MEMORY_GUARD: u64 = 32 << 20;
+/// The most addresses reserved for any other memory, guard not included: what a 64-bit memory can
+/// grow to.
+pub const MAX_MEMORY: u64 = 64 << 30;
 /// The size that tables can grow to, in elements, if they are not larger from the beginning.
 pub const MAX_TABLE: u64 = 10_000_000;
 /// The largest size that a table can have at the beginning, in elements.
@@ -47,6 +50,20 @@ pub const MAX_TABLE_MIN: u64 = u32::MAX as u64;
 #[must_use]
 pub const fn align_up(n: u64, align: u64) -> u64 {
     (n + align - 1) & !(align - 1)
+}
+
+/// Whether pages of a memory are whole pages of the host, so that nothing beyond its size is ever
+/// accessible.
+#[must_use]
+pub const fn whole_pages(ty: &MemoryType) -> bool {
+    ty.page_size().is_multiple_of(PAGE)
+}
+
+/// Whether accesses to a memory need no comparison with its size (unless their constant offset is
+/// large): no index leads out of the reservation, and only the memory itself is accessible there.
+#[must_use]
+pub const fn checked_by_hardware(ty: &MemoryType) -> bool {
+    !ty.memory64 && whole_pages(ty)
 }
 
 /// How many of each kind of item a module has: what the state block's layout follows from.
@@ -199,7 +216,7 @@ pub struct TablePlan {
 pub struct MemoryPlan {
     /// How far after `vmctx` its first byte lies; a multiple of [`PAGE`].
     pub after: u64,
-    /// The reserved bytes, guard included.
+    /// The reserved bytes, guard included; a multiple of [`PAGE`].
     pub reservation: u64,
     /// Initial bytes.
     pub min: u64,
@@ -207,6 +224,39 @@ pub struct MemoryPlan {
     pub max: u64,
     /// The size of a WebAssembly page of it in bytes.
     pub page_size: u64,
+}
+
+impl MemoryPlan {
+    /// The plan of a memory that lies `after` bytes after `vmctx`.
+    ///
+    /// # Errors
+    /// When its initial size is above what is reserved.
+    pub fn of(index: u32, ty: &MemoryType, after: u64) -> Result<Self, TooLarge> {
+        let page_size = ty.page_size();
+        // What indices can name, in pages whose number `memory.size` can give.
+        let limit = match ty.memory64 {
+            true => MAX_MEMORY / page_size,
+            false => (MEMORY_RESERVATION / page_size).min(u32::MAX as u64),
+        };
+        if ty.min > limit {
+            return Err(TooLarge::Memory { index, min: ty.min, page_size, limit });
+        }
+        let max = ty.max.map_or(limit, |max| max.min(limit)) * page_size;
+        let reservation = match checked_by_hardware(ty) {
+            true => MEMORY_RESERVATION,
+            false => align_up(max, PAGE),
+        };
+        let reservation = reservation + MEMORY_GUARD;
+        Ok(Self { after, reservation, min: ty.min * page_size, max, page_size })
+    }
+
+    /// The size in bytes of such a memory of `old` bytes once it has grown by `delta` pages, if it
+    /// may have that size, `limit` being a limit from elsewhere.
+    #[must_use]
+    pub fn grown(&self, old: u64, delta: u64, limit: u64) -> Option<u64> {
+        let new = old.checked_add(delta.checked_mul(self.page_size)?)?;
+        (new <= self.max.min(limit)).then_some(new)
+    }
 }
 
 /// The layout of an instance.
@@ -226,27 +276,45 @@ pub struct InstanceLayout {
 
 /// A declaration that no slot can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("table {index} begins with {min} elements; at most {MAX_TABLE_MIN} are supported")]
-pub struct TableTooLarge {
-    /// Which table.
-    pub index: u32,
-    /// Its declared size.
-    pub min: u64,
+pub enum TooLarge {
+    /// A table.
+    #[error("table {index} begins with {min} elements; at most {MAX_TABLE_MIN} are supported")]
+    Table {
+        /// Which table.
+        index: u32,
+        /// Its declared size.
+        min: u64,
+    },
+    /// A memory.
+    #[error(
+        "memory {index} begins with {min} pages of {page_size} bytes; \
+         at most {limit} such pages are supported"
+    )]
+    Memory {
+        /// Which memory.
+        index: u32,
+        /// Its declared size in pages.
+        min: u64,
+        /// The size of a page.
+        page_size: u64,
+        /// The most pages.
+        limit: u64,
+    },
 }
 
 impl InstanceLayout {
     /// The layout of a module's instances.
     ///
     /// # Errors
-    /// When a table's initial size is above [`MAX_TABLE_MIN`].
-    pub fn of(info: &ModuleInfo) -> Result<Self, TableTooLarge> {
+    /// When the initial size of a table or memory is above what can be reserved.
+    pub fn of(info: &ModuleInfo) -> Result<Self, TooLarge> {
         let counts = Counts::of(info);
         let mut before = counts.state_len();
         let mut tables = Vec::new();
         for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
             let min = table.ty.min;
             if min > MAX_TABLE_MIN {
-                return Err(TableTooLarge { index: i as u32, min });
+                return Err(TooLarge::Table { index: i as u32, min });
             }
             let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));
             let reservation = align_up((max * 8).max(1), PAGE);
@@ -256,16 +324,10 @@ impl InstanceLayout {
         }
         let mut after = counts.header_len();
         let mut memories = Vec::new();
-        for ty in info.memories.iter().skip(info.imported_memories as usize) {
-            let limit = MEMORY_RESERVATION / ty.page_size();
-            memories.push(MemoryPlan {
-                after,
-                reservation: MEMORY_RESERVATION + MEMORY_GUARD,
-                min: ty.min * ty.page_size(),
-                max: ty.max.unwrap_or(limit).min(limit) * ty.page_size(),
-                page_size: ty.page_size(),
-            });
-            after += MEMORY_RESERVATION + MEMORY_GUARD;
+        for (i, ty) in info.memories.iter().enumerate().skip(info.imported_memories as usize) {
+            let plan = MemoryPlan::of(i as u32, ty, after)?;
+            after += plan.reservation;
+            memories.push(plan);
         }
         Ok(Self { counts, tables, memories, before, after })
     }

@@ -2,14 +2,16 @@
 
 use crate::{
     host::Caller,
+    interrupt::Shared,
+    park::{self, Waited},
     store::{Instance, StoreInner},
-    vm::Values,
+    vm::{Region, Values},
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
     FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
 };
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 /// Why a builtin ends the activation instead of returning.
 pub(crate) enum Raise {
@@ -43,6 +45,8 @@ pub(crate) fn run(
     [a, b, c, d, e]: [u64; 5],
     mut values: Values,
 ) -> Result<u64> {
+    // Without any, no memory can be in use by another thread.
+    let shares = !store.shared_memories.is_empty();
     let instance = &mut store.instances[id.position()];
     match builtin {
         Builtin::MemoryGrow => {
@@ -51,10 +55,18 @@ pub(crate) fn run(
         Builtin::TableGrow => {
             return Ok(store.grow_table(id, a as u32, b, c).unwrap_or(REFUSED));
         }
-        Builtin::MemoryCopy => instance.vm.copy_memory((a as u32, b as u32), (c, d, e))?,
+        Builtin::MemoryCopy => {
+            instance.vm.copy_memory((a as u32, b as u32), (c, d, e), shares)?;
+        }
         Builtin::MemoryFill => {
-            let memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
-            range(memory, b, d).ok_or(TrapCode::MemoryOutOfBounds)?.fill(c as u8);
+            let outside = TrapCode::MemoryOutOfBounds;
+            match instance.vm.memory_region(a as u32).filter(|_| shares) {
+                Some(region) => region.fill(b, c as u8, d).ok_or(outside)?,
+                None => {
+                    let memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
+                    range(memory, b, d).ok_or(outside)?.fill(c as u8);
+                }
+            }
         }
         Builtin::MemoryInit => instance.init_memory(a as u32, b as u32, (c, d, e))?,
         Builtin::DataDrop => instance.drop_data(a as u32),
@@ -82,8 +94,51 @@ pub(crate) fn run(
             let types = |i: &Instance, func| Some(i.func_type(func)?.results);
             listen(instance, a as u32, &mut values, types, |l, c, v| l.after(c, v));
         }
+        Builtin::MemoryAtomicWait32 => {
+            return wait(&store.shared, instance, a as u32, (b, c, 4), (d, e.cast_signed()));
+        }
+        Builtin::MemoryAtomicWait64 => {
+            return wait(&store.shared, instance, a as u32, (b, c, 8), (d, e.cast_signed()));
+        }
+        Builtin::MemoryAtomicNotify => {
+            let (region, at, _) = atomic(instance, a as u32, (b, c, 4))?;
+            return Ok(park::notify(region.base + at as usize, d as u32).into());
+        }
     }
     Ok(0)
+}
+
+/// The memory, the address in it and the value there of an atomic access of `width` bytes at
+/// `index + offset`.
+fn atomic(
+    instance: &Instance,
+    memory: u32,
+    (index, offset, width): (u64, u64, u64),
+) -> Result<(Region, u64, u64)> {
+    let outside = TrapCode::MemoryOutOfBounds;
+    let region = instance.vm.memory_region(memory).ok_or(outside)?;
+    let at = index.checked_add(offset).ok_or(outside)?;
+    Ok((region, at, region.load(at, width)?))
+}
+
+/// `memory.atomic.wait`; a timeout below zero is none. Answers as the operator does: 0 for
+/// notified, 1 for another value, 2 for timed out.
+fn wait(
+    store: &Arc<Shared>,
+    instance: &Instance,
+    memory: u32,
+    place: (u64, u64, u64),
+    (expected, timeout): (u64, i64),
+) -> Result<u64> {
+    let (region, at, _) = atomic(instance, memory, place)?;
+    let equal = || region.load(at, place.2) == Ok(expected);
+    let timeout = u64::try_from(timeout).ok().map(Duration::from_nanos);
+    match park::wait(region.base + at as usize, equal, timeout, store) {
+        Waited::Notified => Ok(0),
+        Waited::NotEqual => Ok(1),
+        Waited::TimedOut => Ok(2),
+        Waited::Interrupted => Err(TrapCode::Interrupted.into()),
+    }
 }
 
 /// The part of a memory or table that an operator names, if it is all inside.

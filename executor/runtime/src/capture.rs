@@ -37,6 +37,17 @@ pub enum CaptureError {
         /// What kind of reference it is.
         hierarchy: Hierarchy,
     },
+    /// A memory that is in use by others, which would not be captured with it.
+    #[error(
+        "{item} of instance {instance} is shared with another store or held by the host; \
+         end its threads and drop what holds it before the snapshot"
+    )]
+    SharedMemory {
+        /// The instance.
+        instance: InstanceId,
+        /// The memory.
+        item: String,
+    },
     /// The instance was never completed or its code file is damaged.
     #[error("instance {instance}: {reason}")]
     Instance {
@@ -87,6 +98,7 @@ impl StoreInner {
             return Err(broken("not every import is resolved".to_owned()));
         }
         refuse_host_references(id, instance, info)?;
+        self.refuse_shared_memories(id, instance, info)?;
         let counts = instance.vm.counts();
         let block = self
             .dense_block(id, instance, origins)
@@ -102,6 +114,23 @@ impl StoreInner {
             tables: tables.collect(),
             memories: memories.collect(),
         })
+    }
+
+    /// Other threads may change a memory that others hold, and one of another store is not here.
+    fn refuse_shared_memories(
+        &self,
+        instance_id: InstanceId,
+        instance: &Instance,
+        info: &ModuleInfo,
+    ) -> Result<(), CaptureError> {
+        for index in (0..info.memories.len()).filter(|i| info.memories[*i].shared) {
+            let Some(region) = instance.vm.memory_region(index as u32) else { continue };
+            if self.is_shared(region) || self.owner_of(region.size).is_none() {
+                let item = named(info, ExternKind::Memory, "memory", index);
+                return Err(CaptureError::SharedMemory { instance: instance_id, item });
+            }
+        }
+        Ok(())
     }
 
     /// The state block with its links as in the dense placement.
@@ -139,25 +168,27 @@ impl StoreInner {
     }
 }
 
+/// What an item is called in an error: its kind and index, and its name if it is exported.
+fn named(info: &ModuleInfo, kind: ExternKind, what: &str, index: usize) -> String {
+    let export = info.exports.iter().find(|e| e.kind == kind && e.index as usize == index);
+    match export {
+        Some(export) => format!("{what} {index} (\"{}\")", export.name),
+        None => format!("{what} {index}"),
+    }
+}
+
 /// Host values mean nothing in another process.
 fn refuse_host_references(
     id: InstanceId,
     instance: &Instance,
     info: &ModuleInfo,
 ) -> Result<(), CaptureError> {
-    let named = |kind: ExternKind, what: &str, index: usize| {
-        let export = info.exports.iter().find(|e| e.kind == kind && e.index as usize == index);
-        match export {
-            Some(export) => format!("{what} {index} (\"{}\")", export.name),
-            None => format!("{what} {index}"),
-        }
-    };
     let refused = |ty: RefType| Some(ty.heap.hierarchy()).filter(|h| *h != Hierarchy::Func);
     for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
         let live = || instance.vm.global(i as u32).is_some_and(|value| value.0 as u64 != 0);
         let ValType::Ref(ty) = global.ty.value else { continue };
         if let Some(hierarchy) = refused(ty).filter(|_| live()) {
-            let item = named(ExternKind::Global, "global", i);
+            let item = named(info, ExternKind::Global, "global", i);
             return Err(CaptureError::HostReference { instance: id, item, hierarchy });
         }
     }
@@ -165,7 +196,7 @@ fn refuse_host_references(
         let Some(hierarchy) = refused(table.ty.element) else { continue };
         let elements = instance.vm.table(i as u32).unwrap_or_default();
         if let Some(element) = elements.iter().position(|bits| *bits != 0) {
-            let table = named(ExternKind::Table, "table", i);
+            let table = named(info, ExternKind::Table, "table", i);
             let item = format!("element {element} of {table}");
             return Err(CaptureError::HostReference { instance: id, item, hierarchy });
         }

@@ -1,7 +1,7 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
 use crate::{builtins::Raise, store::StoreInner};
-use executor_model::{CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType};
+use executor_model::{CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType};
 use std::any::Any;
 
 /// Why a host function does not return.
@@ -88,9 +88,23 @@ impl<'a> Caller<'a> {
         self.instance
     }
 
-    /// The bytes of memory 0 of the calling instance.
+    /// The bytes of the memory that the calling instance exports as `memory`, or of its only
+    /// memory; `None` when it has none, or while others hold it
+    /// ([`crate::Store::shared_memory`]).
     pub fn memory(&mut self) -> Option<&mut [u8]> {
-        self.store.instances[self.instance.position()].vm.memory_mut(0)
+        self.store.memory_mut(self.instance, self.memory_index())
+    }
+
+    fn memory_index(&self) -> u32 {
+        let vm = &self.store.instances[self.instance.position()].vm;
+        let counts = vm.counts();
+        match counts.imported_memories + counts.owned_memories {
+            0 | 1 => 0,
+            _ => match vm.module().code().export("memory") {
+                Some((ExternKind::Memory, index)) => index,
+                _ => 0,
+            },
+        }
     }
 
     /// The store's data, if it is a `T`.
@@ -98,9 +112,12 @@ impl<'a> Caller<'a> {
         self.store.data.as_mut()?.downcast_mut()
     }
 
-    /// Memory 0 of the calling instance and the store's data together.
+    /// [`Self::memory`] and the store's data together.
     pub fn memory_and_data<T: Any>(&mut self) -> Option<(&mut [u8], &mut T)> {
-        let memory = self.store.instances[self.instance.position()].vm.memory_mut(0)?;
+        let index = self.memory_index();
+        // Only where nobody else can reach it.
+        self.store.memory(self.instance, index)?;
+        let memory = self.store.instances[self.instance.position()].vm.memory_mut(index)?;
         Some((memory, self.store.data.as_mut()?.downcast_mut()?))
     }
 

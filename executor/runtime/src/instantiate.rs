@@ -8,6 +8,7 @@ use crate::{
     const_expr::evaluate,
     host::HostFunc,
     module::CompiledModule,
+    shared::SharedMemory,
     store::{Instance, Store, StoreInner},
     types::Scoped,
     vm::Region,
@@ -210,13 +211,40 @@ impl StoreInner {
         let region =
             self.instance(to.0).and_then(|i| i.vm.memory_region(to.1)).ok_or_else(missing)?;
         let found = self.memory_type(region).ok_or_else(missing)?;
+        self.link_region(id, index, &import, (&wanted, &found), region)
+    }
+
+    /// Resolves an imported memory to one that stores share.
+    fn link_shared(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        import: &Import,
+        memory: &SharedMemory,
+    ) -> Result<(), LinkError> {
+        let ImportKind::Memory(wanted) = import.kind else { return Ok(()) };
+        self.link_region(id, index, import, (&wanted, &memory.ty()), memory.region())?;
+        if self.shared_memory(memory.region()).is_none() {
+            self.shared_memories.push(memory.clone());
+        }
+        Ok(())
+    }
+
+    fn link_region(
+        &mut self,
+        id: InstanceId,
+        index: u32,
+        import: &Import,
+        (wanted, found): (&MemoryType, &MemoryType),
+        region: Region,
+    ) -> Result<(), LinkError> {
         let size = region.len() as u64 / found.page_size();
         if found.memory64 != wanted.memory64
             || found.page_size_log2 != wanted.page_size_log2
             || found.shared != wanted.shared
         {
-            let reason = format!("expected {}, found {}", kind(&wanted), kind(&found));
-            return Err(incompatible(&import, reason));
+            let reason = format!("expected {}, found {}", kind(wanted), kind(found));
+            return Err(incompatible(import, reason));
         }
         if !limits_match(size, found.max, (wanted.min, wanted.max)) {
             let reason = format!(
@@ -224,7 +252,7 @@ impl StoreInner {
                 limits(wanted.min, wanted.max),
                 limits(size, found.max)
             );
-            return Err(incompatible(&import, reason));
+            return Err(incompatible(import, reason));
         }
         self.instances[id.position()].vm.link_memory(index, region);
         Ok(())
@@ -309,7 +337,10 @@ impl StoreInner {
     }
 
     /// The declared type of the memory at a region, by its owner.
-    fn memory_type(&self, region: Region) -> Option<MemoryType> {
+    pub(crate) fn memory_type(&self, region: Region) -> Option<MemoryType> {
+        if let Some(memory) = self.shared_memory(region) {
+            return Some(memory.ty());
+        }
         let (_, owner) = self.owner_of(region.size)?;
         let imported = owner.vm.counts().imported_memories;
         let index = (imported..imported + owner.vm.counts().owned_memories)
@@ -334,6 +365,7 @@ impl StoreInner {
                 let found = self.instance(instance)?.vm.module().code().export(&import.name)?;
                 Some((instance, found))
             });
+            let shared = self.linker.find_memory(&import.module, &import.name).cloned();
             let host = self.linker.find_func(&import.module, &import.name).is_some();
             match (exported, kind) {
                 (Some((instance, (found, at))), _) if found == kind => match kind {
@@ -353,6 +385,11 @@ impl StoreInner {
                 }
                 (None, ExternKind::Func) => {
                     self.bind_host(id, index)?;
+                }
+                (None, ExternKind::Memory) if shared.is_some() => {
+                    if let Some(memory) = shared {
+                        self.link_shared(id, index, import, &memory)?;
+                    }
                 }
                 (None, _) if host => {
                     let reason = format!("expected a {kind:?}, found a func").to_lowercase();
@@ -496,8 +533,16 @@ impl Instance {
         };
         let outside = TrapCode::MemoryOutOfBounds;
         let from = part(bytes, src, len).ok_or(outside)?;
-        let memory = self.vm.memory_mut(memory).unwrap_or_default();
-        range(memory, dst, len).ok_or(outside)?.copy_from_slice(from);
+        match info.memories[memory as usize].shared {
+            true => {
+                let region = self.vm.memory_region(memory).ok_or(outside)?;
+                region.write(dst, from).ok_or(outside)?;
+            }
+            false => {
+                let memory = self.vm.memory_mut(memory).unwrap_or_default();
+                range(memory, dst, len).ok_or(outside)?.copy_from_slice(from);
+            }
+        }
         Ok(())
     }
 

@@ -5,7 +5,10 @@
 //! flag is set before the thread is looked up, and a call publishes its thread before it reads the
 //! flag, so one of the two always sees the other.
 
-use crate::sys::{ThreadId, current_thread, interrupt_thread};
+use crate::{
+    park,
+    sys::{ThreadId, current_thread, interrupt_thread},
+};
 use executor_model::InstanceId;
 use std::{
     collections::BTreeMap,
@@ -68,6 +71,7 @@ impl Shared {
 
     fn stop(&self) {
         self.flag.store(true, SeqCst);
+        park::wake_interrupted(self);
         match self.thread.load(SeqCst) {
             0 => {}
             thread => interrupt_thread(thread),

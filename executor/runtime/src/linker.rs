@@ -1,16 +1,22 @@
 //! The linker: names under which a store's imports are found.
 
-use crate::host::{Caller, HostError, HostFunc, IntoHostFunc};
+use crate::{
+    host::{Caller, HostError, HostFunc, IntoHostFunc},
+    shared::SharedMemory,
+};
 use executor_model::{FuncType, InstanceId, RawValue};
 use std::{collections::HashMap, sync::Arc};
 
-/// Names for host functions and for the exports of instances. Cloning shares the functions.
+/// Names for host functions, for the exports of instances and for memories that stores share.
+/// Cloning shares the functions and memories.
 #[derive(Debug, Clone, Default)]
 pub struct Linker {
     /// By module name, then by item name; shared until one of the sharers defines more, so that
     /// giving each store a linker costs nothing.
     functions: Arc<HashMap<String, HashMap<String, Arc<HostFunc>>>>,
     instances: HashMap<String, InstanceId>,
+    /// By module name, then by item name.
+    memories: HashMap<String, HashMap<String, SharedMemory>>,
 }
 
 impl Linker {
@@ -60,6 +66,13 @@ impl Linker {
         self
     }
 
+    /// Defines a memory that stores share. It is looked up after the exports of an instance of that
+    /// module name.
+    pub fn memory(&mut self, module: &str, name: &str, memory: SharedMemory) -> &mut Self {
+        self.memories.entry(module.to_owned()).or_default().insert(name.to_owned(), memory);
+        self
+    }
+
     /// The names of instances.
     pub fn instance_names(&self) -> impl Iterator<Item = (&str, InstanceId)> {
         self.instances.iter().map(|(name, id)| (name.as_str(), *id))
@@ -67,6 +80,10 @@ impl Linker {
 
     pub(crate) fn find_instance(&self, module: &str) -> Option<InstanceId> {
         self.instances.get(module).copied()
+    }
+
+    pub(crate) fn find_memory(&self, module: &str, name: &str) -> Option<&SharedMemory> {
+        self.memories.get(module)?.get(name)
     }
 
     pub(crate) fn find_func(&self, module: &str, name: &str) -> Option<&Arc<HostFunc>> {

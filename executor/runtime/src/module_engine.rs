@@ -4,7 +4,7 @@ use crate::store::{Instance, StoreInner};
 use executor_model::{
     CallError, FuncIndex, FuncRef, FuncType, Function, GlobalIndex, InstanceId, LinkError,
     MemoryIndex, ModuleEngine, RawValue, TableIndex, TagIndex, Trap, TrapCode, TypeIndex, Val,
-    ValType, WASM_PAGE_SIZE, WasmBacktrace,
+    ValType, WasmBacktrace,
 };
 
 /// A view of one instance of a store.
@@ -180,7 +180,8 @@ impl ModuleEngine for NativeModuleEngine<'_> {
     }
 
     fn memory_grown(&mut self, index: MemoryIndex, pages: u64) -> Option<u64> {
-        let size = self.this().vm.memory_region(index)?.len() as u64 / WASM_PAGE_SIZE;
+        let region = self.this().vm.memory_region(index)?;
+        let size = region.len() as u64 / self.store.memory_type(region)?.page_size();
         self.store.grow_memory(self.id, index, pages.checked_sub(size)?)
     }
 }

@@ -19,7 +19,7 @@ use executor_code::{
     ensure_private,
     layout::{PAGE, align_up},
 };
-use executor_model::{EngineError, FuncRef, Hierarchy, InstanceId, RefType, Val, ValType};
+use executor_model::{EngineError, FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType};
 use std::{fs::File, io, sync::Arc};
 
 /// Why a store cannot be restored.
@@ -153,6 +153,7 @@ impl StoreInner {
                     self.config.max_memory
                 ));
             }
+            let size = align_up(size, PAGE);
             check_extents(extents, size, file_len, "a memory")?;
             map(slots, origin + memory.after, size, file, extents)?;
         }
@@ -196,6 +197,7 @@ impl StoreInner {
             let owner_info = owner.vm.module().info()?;
             let same = (first..first + owner.vm.counts().owned_tables).any(|t| {
                 owner.vm.table_region(t) == Some(region)
+                    && owner_info.tables[t as usize].ty.table64 == info.tables[i as usize].ty.table64
                     && Scoped::new(
                         owner.vm.module().code(),
                         owner_info.tables[t as usize].ty.element,
@@ -210,8 +212,14 @@ impl StoreInner {
             let region = vm.memory_region(i).ok_or_else(|| broken("memory", i))?;
             let (_, owner) = self.owner_of(region.size).ok_or_else(|| broken("memory", i))?;
             let first = owner.vm.counts().imported_memories;
-            let same = (first..first + owner.vm.counts().owned_memories)
-                .any(|m| owner.vm.memory_region(m) == Some(region));
+            // Code is compiled for these, so the bounds of the memory depend on them.
+            let kind = |ty: MemoryType| (ty.memory64, ty.page_size_log2, ty.shared);
+            let wanted = kind(info.memories[i as usize]);
+            let owner_info = owner.vm.module().info()?;
+            let same = (first..first + owner.vm.counts().owned_memories).any(|m| {
+                owner.vm.memory_region(m) == Some(region)
+                    && kind(owner_info.memories[m as usize]) == wanted
+            });
             if !same {
                 return Err(broken("memory", i));
             }

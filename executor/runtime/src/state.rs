@@ -26,7 +26,7 @@ pub struct InstanceState<'a> {
     pub block: Vec<u8>,
     /// The elements of each owned table, 8 bytes each.
     pub tables: Vec<&'a [u8]>,
-    /// The bytes of each owned memory, a multiple of 65,536.
+    /// The bytes of each owned memory, a multiple of its page size.
     pub memories: Vec<&'a [u8]>,
 }
 

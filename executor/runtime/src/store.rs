@@ -13,12 +13,13 @@ use crate::{
     interrupt::{Interrupter, Shared},
     linker::Linker,
     module::CompiledModule,
+    shared::SharedMemory,
     sys::{self, Reservation, WasmStack},
     vm::{self, Header, Outcome, Region, Stable, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
-    layout::{MAX_TABLE, MEMORY_RESERVATION, PAGE, align_up},
+    layout::{MAX_MEMORY, MAX_TABLE, PAGE, align_up},
 };
 use executor_model::{
     CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
@@ -42,9 +43,9 @@ pub struct StoreConfig {
 }
 
 impl Default for StoreConfig {
-    /// 4 GiB memories, tables of 10 million elements, 8 MiB of stack.
+    /// 64 GiB memories (of which 32-bit ones can use 4), tables of 10 million elements, 8 MiB of stack.
     fn default() -> Self {
-        Self { max_memory: MEMORY_RESERVATION, max_table: MAX_TABLE, max_stack: 8 << 20 }
+        Self { max_memory: MAX_MEMORY, max_table: MAX_TABLE, max_stack: 8 << 20 }
     }
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct StoreInner {
     /// Why the builtin that did not return did not.
     pub(crate) raised: Option<Raise>,
     pub(crate) shared: Arc<Shared>,
+    /// Memories of this store, and used by it, that there are handles of.
+    pub(crate) shared_memories: Vec<SharedMemory>,
     nesting: u32,
     /// The stack of the calls in progress.
     stack: Option<Arc<WasmStack>>,
@@ -151,7 +154,7 @@ impl StoreInner {
         for i in 0..counts.owned_memories {
             let Some(plan) = vm.memory_plan(i) else { continue };
             vm.slot()
-                .commit(vm.origin() + plan.after, plan.min)
+                .commit(vm.origin() + plan.after, align_up(plan.min, PAGE))
                 .map_err(resource("make a memory"))?;
             vm.set_word(counts.memory_size(i), plan.min);
         }
@@ -373,22 +376,29 @@ impl StoreInner {
         Some((id, owned))
     }
 
-    /// `memory.grow`, by pages; the size before, in pages.
-    pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
-        let region = self.instances[id.position()].vm.memory_region(index)?;
-        let (owner, owned) = self.owned(
+    /// The owner and owned index of a memory.
+    pub(crate) fn owned_memory(&self, region: Region) -> Option<(InstanceId, u32)> {
+        self.owned(
             region,
             |i| i.vm.counts().owned_memories,
             |i, owned| i.vm.memory_region(i.vm.counts().imported_memories + owned),
-        )?;
+        )
+    }
+
+    /// `memory.grow`, by pages; the size before, in pages.
+    pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
+        let region = self.instances[id.position()].vm.memory_region(index)?;
+        if let Some(shared) = self.shared_memory(region) {
+            return shared.grow_within(delta, self.config.max_memory);
+        }
+        let (owner, owned) = self.owned_memory(region)?;
         let vm = &self.instances[owner.position()].vm;
         let plan = vm.memory_plan(owned)?;
         let old = region.len() as u64;
-        let new = old.checked_add(delta.checked_mul(plan.page_size)?)?;
-        if new > plan.max.min(self.config.max_memory) {
-            return None;
-        }
-        vm.slot().commit(vm.origin() + plan.after + old, new - old).ok()?;
+        let new = plan.grown(old, delta, self.config.max_memory)?;
+        let committed = align_up(old, PAGE);
+        let needed = align_up(new, PAGE) - committed;
+        vm.slot().commit(vm.origin() + plan.after + committed, needed).ok()?;
         region.set_len(new);
         Some(old / plan.page_size)
     }
@@ -445,6 +455,7 @@ impl Store {
                 externs: Vec::new(),
                 raised: None,
                 shared: Arc::default(),
+                shared_memories: Vec::new(),
                 nesting: 0,
                 stack: None,
             }),
@@ -527,15 +538,15 @@ impl Store {
         self.inner.call(func, params)
     }
 
-    /// The bytes of a memory.
+    /// The bytes of a memory; `None` too while others hold it (see [`Self::shared_memory`]).
     #[must_use]
     pub fn memory(&self, instance: InstanceId, index: u32) -> Option<&[u8]> {
-        self.inner.instance(instance)?.vm.memory(index)
+        self.inner.memory(instance, index)
     }
 
-    /// The bytes of a memory, to change.
+    /// The bytes of a memory, to change; `None` too while others hold it.
     pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<&mut [u8]> {
-        self.inner.instances.get_mut(instance.position())?.vm.memory_mut(index)
+        self.inner.memory_mut(instance, index)
     }
 
     /// Grows a memory by pages; the size before, or `None` when it cannot grow so far.

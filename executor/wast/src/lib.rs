@@ -12,11 +12,14 @@
 //! instance, so that a store is captured with it. With [`Options::through_snapshots`] the store
 //! is captured into a snapshot file after each instantiation and each bare `invoke`, and the
 //! script goes on with the store restored from that file.
+//!
+//! A thread block is a script with a store of its own, on a thread of its own.
 #![forbid(unsafe_code)]
 
 mod report;
 mod script;
 mod snapshots;
+mod threads;
 mod values;
 
 pub use report::{Failure, ScriptReport, Summary};
@@ -67,25 +70,14 @@ impl Runner {
     fn run(&self, text: &str, report: &mut ScriptReport) -> Result<(), Error> {
         let buffer = lex(text)?;
         let directives = parser::parse::<Wast<'_>>(&buffer)?.directives;
-        let mut script = Script::new(self.compiler.clone(), self.options)
-            .map_err(|message| Error::new(Span::from_offset(0), message))?;
-        for directive in directives {
-            let span = directive.span();
-            let line = || span.linecol_in(text).0 + 1;
-            match script.run(directive) {
-                Ok(snapshot) => {
-                    report.passed += 1;
-                    match snapshot {
-                        Snapshot::NotTaken => {}
-                        Snapshot::Restored => report.restored += 1,
-                        Snapshot::Refused(reason) => report.not_captured.push((line(), reason)),
-                    }
-                }
-                Err(Miss::Failed(message)) => report.failed.push(failure(text, span, message)),
-                Err(Miss::Skipped(reason)) => report.skipped.push((line(), reason)),
-            }
-        }
+        let mut script =
+            self.script().map_err(|message| Error::new(Span::from_offset(0), message))?;
+        self.run_directives(text, directives, &mut script, report);
         Ok(())
+    }
+
+    fn script(&self) -> Result<Script, String> {
+        Script::new(self.compiler.clone(), self.options)
     }
 }
 

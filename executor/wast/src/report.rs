@@ -39,6 +39,18 @@ pub struct ScriptReport {
     pub not_captured: Vec<(usize, String)>,
 }
 
+impl ScriptReport {
+    /// Adds the counts of a part of the script that ran apart.
+    pub(crate) fn add(&mut self, part: Self) {
+        let Self { name: _, passed, failed, skipped, restored, not_captured } = part;
+        self.passed += passed;
+        self.failed.extend(failed);
+        self.skipped.extend(skipped);
+        self.restored += restored;
+        self.not_captured.extend(not_captured);
+    }
+}
+
 /// The line `NAME: P passed, F failed[, S skipped]`.
 impl fmt::Display for ScriptReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

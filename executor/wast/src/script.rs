@@ -9,7 +9,8 @@ use executor_model::{
     CallError, EngineError, ExternKind, InstanceId, LinkError, Listeners, ModuleHash, Val,
 };
 use executor_runtime::{
-    CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
+    CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, SharedMemory, Store,
+    StoreConfig,
 };
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 use wast::{
@@ -27,6 +28,8 @@ pub(crate) struct Script {
     /// Why there is no instance, definition or registered module of a name (the empty one is the
     /// current): what speaks to it is skipped as well.
     skipped: HashMap<String, String>,
+    /// The exported memories of instances of the script that this one is a thread of.
+    lent: HashMap<String, Vec<(String, SharedMemory)>>,
 }
 
 /// Why there is no compiled module.
@@ -72,6 +75,7 @@ impl Script {
             definition: None,
             definitions: HashMap::new(),
             skipped: HashMap::new(),
+            lent: HashMap::new(),
         };
         let spectest = encode_text(include_str!("spectest.wat")).map_err(Refusal::from);
         let spectest = spectest.and_then(|wasm| script.compile(&wasm));
@@ -108,6 +112,13 @@ impl Script {
                 let definition =
                     definition.ok_or_else(|| self.missing("module definition", module))?;
                 return self.instantiate(instance, &definition);
+            }
+            WastDirective::Register { name, module: Some(id), .. }
+                if self.lent.contains_key(id.name()) =>
+            {
+                for (item, memory) in &self.lent[id.name()] {
+                    self.store.linker_mut().memory(name, item, memory.clone());
+                }
             }
             WastDirective::Register { name, module, .. } => {
                 let instance = self.instance(module).inspect_err(|miss| {
@@ -146,10 +157,31 @@ impl Script {
                 return Err(Miss::skipped("stack switching is not supported"));
             }
             WastDirective::Thread(_) | WastDirective::Wait { .. } => {
-                return Err(Miss::skipped("threads are not supported"));
+                unreachable!("threads are begun and ended by `threads`");
             }
         }
         Ok(Snapshot::NotTaken)
+    }
+
+    /// The shared memories that an instance exports, to be lent to a thread.
+    pub(crate) fn shared_memories(
+        &mut self,
+        id: Id<'_>,
+    ) -> Result<Vec<(String, SharedMemory)>, Miss> {
+        let instance = self.instance(Some(id))?;
+        let module = self.store.module(instance).cloned().ok_or_else(|| unknown("instance", Some(id)))?;
+        let exports = module.info().map_err(text)?.exports.iter();
+        let memories = exports.filter(|export| export.kind == ExternKind::Memory);
+        let shared = memories.filter_map(|export| {
+            let memory = self.store.shared_memory(instance, export.index)?;
+            Some((export.name.clone(), memory))
+        });
+        Ok(shared.collect())
+    }
+
+    /// Takes over the memories of an instance of the outer script, to be registered.
+    pub(crate) fn lend(&mut self, id: &str, memories: Vec<(String, SharedMemory)>) {
+        self.lent.insert(id.to_owned(), memories);
     }
 
     fn assert_return(

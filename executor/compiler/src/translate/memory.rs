@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{
     types::{F32, F64, I32, I64},
 };
 use executor_code::abi::Builtin;
-use executor_model::{MemoryIndex, WASM_PAGE_SIZE};
+use executor_model::{MemoryIndex, MemoryType};
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
 impl Translator<'_> {
@@ -37,16 +37,17 @@ impl Translator<'_> {
             Operator::I64Store16 { memarg } => self.store(Opcode::Istore16, 2, memarg),
             Operator::I64Store32 { memarg } => self.store(Opcode::Istore32, 4, memarg),
             Operator::MemorySize { mem } => {
+                let ty = self.memory_type(mem);
                 let bytes = self.emitter.memory_size(mem);
-                let shift = i64::from(WASM_PAGE_SIZE.trailing_zeros());
-                let pages = self.ins().ushr_imm_u(bytes, shift);
-                let pages = self.ins().ireduce(I32, pages);
-                self.push(pages);
+                let pages = self.ins().ushr_imm_u(bytes, i64::from(ty.page_size_log2));
+                self.push_index(pages, ty.memory64);
             }
             Operator::MemoryGrow { mem } => {
-                let delta = self.pop_extended();
+                let is_64 = self.memory_type(mem).memory64;
+                let delta = self.pop_index(is_64);
                 let memory = self.index(mem);
-                self.push_builtin_i32(Builtin::MemoryGrow, &[memory, delta]);
+                let before = self.emitter.call_builtin(Builtin::MemoryGrow, &[memory, delta]);
+                self.push_index(before, is_64);
             }
             _ => return false,
         }
@@ -69,30 +70,39 @@ impl Translator<'_> {
     }
 
     fn address(&mut self, index: Value, size: u64, memarg: MemArg) -> (MemFlags, Value, Offset32) {
-        let MemArgTarget::Memory(memory) = memarg.target else {
-            unreachable!("refused by validation")
-        };
+        let memory = target(memarg);
         let (base, offset) = self.emitter.memory_address(memory, index, memarg.offset, size);
         let flags = self.emitter.access.memory;
         let flags = self.emitter.builder.func.dfg.mem_flags.insert_unchecked(flags);
         (flags, base, offset.into())
     }
 
-    /// Pops an `i32` for a builtin.
-    pub(super) fn pop_extended(&mut self) -> Value {
+    pub(super) fn memory_type(&self, memory: MemoryIndex) -> MemoryType {
+        self.emitter.context.info().memories[memory as usize]
+    }
+
+    /// Pops an address, index or length of 64 or 32 bits for a builtin.
+    pub(super) fn pop_index(&mut self, is_64: bool) -> Value {
         let value = self.pop();
-        self.emitter.extend(value)
+        self.emitter.extend_index(value, is_64)
+    }
+
+    /// Pushes a size, of 64 or its low 32 bits.
+    pub(super) fn push_index(&mut self, value: Value, is_64: bool) {
+        let value = if is_64 { value } else { self.ins().ireduce(I32, value) };
+        self.push(value);
     }
 
     /// An index for a builtin.
     pub(super) fn index(&mut self, index: MemoryIndex) -> Value {
         self.emitter.word(u64::from(index))
     }
+}
 
-    /// Calls a builtin and pushes the low 32 bits of its answer.
-    pub(super) fn push_builtin_i32(&mut self, builtin: Builtin, args: &[Value]) {
-        let result = self.emitter.call_builtin(builtin, args);
-        let result = self.ins().ireduce(I32, result);
-        self.push(result);
+/// The memory that an access names.
+pub(super) fn target(memarg: MemArg) -> MemoryIndex {
+    match memarg.target {
+        MemArgTarget::Memory(memory) => memory,
+        other => unreachable!("refused by validation: {other:?}"),
     }
 }

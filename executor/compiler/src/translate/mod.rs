@@ -4,6 +4,7 @@
 //! being translated; while [`Translator::reachable`] is false nothing is emitted, and only the
 //! nesting of blocks is followed.
 
+mod atomic;
 mod bulk;
 mod call;
 mod control;
@@ -15,6 +16,7 @@ mod reference;
 mod simd;
 mod table;
 mod variable;
+mod wide;
 
 use crate::{
     compile::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
@@ -110,6 +112,8 @@ impl<'a> Translator<'a> {
             || self.table(operator)
             || self.bulk(operator)
             || self.simd(operator)
+            || self.atomic(operator)
+            || self.wide(operator)
     }
 
     /// Adds a local with its first value.

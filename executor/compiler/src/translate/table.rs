@@ -2,9 +2,9 @@
 
 use super::Translator;
 use crate::signature::WORD;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::InstBuilder;
 use executor_code::abi::Builtin;
-use executor_model::TrapCode;
+use executor_model::{TableIndex, TrapCode};
 use wasmparser::Operator;
 
 impl Translator<'_> {
@@ -26,17 +26,25 @@ impl Translator<'_> {
             }
             Operator::TableSize { table } => {
                 let size = self.emitter.table_size(table);
-                let size = self.ins().ireduce(types::I32, size);
-                self.push(size);
+                let is_64 = self.table64(table);
+                self.push_index(size, is_64);
             }
             Operator::TableGrow { table } => {
-                let delta = self.pop_extended();
+                let is_64 = self.table64(table);
+                let delta = self.pop_index(is_64);
                 let init = self.pop();
                 let table = self.index(table);
-                self.push_builtin_i32(Builtin::TableGrow, &[table, delta, init]);
+                let args = [table, delta, init];
+                let before = self.emitter.call_builtin(Builtin::TableGrow, &args);
+                self.push_index(before, is_64);
             }
             _ => return false,
         }
         true
+    }
+
+    /// Whether indices of a table are 64-bit.
+    pub(super) fn table64(&self, table: TableIndex) -> bool {
+        self.emitter.context.info().tables[table as usize].ty.table64
     }
 }

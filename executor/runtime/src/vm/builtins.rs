@@ -29,7 +29,7 @@ macro_rules! handlers {
     };
 }
 
-handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
 
 /// The addresses that machine code calls, by builtin.
 pub(crate) fn builtin_table() -> &'static [usize] {

@@ -5,6 +5,7 @@
 //! those words and then may touch memory. Links point into slots of the same store, which are
 //! kept as long as any instance of it.
 
+use super::region::{self, Region};
 use crate::{module::CompiledModule, sys::Reservation};
 use executor_code::{
     abi::{ImportSlot, StoreHeader, VmHeader},
@@ -27,15 +28,6 @@ pub(crate) struct VmInstance {
 // SAFETY: everything behind the pointer belongs to the store that owns this instance, and a store
 // is used by one thread at a time.
 unsafe impl Send for VmInstance {}
-
-/// Which of two things a link or an address leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Region {
-    /// The address of the first byte.
-    pub(crate) base: usize,
-    /// The address of the size word.
-    pub(crate) size: usize,
-}
 
 impl VmInstance {
     /// Takes a part of a reservation, at `start` bytes from its beginning, as the slot of an
@@ -76,7 +68,7 @@ impl VmInstance {
         &self.module
     }
 
-    pub(crate) fn slot(&self) -> &Reservation {
+    pub(crate) fn slot(&self) -> &Arc<Reservation> {
         &self.slot
     }
 
@@ -222,7 +214,8 @@ impl VmInstance {
     pub(crate) fn memory(&self, index: u32) -> Option<&[u8]> {
         let region = self.memory_region(index)?;
         // SAFETY: the size word never exceeds what is committed from the base on. Guest code does
-        // not run while the store is borrowed.
+        // not run while the store is borrowed, and callers have made sure that no other store can
+        // reach the memory.
         unsafe { Some(std::slice::from_raw_parts(region.base as *const u8, region.len())) }
     }
 
@@ -271,14 +264,20 @@ impl VmInstance {
         true
     }
 
-    /// `memory.copy`, between memories that may be one.
+    /// `memory.copy`, between memories that may be one, and of which `shared` says whether either
+    /// may be shared.
     pub(crate) fn copy_memory(
         &mut self,
         (to, from): (u32, u32),
-        (dst, src, len): (u64, u64, u64),
+        range: (u64, u64, u64),
+        shared: bool,
     ) -> Result<(), TrapCode> {
         let (to, from) = (self.memory_region(to), self.memory_region(from));
-        copy::<u8>(to, from, (dst, src, len)).ok_or(TrapCode::MemoryOutOfBounds)
+        let copied = match shared {
+            true => region::copy_bytes_shared(to, from, range),
+            false => region::copy::<u8>(to, from, range),
+        };
+        copied.ok_or(TrapCode::MemoryOutOfBounds)
     }
 
     /// `table.copy`, between tables that may be one.
@@ -288,44 +287,6 @@ impl VmInstance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), TrapCode> {
         let (to, from) = (self.table_region(to), self.table_region(from));
-        copy::<u64>(to, from, (dst, src, len)).ok_or(TrapCode::TableOutOfBounds)
+        region::copy::<u64>(to, from, (dst, src, len)).ok_or(TrapCode::TableOutOfBounds)
     }
-}
-
-impl Region {
-    /// How many elements (bytes of a memory, references of a table) there are.
-    pub(crate) fn len(self) -> usize {
-        // SAFETY: a region is made only by the functions above, from the address of a size word of
-        // a live state block.
-        unsafe { (self.size as *const u64).read() as usize }
-    }
-
-    /// Changes the size; what it adds must be committed already.
-    pub(crate) fn set_len(self, len: u64) {
-        // SAFETY: as in `len`; the store is exclusively borrowed by the callers.
-        unsafe { (self.size as *mut u64).write(len) }
-    }
-}
-
-fn copy<T: Copy>(
-    to: Option<Region>,
-    from: Option<Region>,
-    (dst, src, len): (u64, u64, u64),
-) -> Option<()> {
-    let (to, from) = (to?, from?);
-    let fits = |start: u64, region: Region| {
-        start.checked_add(len).is_some_and(|end| end <= region.len() as u64)
-    };
-    if !fits(dst, to) || !fits(src, from) {
-        return None;
-    }
-    // SAFETY: both ranges lie within their regions (checked), and `copy` allows overlap.
-    unsafe {
-        std::ptr::copy(
-            (from.base as *const T).add(src as usize),
-            (to.base as *mut T).add(dst as usize),
-            len as usize,
-        );
-    }
-    Some(())
 }

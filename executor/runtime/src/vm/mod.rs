@@ -11,6 +11,7 @@ mod activation;
 mod builtins;
 mod entry;
 mod instance;
+mod region;
 mod registry;
 mod stable;
 
@@ -19,6 +20,7 @@ pub(crate) use activation::{
     walk_frames,
 };
 pub(crate) use builtins::{Values, builtin_table};
-pub(crate) use instance::{Region, VmInstance};
+pub(crate) use instance::VmInstance;
+pub(crate) use region::Region;
 pub(crate) use registry::{CodeEntry, Registration, find_code};
 pub(crate) use stable::Stable;
