@@ -6,7 +6,8 @@
 use crate::{Miss, Options, Snapshot, lex, snapshots, values};
 use executor_code::{CompileError, Compiler};
 use executor_model::{
-    CallError, EngineError, ExternKind, InstanceId, LinkError, Listeners, ModuleHash, Val,
+    CallError, EngineError, ExternKind, Features, InstanceId, LinkError, Listeners, MemoryType,
+    ModuleHash, Val, WASM_PAGE_SIZE,
 };
 use executor_runtime::{
     CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, SharedMemory, Store,
@@ -87,6 +88,13 @@ impl Script {
         })?;
         let spectest = script.store.instantiate(&spectest).map_err(text)?;
         script.store.linker_mut().instance("spectest", spectest);
+        if options.features.contains(Features::THREADS) {
+            let page_size_log2 = WASM_PAGE_SIZE.trailing_zeros();
+            let max = Some(2);
+            let ty = MemoryType { min: 1, max, memory64: false, shared: true, page_size_log2 };
+            let memory = SharedMemory::new(ty).map_err(text)?;
+            script.store.linker_mut().memory("spectest", "shared_memory", memory);
+        }
         Ok(script)
     }
 
