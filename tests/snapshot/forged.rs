@@ -96,7 +96,7 @@ impl Numbers {
 }
 
 /// Makes every checksum right, where the lengths leave something to hash.
-fn reseal(bytes: &mut [u8]) {
+pub fn reseal(bytes: &mut [u8]) {
     let Ok((header, rest)) = Header::mut_from_prefix(bytes) else { return };
     let len = usize::try_from(header.metadata_len.get()).unwrap_or(usize::MAX);
     let Some((metadata, data)) = rest.split_at_checked(len) else { return };

@@ -8,6 +8,7 @@
 mod forged;
 mod kinds;
 mod linked;
+mod memories;
 mod portable;
 mod refusals;
 mod scene;

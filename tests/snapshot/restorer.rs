@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use executor_code::CodeCache;
-use executor_model::{EngineError, InstanceId};
+use executor_model::{EngineError, Features, InstanceId};
 use executor_runtime::{EngineConfig, Linker, NativeEngine, StoreConfig};
 use executor_snapshot::{SnapshotFile, restore};
 use std::{env, error::Error};
@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut next = || arguments.next().ok_or("restorer CODE_CACHE SNAPSHOT TIMES");
     let cache = Some(CodeCache::new(next()?.into()));
     let (snapshot, times) = (next()?, next()?.parse()?);
-    let engine =
-        NativeEngine::new(EngineConfig { compiler: None, cache, ..EngineConfig::default() })?;
+    let features = Features::ALL;
+    let engine = NativeEngine::new(EngineConfig { cache, features, ..EngineConfig::default() })?;
     let mut last = Vec::new();
     for _ in 0..times {
         let file = SnapshotFile::open(&snapshot)?;

@@ -229,7 +229,7 @@ pub fn load(engine: &NativeEngine, hash: ModuleHash) -> Result<Arc<CompiledModul
 /// Decodes a module in the text format.
 pub fn decode(text: &str) -> Module {
     let wasm = wat::parse_str(text).unwrap();
-    compiler().decode(&wasm, ModuleHash::of(&wasm), Features::default()).unwrap()
+    compiler().decode(&wasm, ModuleHash::of(&wasm), Features::ALL).unwrap()
 }
 
 pub fn compiler() -> Arc<dyn Compiler> {
@@ -252,6 +252,7 @@ impl Scene {
         let engine = NativeEngine::new(EngineConfig {
             compiler: Some(compiler()),
             cache,
+            features: Features::ALL,
             ..EngineConfig::default()
         })
         .unwrap();
@@ -288,8 +289,8 @@ impl Scene {
     /// An engine as another process has it: the same code cache, and no compiler.
     pub fn other_engine(&self) -> NativeEngine {
         let cache = Some(CodeCache::new(self.path("code")));
-        NativeEngine::new(EngineConfig { compiler: None, cache, ..EngineConfig::default() })
-            .unwrap()
+        let features = Features::ALL;
+        NativeEngine::new(EngineConfig { cache, features, ..EngineConfig::default() }).unwrap()
     }
 
     /// Restores a snapshot as another process does.

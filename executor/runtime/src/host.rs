@@ -1,7 +1,9 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
 use crate::{builtins::Raise, store::StoreInner};
-use executor_model::{CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType};
+use executor_model::{
+    CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
+};
 use std::any::Any;
 
 /// Why a host function does not return.

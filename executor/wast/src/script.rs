@@ -177,7 +177,8 @@ impl Script {
         id: Id<'_>,
     ) -> Result<Vec<(String, SharedMemory)>, Miss> {
         let instance = self.instance(Some(id))?;
-        let module = self.store.module(instance).cloned().ok_or_else(|| unknown("instance", Some(id)))?;
+        let module =
+            self.store.module(instance).cloned().ok_or_else(|| unknown("instance", Some(id)))?;
         let exports = module.info().map_err(text)?.exports.iter();
         let memories = exports.filter(|export| export.kind == ExternKind::Memory);
         let shared = memories.filter_map(|export| {

@@ -5,6 +5,7 @@ mod interruption;
 mod listeners;
 mod memory;
 mod references;
+mod shared;
 mod state;
 
 use executor_code::{Compiler, Progress};
