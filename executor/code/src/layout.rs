@@ -18,6 +18,8 @@
 //! 16-byte aligned).
 //!
 //! A *link* is a distance from this instance's `vmctx` to what is imported, so it holds no address.
+//! What is imported lies in a slot of the same store, or is a memory that stores share, wherever
+//! that lies (a store with such a link is not captured).
 //! A *binding* is the `FuncRef` of the function of another instance that the import resolved to,
 //! or 0 for a host function, which is bound by name.
 //! The *identity* of a tag is its owner's instance id (high 32 bits) and its tag index there.

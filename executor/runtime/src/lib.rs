@@ -10,6 +10,7 @@ mod builtins;
 mod capture;
 mod const_expr;
 mod engine;
+mod grow;
 mod host;
 mod instantiate;
 mod interrupt;

@@ -15,7 +15,7 @@ use crate::{
     module::CompiledModule,
     shared::SharedMemory,
     sys::{self, Reservation, WasmStack},
-    vm::{self, Header, Outcome, Region, Stable, VmInstance},
+    vm::{self, Header, Outcome, Stable, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
@@ -351,86 +351,6 @@ impl StoreInner {
         };
         frames.tell_listeners(self, &error);
         error
-    }
-
-    /// The instance that owns what lies at an address, with its position.
-    pub(crate) fn owner_of(&self, address: usize) -> Option<(InstanceId, &Instance)> {
-        let at = self.instances.iter().position(|instance| {
-            let vm = &instance.vm;
-            let header = vm.module().code().header();
-            let start = vm.vmctx() as usize - header.before as usize;
-            address.wrapping_sub(start) < (header.before + header.after) as usize
-        })?;
-        Some((InstanceId::from_position(at), &self.instances[at]))
-    }
-
-    /// The owner and owned index of the memory or table whose size word is at `region.size`.
-    fn owned(
-        &self,
-        region: Region,
-        count: impl Fn(&Instance) -> u32,
-        find: impl Fn(&Instance, u32) -> Option<Region>,
-    ) -> Option<(InstanceId, u32)> {
-        let (id, instance) = self.owner_of(region.size)?;
-        let owned = (0..count(instance)).find(|i| find(instance, *i) == Some(region))?;
-        Some((id, owned))
-    }
-
-    /// The owner and owned index of a memory.
-    pub(crate) fn owned_memory(&self, region: Region) -> Option<(InstanceId, u32)> {
-        self.owned(
-            region,
-            |i| i.vm.counts().owned_memories,
-            |i, owned| i.vm.memory_region(i.vm.counts().imported_memories + owned),
-        )
-    }
-
-    /// `memory.grow`, by pages; the size before, in pages.
-    pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
-        let region = self.instances[id.position()].vm.memory_region(index)?;
-        if let Some(shared) = self.shared_memory(region) {
-            return shared.grow_within(delta, self.config.max_memory);
-        }
-        let (owner, owned) = self.owned_memory(region)?;
-        let vm = &self.instances[owner.position()].vm;
-        let plan = vm.memory_plan(owned)?;
-        let old = region.len() as u64;
-        let new = plan.grown(old, delta, self.config.max_memory)?;
-        let committed = align_up(old, PAGE);
-        let needed = align_up(new, PAGE) - committed;
-        vm.slot().commit(vm.origin() + plan.after + committed, needed).ok()?;
-        region.set_len(new);
-        Some(old / plan.page_size)
-    }
-
-    /// `table.grow`; the size before.
-    pub(crate) fn grow_table(
-        &mut self,
-        id: InstanceId,
-        index: u32,
-        delta: u64,
-        init: u64,
-    ) -> Option<u64> {
-        let region = self.instances[id.position()].vm.table_region(index)?;
-        let (owner, owned) = self.owned(
-            region,
-            |i| i.vm.counts().owned_tables,
-            |i, owned| i.vm.table_region(i.vm.counts().imported_tables + owned),
-        )?;
-        let vm = &self.instances[owner.position()].vm;
-        let plan = vm.table_plan(owned)?;
-        let old = region.len() as u64;
-        let new = old.checked_add(delta)?;
-        if new > plan.max.min(self.config.max_table) {
-            return None;
-        }
-        let committed = align_up(old * 8, PAGE);
-        let needed = align_up(new * 8, PAGE);
-        vm.slot().commit(vm.origin() - plan.before + committed, needed - committed).ok()?;
-        region.set_len(new);
-        let table = self.instances[id.position()].vm.table_mut(index)?;
-        table[old as usize..].fill(init);
-        Some(old)
     }
 }
 
