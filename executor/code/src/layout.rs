@@ -334,3 +334,58 @@ impl InstanceLayout {
         Ok(Self { counts, tables, memories, before, after })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ty(min: u64, max: Option<u64>, memory64: bool, page_size_log2: u32) -> MemoryType {
+        MemoryType { min, max, memory64, shared: false, page_size_log2 }
+    }
+
+    fn plan(ty: &MemoryType) -> MemoryPlan {
+        let plan = MemoryPlan::of(0, ty, PAGE).expect("not too large");
+        assert!(plan.min <= plan.max && plan.max <= plan.reservation - MEMORY_GUARD);
+        assert!(plan.reservation.is_multiple_of(PAGE));
+        plan
+    }
+
+    #[test]
+    fn what_the_hardware_checks_has_all_that_an_index_can_name() {
+        for max in [Some(0), Some(1), None] {
+            let plan = plan(&ty(0, max, false, 16));
+            assert_eq!(plan.reservation, MEMORY_RESERVATION + MEMORY_GUARD);
+        }
+    }
+
+    #[test]
+    fn other_memories_reserve_what_they_can_grow_to() {
+        assert_eq!(plan(&ty(1, Some(3), true, 16)).reservation, (3 << 16) + MEMORY_GUARD);
+        assert_eq!(plan(&ty(1, Some(5000), false, 0)).reservation, 8192 + MEMORY_GUARD);
+        let unbounded = plan(&ty(1, None, true, 16));
+        assert_eq!((unbounded.max, unbounded.min), (MAX_MEMORY, 1 << 16));
+        assert_eq!(plan(&ty(1, Some(1 << 48), true, 16)).max, MAX_MEMORY);
+        assert_eq!(plan(&ty(0, Some(0), true, 0)).reservation, MEMORY_GUARD);
+        // `memory.size` must be able to say it.
+        assert_eq!(plan(&ty(0, None, false, 0)).max, u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn what_begins_larger_than_that_is_refused() {
+        for (min, page_size_log2) in [(1 << 48, 16), (u64::MAX, 0), (MAX_MEMORY + 1, 0)] {
+            let ty = ty(min, None, true, page_size_log2);
+            assert!(MemoryPlan::of(3, &ty, 0).is_err(), "{min} pages");
+        }
+        plan(&ty(MAX_MEMORY >> 16, None, true, 16));
+    }
+
+    #[test]
+    fn growth_stops_at_the_maximum_and_never_wraps() {
+        let plan = plan(&ty(1, Some(3), true, 16));
+        assert_eq!(plan.grown(1 << 16, 2, u64::MAX), Some(3 << 16));
+        assert_eq!(plan.grown(1 << 16, 3, u64::MAX), None);
+        assert_eq!(plan.grown(1 << 16, 2, 2 << 16), None);
+        assert_eq!(plan.grown(1 << 16, u64::MAX, u64::MAX), None);
+        assert_eq!(plan.grown(1 << 16, 1 << 48, u64::MAX), None);
+    }
+}

@@ -274,6 +274,60 @@ fn invalid_bytes_are_refused_with_an_offset() {
     assert!(matches!(error, CompileError::Invalid { offset: 32, .. }), "{error:?}");
 }
 
+/// Whether code holds a conditional move (in what is compiled below nothing else looks like one).
+fn has_conditional_move(code: &[u8]) -> bool {
+    code.windows(2).any(|pair| pair[0] == 0x0f && pair[1] >> 4 == 4)
+}
+
+#[test]
+fn every_comparison_with_a_bound_is_followed_by_a_mask() {
+    let module = |items: &str, params: &str, body: &str| {
+        let wat = format!("(module {items} (func (param {params}) (result i32) {body}))");
+        let wasm = wat::parse_str(&wat).expect("valid text");
+        let all = Features::ALL;
+        let module = compiler().decode(&wasm, ModuleHash::of(&wasm), all).expect("valid module");
+        let options = CompileOptions { features: all, ..PLAIN };
+        let bytes = compiler().compile(&module, options, &|_| {}).expect("compiled");
+        CodeFile::new(bytes).expect("a code file")
+    };
+    let compared = [
+        ("(memory i64 1)", "i64", "(i32.load (local.get 0))"),
+        ("(memory i64 1)", "i64", "(i32.load offset=0x1fffffc (local.get 0))"),
+        ("(memory i64 1)", "i64", "(i32.load offset=0x2000000 (local.get 0))"),
+        ("(memory i64 1)", "i64", "(i32.atomic.load (local.get 0))"),
+        ("(memory 1)", "i32", "(i32.load offset=0x2000000 (local.get 0))"),
+        ("(memory 1 1 (pagesize 1))", "i32", "(i32.load8_u (local.get 0))"),
+        ("(memory i64 1 1 (pagesize 1))", "i64", "(i32.load8_u (local.get 0))"),
+        ("(memory i64 1 1 shared)", "i64", "(i32.load8_u (local.get 0))"),
+        ("(import \"a\" \"b\" (memory i64 1))", "i64", "(i32.load (local.get 0))"),
+        ("(table 2 funcref)", "i32", "(ref.is_null (table.get 0 (local.get 0)))"),
+        ("(table i64 2 funcref)", "i64", "(ref.is_null (table.get 0 (local.get 0)))"),
+    ];
+    for (items, params, body) in compared {
+        assert!(has_conditional_move(code(&module(items, params, body), 0)), "{items} {body}");
+    }
+    for (items, body) in [
+        ("(memory 1)", "(i32.load offset=0x1fffffc (local.get 0))"),
+        ("(memory 1 1 shared)", "(i32.atomic.load (local.get 0))"),
+        ("(import \"a\" \"b\" (memory 1))", "(i32.load (local.get 0))"),
+    ] {
+        let by_hardware = module(items, "i32", body);
+        assert!(!has_conditional_move(code(&by_hardware, 0)), "{items} {body}");
+    }
+}
+
+#[test]
+fn a_memory_that_no_machine_has_is_refused() {
+    let wasm = wat::parse_str("(module (memory i64 0x1000000000000))").expect("valid text");
+    let module = compiler().decode(&wasm, ModuleHash::of(&wasm), Features::ALL).expect("valid");
+    let error = compiler().compile(&module, PLAIN, &|_| {}).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "memory 0 begins with 281474976710656 pages of 65536 bytes; \
+         at most 1048576 such pages are supported"
+    );
+}
+
 #[test]
 fn features_that_are_off_are_named_with_their_switches() {
     for (wat, needed) in [

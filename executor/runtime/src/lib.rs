@@ -19,6 +19,7 @@ mod module;
 mod module_engine;
 mod park;
 mod restore;
+mod segments;
 mod shared;
 mod state;
 mod store;

@@ -35,8 +35,9 @@ fn config(rng: &mut Rng) -> Config {
         max_funcs: 12,
         max_instructions: *rng.choice(&[50, 200, 600]).expect("three sizes"),
         min_memories: 1,
-        max_memories: 1,
+        max_memories: 3,
         max_memory32_bytes: 10 << 16,
+        max_memory64_bytes: 10 << 16,
         memory_offset_choices: MemoryOffsetChoices(90, 9, 1),
         min_globals: 1,
         max_globals: 12,
@@ -47,14 +48,15 @@ fn config(rng: &mut Rng) -> Config {
         max_type_size: 200,
         max_types: 20,
         compact_imports_enabled: false,
-        custom_page_sizes_enabled: false,
+        custom_page_sizes_enabled: true,
         exceptions_enabled: false,
         gc_enabled: false,
-        memory64_enabled: false,
+        memory64_enabled: true,
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
+        // A wait may be for ever; `operators` has the atomic operators.
         threads_enabled: false,
-        wide_arithmetic_enabled: false,
+        wide_arithmetic_enabled: true,
         ..Config::default()
     }
 }

@@ -6,7 +6,7 @@
 use crate::shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, number};
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType};
+use executor_model::{Features, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType};
 use executor_runtime::{
     CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
 };
@@ -40,8 +40,9 @@ fn compile(
     ensure_termination: bool,
 ) -> Result<(NativeEngine, Module, Arc<CompiledModule>), String> {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().map_err(text)?);
-    let module = compiler.decode(wasm, ModuleHash::of(wasm), Features::default()).map_err(text)?;
-    let config = EngineConfig { compiler: Some(compiler), ..EngineConfig::default() };
+    let module = compiler.decode(wasm, ModuleHash::of(wasm), Features::ALL).map_err(text)?;
+    let features = Features::ALL;
+    let config = EngineConfig { compiler: Some(compiler), features, ..EngineConfig::default() };
     let engine = NativeEngine::new(config).map_err(text)?;
     let compiled = engine.compile(&module, &Listeners::none(), ensure_termination, &|_| {});
     let (compiled, _) = compiled.map_err(text)?;

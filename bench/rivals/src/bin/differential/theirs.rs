@@ -17,8 +17,9 @@ use wasmtime::{
 pub fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_relaxed_simd(false);
-    config.wasm_multi_memory(false);
-    config.wasm_memory64(false);
+    config.wasm_custom_page_sizes(true);
+    config.wasm_wide_arithmetic(true);
+    config.wasm_threads(true);
     config.parallel_compilation(false);
     config.max_wasm_stack(1 << 20);
     Engine::new(&config).expect("an engine")
@@ -60,6 +61,8 @@ fn end(error: &wasmtime::Error) -> End {
         Trap::BadConversionToInteger => TrapCode::InvalidConversionToInteger,
         Trap::StackOverflow => TrapCode::StackOverflow,
         Trap::NullReference => TrapCode::NullReference,
+        Trap::HeapMisaligned => TrapCode::UnalignedAtomic,
+        Trap::AtomicWaitNonSharedMemory => TrapCode::ExpectedSharedMemory,
         other => return End::Other(other.to_string()),
     })
 }
