@@ -19,7 +19,9 @@ use executor_code::{
     ensure_private,
     layout::{PAGE, align_up},
 };
-use executor_model::{EngineError, FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType};
+use executor_model::{
+    EngineError, FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType,
+};
 use std::{fs::File, io, sync::Arc};
 
 /// Why a store cannot be restored.
@@ -197,7 +199,8 @@ impl StoreInner {
             let owner_info = owner.vm.module().info()?;
             let same = (first..first + owner.vm.counts().owned_tables).any(|t| {
                 owner.vm.table_region(t) == Some(region)
-                    && owner_info.tables[t as usize].ty.table64 == info.tables[i as usize].ty.table64
+                    && owner_info.tables[t as usize].ty.table64
+                        == info.tables[i as usize].ty.table64
                     && Scoped::new(
                         owner.vm.module().code(),
                         owner_info.tables[t as usize].ty.element,

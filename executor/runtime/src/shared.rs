@@ -59,7 +59,8 @@ impl SharedMemory {
     /// When `ty` is not shared, has no maximum, is too large, or the system refuses addresses.
     pub fn new(ty: MemoryType) -> Result<Self, EngineError> {
         if !ty.shared || ty.max.is_none_or(|max| max < ty.min) {
-            let message = "a shared memory is declared shared, with a maximum not below its minimum";
+            let message =
+                "a shared memory is declared shared, with a maximum not below its minimum";
             return Err(EngineError::Unsupported(message.to_owned()));
         }
         let plan =

@@ -150,9 +150,15 @@ impl Script {
             | WastDirective::AssertMalformedCustom { .. } => {
                 return Err(Miss::skipped("the contents of custom sections are not validated"));
             }
-            WastDirective::AssertException { .. } => {
-                return Err(Miss::skipped("exceptions are not supported"));
-            }
+            WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
+                Err(CallError::Exception(_)) => {}
+                Err(other) => {
+                    return Err(Miss::Failed(format!("expected an exception, got `{other}`")));
+                }
+                Ok(values) => {
+                    return Err(Miss::Failed(format!("expected an exception, got {values:?}")));
+                }
+            },
             WastDirective::AssertSuspension { .. } => {
                 return Err(Miss::skipped("stack switching is not supported"));
             }
@@ -169,7 +175,8 @@ impl Script {
         id: Id<'_>,
     ) -> Result<Vec<(String, SharedMemory)>, Miss> {
         let instance = self.instance(Some(id))?;
-        let module = self.store.module(instance).cloned().ok_or_else(|| unknown("instance", Some(id)))?;
+        let module =
+            self.store.module(instance).cloned().ok_or_else(|| unknown("instance", Some(id)))?;
         let exports = module.info().map_err(text)?.exports.iter();
         let memories = exports.filter(|export| export.kind == ExternKind::Memory);
         let shared = memories.filter_map(|export| {
@@ -202,7 +209,12 @@ impl Script {
     }
 
     fn assert_trap(&mut self, exec: WastExecute<'_>, expected: &str) -> Result<(), Miss> {
-        let ended = match exec {
+        expect_trap(self.execute(exec)?, expected)
+    }
+
+    /// Carries out what an assertion is about. The outer error is of the script.
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Result<Vec<Val>, CallError>, Miss> {
+        Ok(match exec {
             WastExecute::Invoke(invoke) => self.invoke(&invoke)?,
             WastExecute::Get { module, global, .. } => Ok(vec![self.global(module, global)?]),
             WastExecute::Wat(module) => {
@@ -213,8 +225,7 @@ impl Script {
                     Err(other) => return Err(Miss::Failed(other.to_string())),
                 }
             }
-        };
-        expect_trap(ended, expected)
+        })
     }
 
     fn assert_unlinkable(&mut self, module: Wat<'_>, expected: &str) -> Result<(), Miss> {

@@ -40,7 +40,9 @@ impl Runner {
                             join(handle, report);
                             Ok(Snapshot::NotTaken)
                         }
-                        None => Err(Miss::Failed(format!("there is no thread `${}`", thread.name()))),
+                        None => {
+                            Err(Miss::Failed(format!("there is no thread `${}`", thread.name())))
+                        }
                     },
                     other => script.run(other),
                 };
