@@ -18,6 +18,11 @@
 //!   otherwise the arguments are spilled to an array of `RawValue`s and [`Builtin::CallImport`] is
 //!   called: if that returns [`CALL_IMPORT_BOUND`], the slot has just been filled in and the thunk
 //!   starts over; otherwise the results are in the array.
+//! - A call in the body of a `try_table` has [`crate::file::HandlerRecord`]s. To catch an exception is
+//!   to go on at the handler's code with the frame's stack and frame pointers, the exception's handle
+//!   in `rax` (if the handler asks for it) and the address of its payload, an array of `RawValue`s
+//!   that is good until the next builtin is called, in `rdx`. Callee-saved registers matter only to
+//!   handlers of a builtin's own call: those hold what they held there.
 
 /// The version of this interface and of everything else that code is compiled for: code files of
 /// another are compiled again. A change of [`crate::layout::STATE_VERSION`] changes it too.
@@ -131,6 +136,11 @@ builtins! {
     ResolveFuncRef(funcref, ty);
     /// The slow path of an import thunk; `values` is the address of the argument array.
     CallImport(import, values);
+    /// `throw`; `values` is the address of the tag's parameters. Does not return, but may go on at a
+    /// handler (see [`crate::file::HandlerRecord`]) of a call that is in progress.
+    Throw(tag, values);
+    /// `throw_ref`, likewise; traps when `exception` is null.
+    ThrowRef(exception);
     /// Tells the listener that a function begins; `values` is the address of its arguments.
     ListenerBefore(func, values);
     /// Tells the listener that a function returned; `values` is the address of its results.

@@ -9,7 +9,8 @@ use crate::{
     thunk, translate,
 };
 use cranelift_codegen::{
-    CodegenError, Context, FinalizedRelocTarget,
+    CodegenError, Context, ExceptionContextLoc, FinalizedMachExceptionHandler,
+    FinalizedRelocTarget,
     binemit::Reloc,
     control::ControlPlane,
     ir::{self, SourceLoc},
@@ -17,7 +18,9 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
-    CompileError, CompileEvent, CompileOptions, OptLevel, Progress, layout::InstanceLayout,
+    CompileError, CompileEvent, CompileOptions, OptLevel, Progress,
+    file::{HandlerRecord, TryCall},
+    layout::InstanceLayout,
 };
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
 use rayon::prelude::*;
@@ -67,6 +70,8 @@ pub(crate) struct Code {
     pub(crate) traps: Vec<(u32, TrapCode)>,
     /// Ascending ranges and the offset in the module's bytes that they come from.
     pub(crate) locations: Vec<(Range<u32>, u32)>,
+    /// Calls with handlers, ascending.
+    pub(crate) try_calls: Vec<TryCall>,
 }
 
 /// Four bytes that hold the distance to a symbol.
@@ -203,6 +208,26 @@ impl Worker {
         }
         for range in buffer.get_srclocs_sorted().iter().filter(|l| l.loc != SourceLoc::default()) {
             code.locations.push((range.start..range.end, range.loc.bits()));
+        }
+        for site in buffer.call_sites().filter(|site| !site.exception_handlers.is_empty()) {
+            let frame =
+                site.frame_offset.ok_or_else(|| fail("a call without a frame".to_owned()))?;
+            let mut call =
+                TryCall { returns: site.ret_addr, frame, context: None, handlers: Vec::new() };
+            for handler in site.exception_handlers {
+                match handler {
+                    FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(at)) => {
+                        call.context = Some(*at);
+                    }
+                    FinalizedMachExceptionHandler::Tag(clause, landing) => {
+                        let clause = clause.as_u32();
+                        call.handlers.push(HandlerRecord { clause, landing: *landing });
+                    }
+                    // We never say what has no tag, and no register is left to a callee that throws.
+                    other => return Err(fail(format!("unexpected handler {other:?}"))),
+                }
+            }
+            code.try_calls.push(call);
         }
         let names = self.context.func.params.user_named_funcs();
         for reloc in buffer.relocs() {

@@ -191,12 +191,18 @@ impl<'a> Emitter<'a> {
         self.builder.ins().uextend(WORD, value)
     }
 
-    /// Calls a builtin. Arguments are 64-bit.
-    pub(crate) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Value {
+    /// A builtin, to be called with `vmctx` and 64-bit arguments.
+    pub(crate) fn builtin(&mut self, builtin: Builtin) -> (SigRef, Value) {
         let signature = *self.builtins[builtin as usize]
             .get_or_insert_with(|| self.builder.import_signature(signature::builtin(builtin)));
         let array = self.load_fixed(WORD, offset_of!(VmHeader, builtins) as i64);
         let code = self.builder.ins().load(WORD, self.access.fixed, array, builtin.offset());
+        (signature, code)
+    }
+
+    /// Calls a builtin. Arguments are 64-bit.
+    pub(crate) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Value {
+        let (signature, code) = self.builtin(builtin);
         let mut all = vec![self.vmctx];
         all.extend_from_slice(args);
         let call = self.builder.ins().call_indirect(signature, code, &all);

@@ -108,6 +108,7 @@ impl Compiler for NativeCompiler {
             enter: linked.enter,
             traps: linked.traps,
             address_map: linked.address_map,
+            try_calls: linked.try_calls,
         }))
     }
 }

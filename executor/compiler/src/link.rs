@@ -9,7 +9,7 @@ use crate::{
 };
 use executor_code::{
     CompileError,
-    file::{NO_TRAMPOLINE, function_table_distance},
+    file::{NO_TRAMPOLINE, TryCall, function_table_distance},
 };
 use executor_model::{ModuleInfo, TrapCode};
 
@@ -28,6 +28,7 @@ pub(crate) struct Linked {
     pub(crate) enter: Vec<u32>,
     pub(crate) traps: Vec<(u32, TrapCode)>,
     pub(crate) address_map: Vec<(u32, Option<u32>)>,
+    pub(crate) try_calls: Vec<TryCall>,
 }
 
 /// Lays out `codes`, the code of `units`, in their order.
@@ -66,6 +67,7 @@ pub(crate) fn link(
     let mut text = Vec::with_capacity(end as usize);
     let mut traps = Vec::new();
     let mut address_map = AddressMap::default();
+    let mut try_calls = Vec::new();
     for (code, start) in codes.into_iter().zip(starts) {
         text.resize(start as usize, PADDING);
         text.extend_from_slice(&code.bytes);
@@ -82,6 +84,11 @@ pub(crate) fn link(
             text[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
         traps.extend(code.traps.iter().map(|(offset, code)| (start + offset, *code)));
+        for mut call in code.try_calls {
+            call.returns += start;
+            call.handlers.iter_mut().for_each(|handler| handler.landing += start);
+            try_calls.push(call);
+        }
         address_map.set(start, None);
         for (range, wasm) in &code.locations {
             address_map.set(start + range.start, Some(*wasm));
@@ -89,7 +96,7 @@ pub(crate) fn link(
         }
     }
     address_map.set(text.len() as u32, None);
-    Ok(Linked { text, functions, enter, traps, address_map: address_map.0 })
+    Ok(Linked { text, functions, enter, traps, address_map: address_map.0, try_calls })
 }
 
 /// Which operator code belongs to, from each offset on; neighbours differ.

@@ -23,7 +23,7 @@ pub use module::{
     TypeDeclaration,
 };
 pub use reference::{FuncRef, InstanceId};
-pub use trap::{CallError, Frame, Trap, TrapCode, WasmBacktrace};
+pub use trap::{CallError, Frame, Thrown, Trap, TrapCode, WasmBacktrace};
 pub use types::{
     FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, Hierarchy, MemoryIndex, MemoryType,
     RefType, TableIndex, TableType, TagIndex, TypeIndex, ValType,

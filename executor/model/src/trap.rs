@@ -1,7 +1,7 @@
 //! Traps, the WebAssembly backtrace, and how a call can end other than by returning.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 /// Why execution trapped. The numbers are written into code files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,11 +28,12 @@ pub enum TrapCode {
     /// `memory.atomic.wait` on a memory that is not shared.
     ExpectedSharedMemory = 15,
     NullFunctionReference = 16,
+    NullExceptionReference = 17,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unreachable,
         Self::MemoryOutOfBounds,
         Self::TableOutOfBounds,
@@ -49,6 +50,7 @@ impl TrapCode {
         Self::UnalignedAtomic,
         Self::ExpectedSharedMemory,
         Self::NullFunctionReference,
+        Self::NullExceptionReference,
     ];
 
     /// The code of a number.
@@ -76,6 +78,7 @@ impl TrapCode {
             Self::Interrupted => "interrupted",
             Self::UnalignedAtomic => "unaligned atomic",
             Self::ExpectedSharedMemory => "expected shared memory",
+            Self::NullExceptionReference => "null exception reference",
             Self::PageLost => {
                 "a page of the snapshot could not be read: the file is cut short or the disk failed"
             }
@@ -150,12 +153,38 @@ impl fmt::Display for Trap {
 
 impl std::error::Error for Trap {}
 
+/// An exception that left a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thrown {
+    /// Its handle in its store.
+    pub exception: NonZeroU64,
+    /// Its tag and payload, for people.
+    pub description: String,
+    /// Where it was thrown.
+    pub backtrace: WasmBacktrace,
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wasm exception: {}", self.description)?;
+        if !self.backtrace.frames.is_empty() {
+            write!(f, "\n{}", self.backtrace)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Thrown {}
+
 /// How a call ends other than by returning.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The guest trapped.
     #[error(transparent)]
     Trap(#[from] Trap),
+    /// The guest threw an exception that nothing caught.
+    #[error(transparent)]
+    Exception(#[from] Thrown),
     /// The guest asked to exit (`proc_exit`) with this code.
     #[error("exit with code {0}")]
     Exit(i32),

@@ -6,6 +6,7 @@ use crate::{
     vm::{self, Outcome, find_code},
 };
 use executor_model::{CallError, Frame, ListenerContext, WasmBacktrace};
+use std::ops::ControlFlow;
 
 /// How many frames a backtrace keeps.
 const KEPT: usize = 32;
@@ -32,16 +33,28 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
         Outcome::Raised { fp } | Outcome::Interrupted { fp: Some(fp) } => Some(fp),
     };
     if let Some(fp) = start {
-        vm::walk_frames(stack, fp, |address| addresses.push(address));
+        walk(stack, fp, &mut addresses);
     }
     let ended = addresses.len();
     for fp in vm::outer_stub_frames(store) {
-        vm::walk_frames(stack, fp, |address| addresses.push(address));
+        walk(stack, fp, &mut addresses);
     }
     Frames { addresses, ended }
 }
 
+fn walk(stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>) {
+    vm::walk_frames(stack, fp, |call| {
+        addresses.push(call.address());
+        ControlFlow::Continue(())
+    });
+}
+
 impl Frames {
+    /// The frames that an exception leaves on its way to a handler.
+    pub(crate) fn left(addresses: Vec<usize>) -> Self {
+        Self { ended: addresses.len(), addresses }
+    }
+
     /// The backtrace that users see.
     pub(crate) fn backtrace(&self) -> WasmBacktrace {
         let mut backtrace = WasmBacktrace::default();

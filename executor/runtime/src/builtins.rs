@@ -1,7 +1,8 @@
 //! What machine code asks the host to do, in safe Rust: one function per [`Builtin`].
 
 use crate::{
-    host::Caller,
+    exception::{Exception, InFlight},
+    host::{Caller, HostError},
     interrupt::Shared,
     park::{self, Waited},
     store::{Instance, StoreInner},
@@ -11,7 +12,7 @@ use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
     FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
 };
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
 /// Why a builtin ends the activation instead of returning.
 pub(crate) enum Raise {
@@ -21,6 +22,8 @@ pub(crate) enum Raise {
     Exit(i32),
     /// A host function failed.
     Host(String),
+    /// An exception is thrown.
+    Exception(InFlight),
     /// Host code panicked; the panic goes on once machine code's frames are gone.
     Panic(Box<dyn Any + Send>),
 }
@@ -86,6 +89,11 @@ pub(crate) fn run(
             return Ok(store.header.answer(target));
         }
         Builtin::CallImport => return call_import(store, id, a as u32, &mut values),
+        Builtin::Throw => return Err(throw(store, id, a as u32, &mut values)),
+        Builtin::ThrowRef => {
+            let handle = NonZeroU64::new(a).ok_or(TrapCode::NullExceptionReference)?;
+            return Err(Raise::Exception(InFlight::Kept(handle)));
+        }
         Builtin::ListenerBefore => {
             let types = |i: &Instance, func| Some(i.func_type(func)?.params);
             listen(instance, a as u32, &mut values, types, |l, c, v| l.before(c, v));
@@ -147,6 +155,19 @@ pub(crate) fn range<T>(all: &mut [T], start: u64, len: u64) -> Option<&mut [T]> 
     all.get_mut(start..start.checked_add(usize::try_from(len).ok()?)?)
 }
 
+/// A new exception of a tag of an instance, with a payload from machine code.
+fn throw(store: &StoreInner, id: InstanceId, index: u32, values: &mut Values) -> Raise {
+    let code = store.instances[id.position()].vm.module().code();
+    let params = || Some(code.type_words(code.tag_type(index)?)?.0.len());
+    match (store.tag(id, index), params()) {
+        (Some(tag), Some(params)) => {
+            let payload = values.first(params).to_vec();
+            Raise::Exception(InFlight::New(Exception { tag, payload }))
+        }
+        _ => Raise::Host(format!("instance {id} has no tag {index}")),
+    }
+}
+
 /// The slow path of an import's thunk: binds the import if need be, and calls a host function.
 fn call_import(
     store: &mut StoreInner,
@@ -171,7 +192,15 @@ fn call_import(
         }
     };
     let array = values.first(func.slots());
-    (func.call)(&mut Caller::new(store, id), array).map_err(Raise::from)?;
+    let scope = store.exceptions.scope();
+    let result = (func.call)(&mut Caller::new(store, id), array);
+    store.exceptions.end_scope(scope);
+    match result {
+        Err(HostError::Exception(handle)) if store.exceptions.get(handle).is_none() => {
+            return Err(Raise::Host(format!("{handle} is not the handle of an exception")));
+        }
+        result => result?,
+    }
     if func.returns_references {
         for (value, ty) in array.iter().zip(&func.ty.results) {
             store.check_value(&Val::from_raw(*value, *ty), *ty, id).map_err(Raise::Host)?;

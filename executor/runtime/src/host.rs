@@ -1,10 +1,10 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{builtins::Raise, store::StoreInner};
+use crate::{builtins::Raise, exception::InFlight, store::StoreInner};
 use executor_model::{
     CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
 };
-use std::any::Any;
+use std::{any::Any, num::NonZeroU64};
 
 /// Why a host function does not return.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum HostError {
     /// The guest exits with this code.
     #[error("exit with code {0}")]
     Exit(i32),
+    /// An exception is thrown, by its handle (see [`Caller::throw`]); the guest may catch it.
+    #[error("wasm exception")]
+    Exception(NonZeroU64),
     /// The host failed.
     #[error("{0}")]
     Error(String),
@@ -25,6 +28,7 @@ impl From<HostError> for Raise {
         match error {
             HostError::Trap(code) => Self::Trap(code),
             HostError::Exit(code) => Self::Exit(code),
+            HostError::Exception(handle) => Self::Exception(InFlight::Kept(handle)),
             HostError::Error(message) => Self::Host(message),
         }
     }
@@ -36,6 +40,7 @@ impl From<CallError> for HostError {
         match error {
             CallError::Trap(trap) => Self::Trap(trap.code),
             CallError::Exit(code) => Self::Exit(code),
+            CallError::Exception(thrown) => Self::Exception(thrown.exception),
             other => Self::Error(other.to_string()),
         }
     }
@@ -82,6 +87,14 @@ pub struct Caller<'a> {
 impl<'a> Caller<'a> {
     pub(crate) fn new(store: &'a mut StoreInner, instance: InstanceId) -> Self {
         Self { store, instance }
+    }
+
+    pub(crate) fn store(&self) -> &StoreInner {
+        self.store
+    }
+
+    pub(crate) fn store_mut(&mut self) -> &mut StoreInner {
+        self.store
     }
 
     /// The instance that calls.

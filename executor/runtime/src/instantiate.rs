@@ -5,6 +5,7 @@
 
 use crate::{
     builtins::Raise,
+    exception::TagIdentity,
     host::HostFunc,
     module::CompiledModule,
     shared::SharedMemory,
@@ -69,26 +70,6 @@ fn kind(ty: &MemoryType) -> String {
     let shared = if ty.shared { "shared " } else { "" };
     let bits = if ty.memory64 { 64 } else { 32 };
     format!("a {shared}{bits}-bit memory with pages of {} bytes", ty.page_size())
-}
-
-/// Which tag it is, whoever imports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TagIdentity {
-    /// The instance that declares it.
-    pub(crate) owner: InstanceId,
-    /// Its index there.
-    pub(crate) index: u32,
-}
-
-impl TagIdentity {
-    /// As the state block holds it.
-    pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.owner.get()) << 32 | u64::from(self.index)
-    }
-
-    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
-        Some(Self { owner: InstanceId::new((bits >> 32) as u32)?, index: bits as u32 })
-    }
 }
 
 fn incompatible(import: &Import, reason: String) -> LinkError {
@@ -443,7 +424,9 @@ impl StoreInner {
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(message) => usage(message),
-            Raise::Exit(_) | Raise::Panic(_) => usage("cannot happen in segments".to_owned()),
+            Raise::Exit(_) | Raise::Exception(_) | Raise::Panic(_) => {
+                usage("cannot happen in segments".to_owned())
+            }
         })?;
         if let Some(start) = info.start {
             let func = self.func(id, start).ok_or_else(|| usage("no start function".to_owned()))?;

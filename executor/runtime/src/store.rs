@@ -9,6 +9,7 @@ use crate::{
     backtrace,
     builtins::Raise,
     engine::NativeEngine,
+    exception::Exceptions,
     host::HostFunc,
     interrupt::{Interrupter, Shared},
     linker::Linker,
@@ -85,12 +86,13 @@ pub(crate) struct StoreInner {
     pub(crate) externs: Vec<Box<dyn Any + Send>>,
     /// Why the builtin that did not return did not.
     pub(crate) raised: Option<Raise>,
+    pub(crate) exceptions: Exceptions,
     pub(crate) shared: Arc<Shared>,
     /// Memories of this store, and used by it, that there are handles of.
     pub(crate) shared_memories: Vec<SharedMemory>,
     nesting: u32,
     /// The stack of the calls in progress.
-    stack: Option<Arc<WasmStack>>,
+    pub(crate) stack: Option<Arc<WasmStack>>,
 }
 
 impl std::fmt::Debug for StoreInner {
@@ -242,6 +244,9 @@ impl StoreInner {
             Val::ExternRef(Some(handle)) if handle.get() > self.externs.len() as u64 => {
                 Err(format!("{handle} is not the handle of a host value of this store"))
             }
+            Val::ExnRef(Some(handle)) if self.exceptions.get(*handle).is_none() => {
+                Err(format!("{handle} is not the handle of an exception of this store"))
+            }
             Val::FuncRef(Some(func)) => match ty.heap {
                 HeapType::Func => Ok(()),
                 HeapType::Concrete(index) if self.has_type(*func, instance, index) => Ok(()),
@@ -281,7 +286,14 @@ impl StoreInner {
             *raw = value.to_raw();
         }
         self.call_raw(func, &mut values)?;
-        Ok(values.iter().zip(&ty.results).map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect())
+        let results = values.iter().zip(&ty.results);
+        let results: Vec<Val> = results.map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
+        for result in &results {
+            if let Val::ExnRef(Some(handle)) = result {
+                self.exceptions.give(*handle);
+            }
+        }
+        Ok(results)
     }
 
     /// Calls a function with checked arguments; results replace them.
@@ -306,6 +318,9 @@ impl StoreInner {
         };
         let outer = self.stack.replace(Arc::clone(&stack));
         let outermost = outer.is_none();
+        if outermost {
+            self.exceptions.end_scope(0);
+        }
         let shared = Arc::clone(&self.shared);
         let previous = shared.enter(func.instance());
         self.nesting += 1;
@@ -346,6 +361,7 @@ impl StoreInner {
             (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(backtrace),
             (_, Some(Raise::Trap(code))) => trap(code, backtrace),
             (_, Some(Raise::Exit(code))) => CallError::Exit(code),
+            (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace).into(),
             (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace },
             (_, None) => interrupted(backtrace),
         };
@@ -374,6 +390,7 @@ impl Store {
                 data: None,
                 externs: Vec::new(),
                 raised: None,
+                exceptions: Exceptions::default(),
                 shared: Arc::default(),
                 shared_memories: Vec::new(),
                 nesting: 0,

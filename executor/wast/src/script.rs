@@ -158,9 +158,15 @@ impl Script {
             | WastDirective::AssertMalformedCustom { .. } => {
                 return Err(Miss::skipped("the contents of custom sections are not validated"));
             }
-            WastDirective::AssertException { .. } => {
-                return Err(Miss::skipped("exceptions are not supported"));
-            }
+            WastDirective::AssertException { exec, .. } => match self.execute(exec)? {
+                Err(CallError::Exception(_)) => {}
+                Err(other) => {
+                    return Err(Miss::Failed(format!("expected an exception, got `{other}`")));
+                }
+                Ok(values) => {
+                    return Err(Miss::Failed(format!("expected an exception, got {values:?}")));
+                }
+            },
             WastDirective::AssertSuspension { .. } => {
                 return Err(Miss::skipped("stack switching is not supported"));
             }
@@ -211,7 +217,12 @@ impl Script {
     }
 
     fn assert_trap(&mut self, exec: WastExecute<'_>, expected: &str) -> Result<(), Miss> {
-        let ended = match exec {
+        expect_trap(self.execute(exec)?, expected)
+    }
+
+    /// Carries out what an assertion is about. The outer error is of the script.
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Result<Vec<Val>, CallError>, Miss> {
+        Ok(match exec {
             WastExecute::Invoke(invoke) => self.invoke(&invoke)?,
             WastExecute::Get { module, global, .. } => Ok(vec![self.global(module, global)?]),
             WastExecute::Wat(module) => {
@@ -222,8 +233,7 @@ impl Script {
                     Err(other) => return Err(Miss::Failed(other.to_string())),
                 }
             }
-        };
-        expect_trap(ended, expected)
+        })
     }
 
     fn assert_unlinkable(&mut self, module: Wat<'_>, expected: &str) -> Result<(), Miss> {

@@ -85,11 +85,24 @@ fn a_script_that_is_not_well_formed_is_one_failure() {
 
 #[test]
 fn what_the_engine_lacks_is_skipped_with_its_reason() {
-    let report = run("(module)\n(assert_exception (invoke \"f\"))\n(thread $t (invoke \"f\"))");
+    let report = run("(module)\n(thread $t (invoke \"f\"))");
     assert_eq!(report.passed, 1);
     assert_eq!(report.failed, []);
     let skipped: Vec<_> = report.skipped.iter().map(|(line, why)| (*line, why.as_str())).collect();
-    assert_eq!(skipped, [(2, "exceptions are not supported"), (3, "threads are not supported")]);
+    assert_eq!(skipped, [(2, "threads are not supported")]);
+}
+
+#[test]
+fn an_exception_is_asserted_by_being_thrown() {
+    let script = r#"(module (tag $t) (func (export "throw") (throw $t)) (func (export "trap") unreachable)
+          (func (export "none")))
+        (assert_exception (invoke "throw"))
+        (assert_exception (invoke "trap"))
+        (assert_exception (invoke "none"))
+        (assert_trap (invoke "throw") "unreachable")"#;
+    let report = run(script);
+    assert_eq!(report.passed, 2);
+    expect_failures(script, &[(4, "got `wasm trap"), (5, "got []"), (6, "got `wasm exception")]);
 }
 
 #[test]

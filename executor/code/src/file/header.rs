@@ -1,6 +1,7 @@
 //! The fixed part of a code file and the records of its tables.
 
 use crate::layout::Counts;
+use executor_model::TagIndex;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The magic number at the start of [`CodeHeader`].
@@ -28,6 +29,12 @@ pub enum Section {
     MapOffsets,
     /// For each of them, the offset in the module's bytes, or `u32::MAX` for none (u32).
     MapWasm,
+    /// Offsets in the text that calls with handlers return to, ascending (u32).
+    TryReturns,
+    /// For each of them, a [`TryCallRecord`].
+    TryCalls,
+    /// The [`HandlerRecord`]s that those refer to.
+    Handlers,
     /// [`TypeRecord`]s, by type index.
     Types,
     /// What the types' parameters and results are (see [`super::type_word`]).
@@ -54,7 +61,7 @@ pub enum Section {
 
 impl Section {
     /// All sections, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Text,
         Self::Functions,
         Self::FunctionTypes,
@@ -63,6 +70,9 @@ impl Section {
         Self::TrapCodes,
         Self::MapOffsets,
         Self::MapWasm,
+        Self::TryReturns,
+        Self::TryCalls,
+        Self::Handlers,
         Self::Types,
         Self::TypeWords,
         Self::Tags,
@@ -136,6 +146,62 @@ impl CodeHeader {
     pub fn compute_hash(&self) -> [u8; 32] {
         let bytes = self.as_bytes();
         *blake3::hash(&bytes[..std::mem::offset_of!(Self, header_hash)]).as_bytes()
+    }
+}
+
+/// A call in the body of a `try_table` or `try`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TryCallRecord {
+    /// How far below the frame pointer the stack pointer is at the call and at its handlers.
+    pub frame: u32,
+    /// Where the frame holds its `vmctx`, above that stack pointer, or [`NO_CONTEXT`].
+    pub context: u32,
+    /// The first of its handlers, of which the first that matches is the one.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// Stands in [`TryCallRecord::context`] where it is not needed: no handler names a tag, or the call is
+/// of a builtin, which is given `vmctx`.
+pub const NO_CONTEXT: u32 = u32::MAX;
+
+/// What catches the exceptions of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HandlerRecord {
+    /// Which exceptions, and whether the handler asks for a reference (see [`Self::clause`]).
+    pub clause: u32,
+    /// The offset in the text at which the handler begins.
+    pub landing: u32,
+}
+
+impl HandlerRecord {
+    /// Stands for every tag. There are fewer tags.
+    const ALL: u32 = (1 << 30) - 1;
+
+    /// The word for a clause that catches exceptions of a tag of the module, or all, and may want a
+    /// reference to the exception.
+    #[must_use]
+    pub const fn clause(tag: Option<TagIndex>, reference: bool) -> u32 {
+        let tag = match tag {
+            Some(tag) => tag,
+            None => Self::ALL,
+        };
+        tag << 1 | reference as u32
+    }
+
+    /// Which exceptions it catches; `None` is all.
+    #[must_use]
+    pub fn tag(&self) -> Option<TagIndex> {
+        Some(self.clause >> 1).filter(|tag| *tag != Self::ALL)
+    }
+
+    /// Whether it asks for a reference to the exception.
+    #[must_use]
+    pub const fn wants_reference(&self) -> bool {
+        self.clause & 1 == 1
     }
 }
 

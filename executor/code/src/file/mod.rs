@@ -22,12 +22,13 @@ mod reader;
 mod writer;
 
 pub use header::{
-    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
-    NO_SUPERTYPE, NameRecord, Section, SectionRange, TypeRecord,
+    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
+    ImportRecord, MODULE_NAME, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange,
+    TryCallRecord, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]
-pub use writer::{CodeParts, write};
+pub use writer::{CodeParts, TryCall, write};
 
 use crate::layout::{PAGE, align_up};
 use executor_model::{HeapType, RefType, ValType};

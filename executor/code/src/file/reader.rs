@@ -6,8 +6,8 @@
 //! accessors are bounds-checked all the same, and [`CodeFile::verify`] hashes everything.
 
 use super::header::{
-    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME,
-    NameRecord, Section, TypeRecord,
+    CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
+    ImportRecord, MODULE_NAME, NameRecord, Section, TryCallRecord, TypeRecord,
 };
 use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_word};
 use crate::{
@@ -89,6 +89,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
             Section::TrapCodes,
         )?;
         check(range(Section::MapOffsets).len == range(Section::MapWasm).len, Section::MapWasm)?;
+        let calls = range(Section::TryCalls).len / size_of::<TryCallRecord>() as u64;
+        check(range(Section::TryReturns).len == calls * 4, Section::TryCalls)?;
         let types = range(Section::Types).len / size_of::<TypeRecord>() as u64;
         check(range(Section::Enter).len == types * 4, Section::Enter)?;
         let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
@@ -308,6 +310,16 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     pub fn trap_at(&self, offset: u32) -> Option<TrapCode> {
         let at = self.records::<u32>(Section::TrapOffsets).binary_search(&offset).ok()?;
         TrapCode::from_u8(*self.section(Section::TrapCodes).get(at)?)
+    }
+
+    /// What catches exceptions of the call that returns to an offset of the text, if anything does.
+    #[must_use]
+    pub fn handlers_at(&self, offset: u32) -> Option<(&TryCallRecord, &[HandlerRecord])> {
+        let at = self.records::<u32>(Section::TryReturns).binary_search(&offset).ok()?;
+        let call = self.records::<TryCallRecord>(Section::TryCalls).get(at)?;
+        let handlers =
+            self.records::<HandlerRecord>(Section::Handlers).get(call.first as usize..)?;
+        Some((call, handlers.get(..call.count as usize)?))
     }
 
     /// The function whose code holds an offset of the text, `None` in a trampoline. Function code is

@@ -3,8 +3,8 @@
 //! Invariant: the same parts give the same bytes.
 
 use super::header::{
-    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, ImportRecord, MODULE_NAME, NO_SUPERTYPE,
-    NameRecord, Section, SectionRange, TypeRecord,
+    CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord, ImportRecord, MODULE_NAME,
+    NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord, TypeRecord,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
@@ -36,6 +36,21 @@ pub struct CodeParts<'a> {
     pub traps: Vec<(u32, TrapCode)>,
     /// Where the operator that the code belongs to changes, ascending; `None` is no operator.
     pub address_map: Vec<(u32, Option<u32>)>,
+    /// Calls with handlers, ascending.
+    pub try_calls: Vec<TryCall>,
+}
+
+/// A call with handlers.
+#[derive(Debug)]
+pub struct TryCall {
+    /// Where the call returns to.
+    pub returns: u32,
+    /// How far below the frame pointer the stack pointer is.
+    pub frame: u32,
+    /// Where the frame holds its `vmctx`, above the stack pointer.
+    pub context: Option<u32>,
+    /// Its handlers, in the order in which they are tried.
+    pub handlers: Vec<HandlerRecord>,
 }
 
 #[derive(Default)]
@@ -57,6 +72,7 @@ impl Strings {
 pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
     assert!(parts.text.len() < 1 << 31, "machine code beyond 2 GiB");
     assert!(parts.functions.is_sorted() && parts.traps.is_sorted_by_key(|t| t.0));
+    assert!(parts.try_calls.is_sorted_by_key(|call| call.returns));
     let sections = sections(parts);
 
     let symbols = symbols(parts);
@@ -252,6 +268,24 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
         put(Section::MapOffsets, &offset.to_le_bytes());
         put(Section::MapWasm, &wasm.unwrap_or(u32::MAX).to_le_bytes());
     }
+    let mut handlers: Vec<HandlerRecord> = Vec::new();
+    let mut count = 0;
+    for call in &parts.try_calls {
+        // The calls of one body have the same handlers, which are written once.
+        if handlers[handlers.len() - count..] != call.handlers {
+            count = call.handlers.len();
+            handlers.extend_from_slice(&call.handlers);
+        }
+        let record = TryCallRecord {
+            frame: call.frame,
+            context: call.context.unwrap_or(NO_CONTEXT),
+            first: (handlers.len() - count) as u32,
+            count: count as u32,
+        };
+        put(Section::TryReturns, &call.returns.to_le_bytes());
+        put(Section::TryCalls, record.as_bytes());
+    }
+    put(Section::Handlers, handlers.as_bytes());
     let mut offset = 0;
     for ((ty, declaration), digest) in
         info.types.iter().zip(&info.declarations).zip(info.type_digests())

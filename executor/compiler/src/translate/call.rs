@@ -1,8 +1,8 @@
 //! Calls and tail calls, direct, through tables and through references.
 
-use super::Translator;
+use super::{Translator, exception::Callee};
 use crate::signature::WORD;
-use cranelift_codegen::ir::{Inst, InstBuilder, SigRef, Value, condcodes::IntCC, types};
+use cranelift_codegen::ir::{InstBuilder, SigRef, Value, condcodes::IntCC, types};
 use executor_code::abi::{Builtin, CallTarget};
 use executor_model::{FuncRef, TableIndex, TrapCode, TypeIndex};
 use std::mem::offset_of;
@@ -24,22 +24,22 @@ impl Translator<'_> {
                 let params = self.emitter.context.info().func_type(function_index).params.len();
                 let args = self.args(self.emitter.vmctx, params);
                 let function = self.emitter.function(function_index);
-                let call = self.ins().call(function, &args);
-                self.push_results(call);
+                let results = self.invoke(Callee::Direct(function), &args);
+                self.stack.extend(results);
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
                 let reference = self.element(table_index);
                 let (code, args, signature) = self.callee(reference, ty, Known::Nothing);
-                let call = self.ins().call_indirect(signature, code, &args);
-                self.push_results(call);
+                let results = self.invoke(Callee::Indirect(signature, code), &args);
+                self.stack.extend(results);
             }
             Operator::CallRef { type_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
                 let reference = self.pop();
                 let (code, args, signature) = self.callee(reference, ty, Known::Type);
-                let call = self.ins().call_indirect(signature, code, &args);
-                self.push_results(call);
+                let results = self.invoke(Callee::Indirect(signature, code), &args);
+                self.stack.extend(results);
             }
             Operator::ReturnCall { function_index } => {
                 let params = self.emitter.context.info().func_type(function_index).params.len();
@@ -139,9 +139,5 @@ impl Translator<'_> {
         let mut args = vec![vmctx];
         args.extend(self.stack.drain(self.stack.len() - params..));
         args
-    }
-
-    fn push_results(&mut self, call: Inst) {
-        self.stack.extend_from_slice(self.emitter.builder.inst_results(call));
     }
 }

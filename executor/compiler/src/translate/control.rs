@@ -2,7 +2,7 @@
 //!
 //! Invariant: a frame is pushed for each block that begins in reachable code, and for no other.
 
-use super::Translator;
+use super::{Translator, exception::Clause};
 use crate::{emit::block_args, signature::clif_type};
 use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
 use executor_model::{TrapCode, ValType};
@@ -11,22 +11,35 @@ use wasmparser::{BlockType, BrTable, Operator};
 
 /// An enclosing block.
 pub(super) struct Frame {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Where a branch to it goes: the start of a loop, the end of anything else.
     label: Block,
     /// How many values such a branch carries.
     arity: usize,
     /// The height of the operand stack below its parameters.
-    height: usize,
+    pub(super) height: usize,
     /// Whether anything reaches its end (which a loop's label is not).
     ends: bool,
     /// How many loops it is in, itself included.
     loops: usize,
+    /// How many bodies with handlers it is in, itself included.
+    pub(super) tries: usize,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Block,
     Loop,
+    /// The body of a `try_table`.
+    TryTable(Vec<Clause>),
+    /// The body of a `try`, with the clauses of its handlers.
+    Try(Vec<Clause>),
+    /// The body of a `try` whose exceptions are those of the block so many blocks further out.
+    Delegate(u32),
+    /// A handler of a `try`: what it caught, and the clauses of those after it.
+    Catch {
+        exception: Option<Value>,
+        rest: std::vec::IntoIter<Clause>,
+    },
     /// An `if` whose `else` has not been met: where to go when the condition is zero, and the
     /// parameters, which both arms begin with.
     If {
@@ -121,11 +134,17 @@ impl<'a> Translator<'a> {
     /// Follows the nesting of blocks through code that cannot be reached.
     pub(super) fn skip(&mut self, operator: &Operator<'_>) {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => self.skipped += 1,
+            Operator::Try { .. } => {
+                self.tries.next();
                 self.skipped += 1;
             }
-            Operator::End if self.skipped > 0 => self.skipped -= 1,
-            Operator::End => self.end(),
+            Operator::End | Operator::Delegate { .. } if self.skipped > 0 => self.skipped -= 1,
+            Operator::End | Operator::Delegate { .. } => self.end(),
+            Operator::Catch { .. } | Operator::CatchAll if self.skipped == 0 => self.next_handler(),
             Operator::Else if self.skipped == 0 => self.otherwise(),
             _ => {}
         }
@@ -178,7 +197,7 @@ impl<'a> Translator<'a> {
     }
 
     /// Ends the innermost block.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if matches!(self.frames.last(), Some(Frame { kind: Kind::If { .. }, .. })) {
             // Without an `else`, the second arm passes the parameters on.
             self.otherwise();
@@ -188,7 +207,10 @@ impl<'a> Translator<'a> {
         match frame.kind {
             // The only way to a loop's end is through its body; the results are on the stack.
             Kind::Loop => self.emitter.builder.seal_block(frame.label),
-            Kind::Block | Kind::If { .. } => {
+            kind => {
+                if let Kind::TryTable(clauses) = kind {
+                    self.land(clauses);
+                }
                 self.stack.truncate(frame.height);
                 self.reachable = frame.ends;
                 if frame.ends {
@@ -205,7 +227,7 @@ impl<'a> Translator<'a> {
     }
 
     /// Goes from the end of the innermost block's code to its label, if it gets there.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         let frame = self.frames.last_mut().expect("validated code");
         if self.reachable && !matches!(frame.kind, Kind::Loop) {
             frame.ends = true;
@@ -222,7 +244,7 @@ impl<'a> Translator<'a> {
     }
 
     /// The label of the block `depth` blocks out, about to be branched to, and its arity.
-    fn target(&mut self, depth: u32) -> (Block, usize) {
+    pub(super) fn target(&mut self, depth: u32) -> (Block, usize) {
         let at = self.frames.len() - 1 - depth as usize;
         let frame = &mut self.frames[at];
         frame.ends |= !matches!(frame.kind, Kind::Loop);
@@ -230,12 +252,13 @@ impl<'a> Translator<'a> {
     }
 
     /// Pushes a frame whose `params` parameters are on the stack.
-    fn enter(&mut self, kind: Kind, label: Block, arity: usize, params: usize) {
+    pub(super) fn enter(&mut self, kind: Kind, label: Block, arity: usize, params: usize) {
         let height = self.stack.len() - params;
-        let outer = self.frames.last().map_or(0, |frame| frame.loops);
-        let loops = outer + usize::from(matches!(kind, Kind::Loop));
+        let (loops, tries) = self.frames.last().map_or((0, 0), |frame| (frame.loops, frame.tries));
+        let loops = loops + usize::from(matches!(kind, Kind::Loop));
+        let tries = tries + usize::from(matches!(kind, Kind::TryTable(_) | Kind::Try(_)));
         self.extent.loops = self.extent.loops.max(loops);
-        self.frames.push(Frame { kind, label, arity, height, ends: false, loops });
+        self.frames.push(Frame { kind, label, arity, height, ends: false, loops, tries });
     }
 
     /// Jumps with the topmost `arity` operands.
@@ -245,7 +268,7 @@ impl<'a> Translator<'a> {
     }
 
     /// A new block with parameters of these types.
-    fn block(&mut self, types: &[ValType]) -> Block {
+    pub(super) fn block(&mut self, types: &[ValType]) -> Block {
         let block = self.emitter.builder.create_block();
         for ty in types {
             self.emitter.builder.append_block_param(block, clif_type(*ty));
@@ -264,7 +287,7 @@ impl<'a> Translator<'a> {
     }
 
     /// The parameters and results of a block.
-    fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
+    pub(super) fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
         match ty {
             BlockType::Empty => (&[], &[]),
             BlockType::Type(ty) => (

@@ -9,6 +9,7 @@ mod bulk;
 mod call;
 mod control;
 mod convert;
+mod exception;
 mod float;
 mod memory;
 mod numeric;
@@ -25,6 +26,7 @@ use crate::{
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilderContext, Variable};
+use exception::Tries;
 use executor_code::CompileError;
 use executor_model::{Features, FuncIndex};
 use wasmparser::{BinaryReader, FunctionBody, Operator};
@@ -54,6 +56,7 @@ pub(crate) fn function(
         reachable: true,
         skipped: 0,
         extent: Extent { body: len, loops: 0 },
+        tries: Tries::default(),
     };
     for (param, ty) in params[1..].iter().zip(&ty.params) {
         translator.local(clif_type(*ty), *param);
@@ -69,6 +72,7 @@ pub(crate) fn function(
     while !operators.eof() {
         let offset = operators.original_position();
         let operator = operators.read().map_err(|e| invalid(&e))?;
+        translator.tries.look_ahead(&operator, &body).map_err(|e| invalid(&e))?;
         translator.emitter.builder.set_srcloc(SourceLoc::new(offset as u32));
         if !translator.reachable {
             translator.skip(&operator);
@@ -77,6 +81,7 @@ pub(crate) fn function(
             return Err(features::no_garbage_collection());
         }
     }
+    translator.tries.check(func)?;
     translator.emitter.finish();
     Ok(translator.extent)
 }
@@ -96,6 +101,8 @@ struct Translator<'a> {
     skipped: u32,
     /// What has been seen of the function's extent.
     extent: Extent,
+    /// What is known of the function's `try` blocks.
+    tries: Tries,
 }
 
 impl<'a> Translator<'a> {
@@ -106,6 +113,7 @@ impl<'a> Translator<'a> {
             || self.memory(operator)
             || self.control(operator)
             || self.call(operator)
+            || self.exception(operator)
             || self.float(operator)
             || self.convert(operator)
             || self.reference(operator)

@@ -1,14 +1,20 @@
 //! Activations: one stay of a thread in machine code, and how it ends.
 
-use super::{entry, registry};
+use super::{
+    entry,
+    registry::{self, CodeEntry},
+};
 use crate::{store::StoreInner, sys::WasmStack};
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
 use executor_model::{FuncRef, RawValue, TrapCode};
 use std::{
     cell::Cell,
-    ops::Range,
-    ptr::null_mut,
-    sync::atomic::{AtomicBool, Ordering},
+    ops::{ControlFlow, Range},
+    ptr::{null, null_mut},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The store's header, as part of a store that moves between threads.
@@ -57,6 +63,24 @@ pub(super) struct Frame {
     guard: Range<usize>,
     /// The fault that ended it, if one did.
     fault: Cell<Option<Fault>>,
+    /// Where it goes on, when a builtin has thrown an exception that is caught.
+    pub(super) resume: Resume,
+}
+
+/// Where machine code goes on after an exception, and with what.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Resume {
+    /// The address of the handler.
+    pub(crate) pc: usize,
+    /// Its stack pointer.
+    pub(crate) sp: usize,
+    /// Its frame pointer.
+    pub(crate) fp: usize,
+    /// The handle of the exception, if the handler asked for it.
+    pub(crate) exception: u64,
+    /// The payload.
+    pub(crate) payload: *const RawValue,
 }
 
 thread_local! {
@@ -110,6 +134,24 @@ pub(crate) enum Outcome {
 pub(super) unsafe fn current_store<'a>() -> &'a mut StoreInner {
     // SAFETY: a builtin runs below an activation, whose call lends its store to it.
     unsafe { &mut *(*CURRENT.get()).store }
+}
+
+/// The frame pointer of the stub that called a builtin.
+///
+/// # Safety
+/// Called by a builtin only, while its stub waits.
+pub(super) unsafe fn stub_frame() -> usize {
+    // SAFETY: a builtin runs below an activation, which is alive on this thread's host stack.
+    unsafe { (*CURRENT.get()).abi.wasm_sp + entry::STUB_FRAME }
+}
+
+/// Says where the stub that called a builtin goes on.
+///
+/// # Safety
+/// Called by a builtin only, while its stub waits, with the handler of a frame further up the stack.
+pub(super) unsafe fn resume_at(resume: Resume) {
+    // SAFETY: as in `stub_frame`.
+    unsafe { (*CURRENT.get()).resume = resume };
 }
 
 /// Why the instruction at `pc` faulted, if it is ours: a fault in the guard of the stack is
@@ -189,6 +231,7 @@ pub(crate) fn enter(
         store,
         guard: stack.guard(),
         fault: Cell::new(None),
+        resume: Resume { pc: 0, sp: 0, fp: 0, exception: 0, payload: null() },
     };
     let frame = &raw mut frame;
     let outer = CURRENT.replace(frame);
@@ -205,8 +248,7 @@ pub(crate) fn enter(
         (status, (*frame).fault.get(), (*frame).abi.wasm_sp)
     };
     CURRENT.set(outer);
-    // The stub pushed rbx and padding below the frame pointer it saved.
-    let stub_frame = (at != wasm_sp).then_some(at + 16);
+    let stub_frame = (at != wasm_sp).then_some(at + entry::STUB_FRAME);
     Some(match (status, fault, stub_frame) {
         (entry::RETURNED, ..) => Outcome::Returned,
         (_, Some(fault), _) => Outcome::Faulted(fault),
@@ -223,26 +265,72 @@ pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
     // SAFETY: the activations of a store are alive on this thread's host stack, each further up
     // than the one before.
     while let Some(outer) = unsafe { activation.as_ref() } {
-        frames.push(outer.wasm_sp + 16);
+        frames.push(outer.wasm_sp + entry::STUB_FRAME);
         activation = outer.previous;
     }
     frames
 }
 
-/// Calls `visit` with the addresses of the calls that lead to a frame of machine code or to a
-/// stub called by it, from `fp` outwards, as long as they are in machine code.
-pub(crate) fn walk_frames(stack: &WasmStack, mut fp: usize, mut visit: impl FnMut(usize)) {
-    while (stack.bottom()..stack.top() - 15).contains(&fp) && fp.is_multiple_of(8) {
-        // SAFETY: both words lie within the wasm stack, which is readable as long as it exists.
-        let (next, return_address) =
-            unsafe { (*(fp as *const usize), *((fp + 8) as *const usize)) };
-        if registry::trap_code(return_address.wrapping_sub(1)).is_none() {
+/// A call that has not returned.
+pub(crate) struct Call<'a> {
+    /// The code file of the caller.
+    pub(crate) entry: &'a CodeEntry,
+    /// The offset in its text that the call returns to.
+    pub(crate) returns: u32,
+    /// The caller's frame pointer.
+    pub(crate) fp: usize,
+}
+
+impl Call<'_> {
+    /// The address of the call's last byte: an address that belongs to its operator.
+    pub(crate) fn address(&self) -> usize {
+        self.entry.text.start + self.returns as usize - 1
+    }
+}
+
+/// Calls `visit` with the calls that lead to a frame of machine code or to a stub called by it, from
+/// `fp` outwards, as long as they are in machine code and it wants to go on.
+pub(crate) fn walk_frames(
+    stack: &WasmStack,
+    mut fp: usize,
+    mut visit: impl FnMut(Call<'_>) -> ControlFlow<()>,
+) {
+    let mut last: Option<Arc<CodeEntry>> = None;
+    while let (Some(next), Some(return_address)) =
+        (stack_word(stack, fp), stack_word(stack, fp + 8))
+    {
+        let address = return_address.wrapping_sub(1);
+        let entry = match last.take() {
+            Some(entry) if entry.text.contains(&address) => entry,
+            _ => match registry::find_code(address) {
+                Some(entry) => entry,
+                None => return,
+            },
+        };
+        let returns = (return_address - entry.text.start) as u32;
+        if next <= fp || visit(Call { entry: &entry, returns, fp: next }).is_break() {
             return;
         }
-        visit(return_address - 1);
-        if next <= fp {
-            return;
-        }
-        fp = next;
+        (fp, last) = (next, Some(entry));
+    }
+}
+
+/// The word at an address of the wasm stack.
+pub(crate) fn stack_word(stack: &WasmStack, at: usize) -> Option<usize> {
+    let inside = (stack.bottom()..stack.top()).contains(&at) && at.is_multiple_of(8);
+    // SAFETY: the word lies within the wasm stack, which is readable as long as it exists.
+    inside.then(|| unsafe { *(at as *const usize) })
+}
+
+/// All that the activations of a store have on the wasm stack, registers that they hold across calls
+/// included.
+pub(crate) fn live_words<'a>(store: &StoreInner, stack: &'a WasmStack) -> &'a [u64] {
+    // SAFETY: a non-null activation of the store is alive further up this thread's stack. From where
+    // the innermost left machine code to the top the stack is readable, and machine code does not
+    // run meanwhile.
+    unsafe {
+        let Some(activation) = store.header.0.activation.as_ref() else { return &[] };
+        let start = activation.wasm_sp;
+        std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
     }
 }

@@ -3,7 +3,10 @@
 //! Invariant: no panic crosses into machine code, and whatever ends the activation is left with
 //! the store before the stub is told so.
 
-use super::{activation::current_store, entry};
+use super::{
+    activation::{Resume, current_store, resume_at, stub_frame},
+    entry,
+};
 use crate::builtins::{self, Raise};
 use executor_code::abi::{Builtin, VmHeader};
 use executor_model::{InstanceId, RawValue};
@@ -16,8 +19,16 @@ use std::{
 #[repr(C)]
 pub(super) struct Answer {
     value: u64,
-    /// Not 0: go to the landing pad.
-    landed: u64,
+    /// How to go on: [`entry::RETURNED`], [`entry::LANDED`] or [`entry::RESUMED`].
+    then: u64,
+}
+
+/// How a builtin that does not end the activation ends.
+enum Next {
+    /// It returns a value.
+    Return(u64),
+    /// It threw an exception that is caught.
+    Handler(Resume),
 }
 
 type Handler = unsafe extern "C" fn(*mut VmHeader, u64, u64, u64, u64, u64) -> Answer;
@@ -29,7 +40,7 @@ macro_rules! handlers {
     };
 }
 
-handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
 
 /// The addresses that machine code calls, by builtin.
 pub(crate) fn builtin_table() -> &'static [usize] {
@@ -64,21 +75,31 @@ unsafe extern "C" fn handler<const N: usize>(
 ) -> Answer {
     let builtin = Builtin::ALL[N];
     let values = match builtin {
-        Builtin::CallImport | Builtin::ListenerBefore | Builtin::ListenerAfter => {
+        Builtin::CallImport | Builtin::Throw | Builtin::ListenerBefore | Builtin::ListenerAfter => {
             Values(b as *mut RawValue)
         }
         _ => Values(std::ptr::null_mut()),
     };
     // SAFETY: `vmctx` is a live instance's; this is a builtin, and machine code waits.
-    let (store, key) = unsafe { (current_store(), (*vmctx).instance_key) };
+    let (store, key, fp) = unsafe { (current_store(), (*vmctx).instance_key, stub_frame()) };
     let Some(instance) = InstanceId::new((key >> 40) as u32) else { std::process::abort() };
-    let run = || builtins::run(store, instance, builtin, [a, b, c, d, e], values);
+    let run = || match builtins::run(store, instance, builtin, [a, b, c, d, e], values) {
+        Err(Raise::Exception(exception)) => {
+            store.unwind(exception, fp, instance).map(Next::Handler).map_err(Raise::Exception)
+        }
+        result => result.map(Next::Return),
+    };
     let raise = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => return Answer { value, landed: 0 },
+        Ok(Ok(Next::Return(value))) => return Answer { value, then: entry::RETURNED },
+        Ok(Ok(Next::Handler(resume))) => {
+            // SAFETY: the search found a handler of a frame that waits for this builtin.
+            unsafe { resume_at(resume) };
+            return Answer { value: 0, then: entry::RESUMED };
+        }
         Ok(Err(raise)) => raise,
         Err(panic) => Raise::Panic(panic),
     };
     // SAFETY: as above; the closure's borrow has ended.
     unsafe { current_store() }.raised = Some(raise);
-    Answer { value: 0, landed: 1 }
+    Answer { value: 0, then: entry::LANDED }
 }

@@ -22,6 +22,11 @@ pub(super) const RETURNED: u64 = 0;
 pub(super) const LANDED: u64 = 1;
 /// The call was interrupted before or between machine code.
 pub(super) const INTERRUPTED: u64 = 2;
+/// What a builtin answers whose exception is caught in machine code; the frame says where.
+pub(super) const RESUMED: u64 = 3;
+
+/// How far below its frame pointer a stub leaves machine code's stack pointer.
+pub(super) const STUB_FRAME: usize = 40;
 
 global_asm!(
     ".text",
@@ -80,8 +85,13 @@ global_asm!(
     "    .p2align 4",
     "4:  push rbp",
     "    mov rbp, rsp",
+    // Of the registers that machine code may hold something in across calls, rbx is changed here; the
+    // others are saved for those who look for references.
     "    push rbx",
-    "    sub rsp, 8",
+    "    push r12",
+    "    push r13",
+    "    push r14",
+    "    push r15",
     "    mov r10, [rdi + {store}]",
     "    mov rbx, [r10 + {activation}]",
     "    mov [rbx + {wasm_sp}], rsp",
@@ -89,21 +99,41 @@ global_asm!(
     "    lea r10, [rip + {builtins}]",
     "    call [r10 + rax * 8]",
     "    mov rsp, [rbx + {wasm_sp}]",
-    "    test rdx, rdx",
-    "    jnz executor_landing",
     "    mov r10, [rbx + {interrupt}]",
+    "    test rdx, rdx",
+    "    jnz 5f",
     ".globl executor_stub_check",
     ".hidden executor_stub_check",
     "executor_stub_check:",
     "    cmp byte ptr [r10], 0",
     "    jne 2b",
-    "    add rsp, 8",
+    "    add rsp, 32",
     "    pop rbx",
     "    pop rbp",
     "    ret",
     ".globl executor_stub_done",
     ".hidden executor_stub_done",
     "executor_stub_done:",
+    // The builtin does not return: it ends the activation, or machine code goes on at a handler. That
+    // may be of this call, for which the callee-saved registers are as they were.
+    "5:  cmp edx, {resumed}",
+    "    jne executor_landing",
+    "    mov rcx, [rsp + 32]",
+    "    mov rsp, [rbx + {resume_sp}]",
+    "    mov rbp, [rbx + {resume_fp}]",
+    ".globl executor_resume_check",
+    ".hidden executor_resume_check",
+    "executor_resume_check:",
+    "    cmp byte ptr [r10], 0",
+    "    jne 2b",
+    "    mov r10, [rbx + {resume_pc}]",
+    "    mov rax, [rbx + {resume_exception}]",
+    "    mov rdx, [rbx + {resume_payload}]",
+    "    mov rbx, rcx",
+    "    jmp r10",
+    ".globl executor_resume_done",
+    ".hidden executor_resume_done",
+    "executor_resume_done:",
     // One stub per builtin, 16 bytes apart.
     "    .p2align 4",
     ".globl executor_builtin_stubs",
@@ -126,6 +156,12 @@ global_asm!(
     activation = const offset_of!(StoreHeader, activation),
     builtins = sym BUILTINS,
     landed = const LANDED,
+    resumed = const RESUMED,
+    resume_pc = const offset_of!(Frame, resume.pc),
+    resume_sp = const offset_of!(Frame, resume.sp),
+    resume_fp = const offset_of!(Frame, resume.fp),
+    resume_exception = const offset_of!(Frame, resume.exception),
+    resume_payload = const offset_of!(Frame, resume.payload),
     interrupted = const INTERRUPTED,
     count = const Builtin::ALL.len(),
 );
@@ -144,6 +180,8 @@ unsafe extern "C" {
     fn executor_enter_done();
     fn executor_stub_check();
     fn executor_stub_done();
+    fn executor_resume_check();
+    fn executor_resume_done();
     fn executor_landing();
     fn executor_builtin_stubs();
 }
@@ -162,6 +200,7 @@ pub(super) fn in_stub(pc: usize) -> bool {
 pub(super) fn in_window(pc: usize) -> bool {
     between(pc, executor_enter_check, executor_enter_done)
         || between(pc, executor_stub_check, executor_stub_done)
+        || between(pc, executor_resume_check, executor_resume_done)
 }
 
 /// The address of the landing pad.

@@ -3,7 +3,8 @@
 //! Invariant: machine code runs only below an [`activation::Frame`] on the current thread, on a
 //! stack of its own, against code files that the registry keeps mapped; it leaves by returning or
 //! by jumping to the landing pad of its activation, and no Rust frame is ever jumped over: host
-//! functions run on the host's stack and return to the stub that called them, which jumps.
+//! functions run on the host's stack and return to the stub that called them, which jumps (to the
+//! landing pad, or to a handler of an exception in the same activation).
 //! `unsafe` is allowed here and in [`crate::sys`] only.
 #![allow(unsafe_code)]
 
@@ -16,8 +17,8 @@ mod registry;
 mod stable;
 
 pub(crate) use activation::{
-    Fault, Header, Outcome, enter, interrupted_at, outer_stub_frames, record_fault, trap_at,
-    walk_frames,
+    Fault, Header, Outcome, Resume, enter, interrupted_at, live_words, outer_stub_frames,
+    record_fault, stack_word, trap_at, walk_frames,
 };
 pub(crate) use builtins::{Values, builtin_table};
 pub(crate) use instance::VmInstance;

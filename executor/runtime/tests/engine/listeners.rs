@@ -5,7 +5,13 @@ use executor_model::{CallError, FunctionListener, ListenerContext};
 use std::sync::Mutex;
 
 #[derive(Default)]
-struct Log(Mutex<Vec<String>>);
+pub(crate) struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
 
 impl FunctionListener for Log {
     fn before(&self, context: &ListenerContext<'_>, params: &[Val]) {
@@ -40,7 +46,7 @@ fn a_listener_sees_arguments_results_and_aborts() {
     let mut store = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
     let id = store.instantiate(&module).unwrap();
     assert_eq!(call(&mut store, id, "f", &[Val::I32(4)]).unwrap(), [Val::I32(4)]);
-    let taken = std::mem::take(&mut *log.0.lock().unwrap());
+    let taken = log.take();
     let expected =
         ["> outer [I32(4)]", "> inner [I32(4)]", "< inner [I32(4), I64(2)]", "< outer [I32(4)]"];
     assert_eq!(taken, expected);
@@ -53,5 +59,5 @@ fn a_listener_sees_arguments_results_and_aborts() {
         "! inner wasm trap: unreachable",
         "! outer wasm trap: unreachable",
     ];
-    assert_eq!(*log.0.lock().unwrap(), expected);
+    assert_eq!(log.take(), expected);
 }

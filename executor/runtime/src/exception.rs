@@ -1,0 +1,306 @@
+//! The exceptions of a store: their handles, what keeps them, and what a host sees of them.
+//!
+//! Invariant: a handle never stands for a second exception, so one that outlives its exception finds
+//! nothing. An exception that guest code can still reach is never freed.
+//!
+//! Most exceptions are caught without a reference and never get a handle. Those that do are kept until
+//! there are many; then every word that could be a handle of one keeps it (of stacks, state blocks,
+//! tables and payloads), and the rest are freed. Handles look like nothing else, so few are kept for
+//! a word that only looks like theirs.
+
+use crate::{
+    host::{Caller, HostError},
+    store::{Store, StoreInner},
+    vm,
+};
+use executor_model::{
+    CallError, ExternKind, InstanceId, RawValue, Thrown, Val, ValType, WasmBacktrace,
+};
+use std::num::NonZeroU64;
+
+/// The first handle. The others follow.
+const FIRST: NonZeroU64 = NonZeroU64::new(0xe8ce_0000_0000_0001).expect("not 0");
+/// How many exceptions are kept before the first search for those that can be freed.
+const MANY: usize = 1024;
+
+/// Which tag it is, whoever imports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagIdentity {
+    /// The instance that declares it.
+    pub(crate) owner: InstanceId,
+    /// Its index there.
+    pub(crate) index: u32,
+}
+
+impl TagIdentity {
+    /// As the state block holds it.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.owner.get()) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        Some(Self { owner: InstanceId::new((bits >> 32) as u32)?, index: bits as u32 })
+    }
+}
+
+/// An exception.
+#[derive(Debug)]
+pub(crate) struct Exception {
+    pub(crate) tag: TagIdentity,
+    pub(crate) payload: Vec<RawValue>,
+}
+
+/// An exception on its way.
+#[derive(Debug)]
+pub(crate) enum InFlight {
+    /// Thrown for the first time, and nothing refers to it.
+    New(Exception),
+    /// The store keeps it.
+    Kept(NonZeroU64),
+}
+
+/// The exceptions of a store.
+#[derive(Debug)]
+pub(crate) struct Exceptions {
+    /// Those with a handle, ascending by handle.
+    kept: Vec<(NonZeroU64, Exception)>,
+    next: NonZeroU64,
+    /// At how many the next search is due.
+    due: usize,
+    /// The one that was caught last without a reference. A handler is about to read its payload.
+    passed: Option<Exception>,
+    /// Handles that the host was given: they stay until the host function returns, or outside of
+    /// calls until the next call.
+    given: Vec<NonZeroU64>,
+}
+
+impl Default for Exceptions {
+    fn default() -> Self {
+        Self { kept: Vec::new(), next: FIRST, due: MANY, passed: None, given: Vec::new() }
+    }
+}
+
+impl Exceptions {
+    /// The exception of a handle.
+    pub(crate) fn get(&self, handle: NonZeroU64) -> Option<&Exception> {
+        Some(&self.kept[self.position(handle)?].1)
+    }
+
+    fn position(&self, handle: NonZeroU64) -> Option<usize> {
+        self.kept.binary_search_by_key(&handle, |(handle, _)| *handle).ok()
+    }
+
+    /// The tag of an exception on its way; `None` when it is no longer kept.
+    pub(crate) fn tag(&self, exception: &InFlight) -> Option<TagIdentity> {
+        match exception {
+            InFlight::New(exception) => Some(exception.tag),
+            InFlight::Kept(handle) => Some(self.get(*handle)?.tag),
+        }
+    }
+
+    /// The payload of a caught exception, for a handler that reads it before anything else happens.
+    /// It is lent to machine code by its address.
+    pub(crate) fn pass(&mut self, exception: InFlight) -> *const RawValue {
+        match exception {
+            InFlight::New(exception) => self.passed.insert(exception).payload.as_ptr(),
+            InFlight::Kept(handle) => {
+                self.get(handle).map_or(std::ptr::null(), |exception| exception.payload.as_ptr())
+            }
+        }
+    }
+
+    /// Notes that the host knows a handle.
+    pub(crate) fn give(&mut self, handle: NonZeroU64) {
+        self.given.push(handle);
+    }
+
+    /// How many handles the host was given: what [`Self::end_scope`] goes back to.
+    pub(crate) fn scope(&self) -> usize {
+        self.given.len()
+    }
+
+    /// Forgets what the host was given since.
+    pub(crate) fn end_scope(&mut self, scope: usize) {
+        self.given.truncate(scope);
+    }
+}
+
+/// What a search for reachable exceptions has found.
+struct Marks<'a> {
+    kept: &'a [(NonZeroU64, Exception)],
+    marked: Vec<bool>,
+    /// Those whose payload has not been looked at.
+    left: Vec<usize>,
+}
+
+impl Marks<'_> {
+    /// Marks what a word may be the handle of.
+    fn word(&mut self, word: u64) {
+        if word >> 48 != FIRST.get() >> 48 {
+            return;
+        }
+        if let Ok(at) = self.kept.binary_search_by_key(&word, |(handle, _)| handle.get())
+            && !std::mem::replace(&mut self.marked[at], true)
+        {
+            self.left.push(at);
+        }
+    }
+
+    fn payload(&mut self, payload: &[RawValue]) {
+        payload.iter().for_each(|value| self.word(value.0 as u64));
+    }
+}
+
+impl StoreInner {
+    /// Keeps an exception that a reference will refer to.
+    pub(crate) fn keep(&mut self, exception: InFlight) -> NonZeroU64 {
+        let exception = match exception {
+            InFlight::Kept(handle) => return handle,
+            InFlight::New(exception) => exception,
+        };
+        if self.exceptions.kept.len() >= self.exceptions.due {
+            self.free_exceptions(&exception.payload);
+            self.exceptions.due = MANY.max(self.exceptions.kept.len() * 2);
+        }
+        let handle = self.exceptions.next;
+        self.exceptions.next = handle.saturating_add(1);
+        self.exceptions.kept.push((handle, exception));
+        handle
+    }
+
+    /// Frees every exception that nothing refers to. What `payload` refers to stays.
+    fn free_exceptions(&mut self, payload: &[RawValue]) {
+        let kept = &self.exceptions.kept;
+        let mut marks = Marks { kept, marked: vec![false; kept.len()], left: Vec::new() };
+        marks.payload(payload);
+        self.exceptions.given.iter().for_each(|handle| marks.word(handle.get()));
+        if let Some(stack) = &self.stack {
+            vm::live_words(self, stack).iter().for_each(|word| marks.word(*word));
+        }
+        for instance in &self.instances {
+            let (words, _) = instance.vm.block().as_chunks();
+            words.iter().for_each(|word| marks.word(u64::from_le_bytes(*word)));
+            for owned in 0..instance.vm.counts().owned_tables {
+                if instance.vm.table_plan(owned).is_some_and(|plan| plan.handles != 0) {
+                    let table = instance.vm.counts().imported_tables + owned;
+                    let elements = instance.vm.table(table).unwrap_or_default();
+                    elements.iter().for_each(|element| marks.word(*element));
+                }
+            }
+        }
+        while let Some(at) = marks.left.pop() {
+            marks.payload(&kept[at].1.payload);
+        }
+        let mut marked = marks.marked.into_iter();
+        self.exceptions.kept.retain(|_| marked.next().unwrap_or(true));
+    }
+
+    /// What a host is told of an exception that left a call; the host then has its handle.
+    pub(crate) fn thrown(&mut self, exception: InFlight, backtrace: WasmBacktrace) -> Thrown {
+        let exception = self.keep(exception);
+        self.exceptions.give(exception);
+        let description = self.exception(exception).map_or_else(String::new, |(tag, payload)| {
+            let TagIdentity { owner, index } = tag;
+            let code = self.instance(owner).map(|instance| instance.vm.module().code());
+            let mut exports = code.into_iter().flat_map(|code| code.exports());
+            let export = exports.find(|(_, kind, i)| (*kind, *i) == (ExternKind::Tag, index));
+            let name = export.map_or_else(String::new, |(name, ..)| format!(" (\"{name}\")"));
+            format!("tag {index}{name} of instance {owner} with {payload:?}")
+        });
+        Thrown { exception, description, backtrace }
+    }
+
+    fn exported_tag(&self, instance: InstanceId, name: &str) -> Option<TagIdentity> {
+        match self.instance(instance)?.vm.module().code().export(name)? {
+            (ExternKind::Tag, index) => self.tag(instance, index),
+            _ => None,
+        }
+    }
+
+    /// The types of the values that exceptions of a tag carry.
+    fn payload_types(&self, tag: TagIdentity) -> Option<Vec<ValType>> {
+        let code = self.instance(tag.owner)?.vm.module().code();
+        Some(code.func_type(code.tag_type(tag.index)?)?.params)
+    }
+
+    fn exception(&self, handle: NonZeroU64) -> Option<(TagIdentity, Vec<Val>)> {
+        let Exception { tag, payload } = self.exceptions.get(handle)?;
+        let types = self.payload_types(*tag)?;
+        let values = payload.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty));
+        Some((*tag, values.collect()))
+    }
+
+    fn new_exception(&mut self, tag: TagIdentity, payload: &[Val]) -> Result<NonZeroU64, String> {
+        let types = self.payload_types(tag).ok_or("the store has no such tag")?;
+        if types.len() != payload.len() {
+            let (wanted, given) = (types.len(), payload.len());
+            return Err(format!("the tag has {wanted} parameters, not {given}"));
+        }
+        for (value, ty) in payload.iter().zip(&types) {
+            self.check_value(value, *ty, tag.owner)?;
+        }
+        let payload = payload.iter().map(|value| value.to_raw()).collect();
+        let handle = self.keep(InFlight::New(Exception { tag, payload }));
+        self.exceptions.give(handle);
+        Ok(handle)
+    }
+}
+
+impl Store {
+    /// A tag that an instance exports.
+    #[must_use]
+    pub fn exported_tag(&self, instance: InstanceId, name: &str) -> Option<TagIdentity> {
+        self.inner.exported_tag(instance, name)
+    }
+
+    /// The tag and the payload of an exception, by its handle. A handle that the host was given is
+    /// good until the next call of a function of the store, and after that as long as the guest can
+    /// reach the exception.
+    #[must_use]
+    pub fn exception(&self, handle: NonZeroU64) -> Option<(TagIdentity, Vec<Val>)> {
+        self.inner.exception(handle)
+    }
+
+    /// How many exceptions have handles: those that are in use and those not yet found not to be.
+    #[must_use]
+    pub fn kept_exceptions(&self) -> usize {
+        self.inner.exceptions.kept.len()
+    }
+
+    /// Makes an exception, and returns the handle that exnrefs hold. It is good as
+    /// long as one from [`Self::exception`].
+    ///
+    /// # Errors
+    /// [`CallError::Usage`] when the payload does not fit the tag.
+    pub fn new_exception(
+        &mut self,
+        tag: TagIdentity,
+        payload: &[Val],
+    ) -> Result<NonZeroU64, CallError> {
+        self.inner.new_exception(tag, payload).map_err(CallError::Usage)
+    }
+}
+
+impl Caller<'_> {
+    /// A tag that the calling instance exports.
+    #[must_use]
+    pub fn exported_tag(&self, name: &str) -> Option<TagIdentity> {
+        self.store().exported_tag(self.instance(), name)
+    }
+
+    /// The tag and the payload of an exception, by its handle. A handle that a host function was
+    /// given is good until it returns, and after that as long as the guest can reach the exception.
+    #[must_use]
+    pub fn exception(&self, handle: NonZeroU64) -> Option<(TagIdentity, Vec<Val>)> {
+        self.store().exception(handle)
+    }
+
+    /// Makes an exception that the host function throws by returning it as its error. A payload that
+    /// does not fit the tag makes it another error.
+    pub fn throw(&mut self, tag: TagIdentity, payload: &[Val]) -> HostError {
+        match self.store_mut().new_exception(tag, payload) {
+            Ok(handle) => HostError::Exception(handle),
+            Err(message) => HostError::Error(message),
+        }
+    }
+}
