@@ -41,6 +41,14 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
     Frames { addresses, ended }
 }
 
+/// The backtrace of the host call that is in progress.
+pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
+    match &store.stack {
+        Some(stack) => collect(store, Outcome::Returned, stack).backtrace(),
+        None => WasmBacktrace::default(),
+    }
+}
+
 impl Frames {
     /// The backtrace that users see.
     pub(crate) fn backtrace(&self) -> WasmBacktrace {

@@ -1,7 +1,7 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{builtins::Raise, store::StoreInner};
-use executor_model::{CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType};
+use crate::{backtrace, builtins::Raise, store::StoreInner};
+use executor_model::{CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType, WasmBacktrace};
 use std::any::Any;
 
 /// Why a host function does not return.
@@ -86,6 +86,12 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// The guest's functions that the call comes from, innermost first.
+    #[must_use]
+    pub fn backtrace(&self) -> WasmBacktrace {
+        backtrace::current(self.store)
     }
 
     /// The bytes of memory 0 of the calling instance.

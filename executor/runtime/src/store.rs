@@ -87,7 +87,7 @@ pub(crate) struct StoreInner {
     pub(crate) shared: Arc<Shared>,
     nesting: u32,
     /// The stack of the calls in progress.
-    stack: Option<Arc<WasmStack>>,
+    pub(crate) stack: Option<Arc<WasmStack>>,
 }
 
 impl std::fmt::Debug for StoreInner {

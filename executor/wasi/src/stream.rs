@@ -4,13 +4,15 @@
 //! [`Canceller`] given, waiting for input, for a stream to take output, or for time to pass ends with
 //! [`Canceller::cancel`]; only a single write larger than the host's pipe holds goes on to its end.
 
-use crate::descriptor::{StdStream, filetype};
+use crate::abi::filetype;
+use crate::descriptor::StdStream;
+use crate::io::retry;
 use crate::{Errno, WasiCtx};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::stdio::{stderr, stdin, stdout};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, IsTerminal, Read};
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,10 +73,14 @@ impl Stdio {
     }
 
     /// Reads standard input.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn read(
+        &mut self,
+        buffers: &mut [IoSliceMut<'_>],
+        canceller: Option<&Canceller>,
+    ) -> Result<usize, Errno> {
         match &mut self.stdin {
-            Input::Inherit => Ok(rustix::io::read(stdin(), buffer)?),
-            Input::Bytes(bytes) => Ok(bytes.read(buffer)?),
+            Input::Inherit => retry(canceller, || rustix::io::readv(stdin(), buffers)),
+            Input::Bytes(bytes) => Ok(bytes.read_vectored(buffers)?),
         }
     }
 
@@ -86,6 +92,7 @@ impl Stdio {
         &mut self,
         stream: StdStream,
         buffers: &[IoSlice<'_>],
+        canceller: Option<&Canceller>,
     ) -> Result<usize, Errno> {
         let (output, host) = match stream {
             StdStream::Stdin => return Err(Errno::BADF),
@@ -93,7 +100,7 @@ impl Stdio {
             StdStream::Stderr => (&self.stderr, stderr()),
         };
         match output {
-            Output::Inherit => Ok(rustix::io::writev(host, buffers)?),
+            Output::Inherit => retry(canceller, || rustix::io::writev(host, buffers)),
             Output::Capture(captured) => {
                 let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
                 let before = captured.len();
@@ -172,20 +179,19 @@ pub(crate) fn wait(
 ) -> Result<(), Errno> {
     if nonblock {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        return match poll(&mut [PollFd::from_borrowed_fd(host, events)], Some(&now))? {
+        let mut fds = [PollFd::from_borrowed_fd(host, events)];
+        return match retry(canceller, || poll(&mut fds, Some(&now)))? {
             0 => Err(Errno::AGAIN),
             _ => Ok(()),
         };
     }
-    if let Some(canceller) = canceller {
-        poll(
-            &mut [
-                PollFd::from_borrowed_fd(host, events),
-                PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN),
-            ],
-            None,
-        )?;
-        if canceller.is_cancelled() {
+    if let Some(cancelled) = canceller {
+        let mut fds = [
+            PollFd::from_borrowed_fd(host, events),
+            PollFd::from_borrowed_fd(cancelled.as_fd(), PollFlags::IN),
+        ];
+        retry(canceller, || poll(&mut fds, None))?;
+        if cancelled.is_cancelled() {
             return Err(Errno::INTR);
         }
     }
