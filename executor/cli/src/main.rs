@@ -11,6 +11,7 @@ mod compile;
 mod engine;
 mod error;
 mod guest;
+mod inspect;
 mod progress;
 mod report;
 mod run;
@@ -22,6 +23,7 @@ mod units;
 mod values;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
+mod world;
 
 use args::{Cli, Command};
 use clap::{Parser, error::ErrorKind};
