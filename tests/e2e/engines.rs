@@ -70,13 +70,18 @@ impl Engines {
         command
     }
 
+    /// `wasmtime run`, with a cache of its own.
+    fn wasmtime(&self) -> Command {
+        let mut command = Command::new(&self.wasmtime);
+        command.arg("run").env("XDG_CACHE_HOME", packages::cache("wasmtime"));
+        command
+    }
+
     /// Runs a program with `wasmtime`, and twice with ours: the second run restores what the first
     /// kept. All three must leave the same behind, and that is returned.
     #[track_caller]
     pub fn agree(&self, program: &Program<'_>) -> Ran {
-        let mut wasmtime = Command::new(&self.wasmtime);
-        wasmtime.arg("run").env("XDG_CACHE_HOME", packages::cache("wasmtime"));
-        let theirs = program.run(wasmtime);
+        let theirs = program.run(self.wasmtime());
         let report = self.dir().join("report.json");
         for outcome in ["instantiated", "restored"] {
             let mut executor = self.executor(&["run", "--report"]);

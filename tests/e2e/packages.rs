@@ -61,11 +61,12 @@ fn built(output: Output, module: PathBuf) -> PathBuf {
     module
 }
 
-/// Compiles one of our C programs into `to`.
-pub fn compile_c(ziglang: &Path, name: &str, to: &Path) -> PathBuf {
+/// Compiles one of our C programs into `to`, with `flags` for what is no command.
+pub fn compile_c(ziglang: &Path, name: &str, flags: &[&str], to: &Path) -> PathBuf {
     let module = to.join(name).with_extension("wasm");
     let mut zig = Command::new(ziglang.join("ziglang/zig"));
-    zig.args(["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wall", "-Werror", "-o"]).arg(&module);
+    zig.args(["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wall", "-Werror"]);
+    zig.args(flags).arg("-o").arg(&module);
     zig.arg(guest_source(name).with_extension("c"));
     zig.env("ZIG_GLOBAL_CACHE_DIR", cache("zig")).env("ZIG_LOCAL_CACHE_DIR", cache("zig-local"));
     built(zig.output().unwrap(), module)
