@@ -1,7 +1,9 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
 use crate::{backtrace, builtins::Raise, store::StoreInner};
-use executor_model::{CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType, WasmBacktrace};
+use executor_model::{
+    CallError, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType, WasmBacktrace,
+};
 use std::any::Any;
 
 /// Why a host function does not return.

@@ -63,16 +63,15 @@ pub(crate) mod rights {
     pub(crate) const SOCK_ACCEPT: u64 = 1 << 29;
 
     /// What every descriptor can have.
-    const ANY: u64 = FD_FDSTAT_SET_FLAGS | FD_FILESTAT_GET | POLL_FD_READWRITE;
+    const ANY: u64 =
+        FD_DATASYNC | FD_FDSTAT_SET_FLAGS | FD_SYNC | FD_FILESTAT_GET | POLL_FD_READWRITE;
     /// What a standard stream has beside its direction. Guests take a stream that can seek for
     /// anything but a terminal.
-    pub(crate) const STREAM: u64 = ANY | FD_DATASYNC | FD_SYNC;
+    pub(crate) const STREAM: u64 = ANY;
     /// What a file can have.
     pub(crate) const FILE: u64 = ANY
-        | FD_DATASYNC
         | FD_READ
         | FD_SEEK
-        | FD_SYNC
         | FD_TELL
         | FD_WRITE
         | FD_ADVISE
@@ -81,8 +80,6 @@ pub(crate) mod rights {
         | FD_FILESTAT_SET_TIMES;
     /// What a directory can have.
     pub(crate) const DIRECTORY: u64 = ANY
-        | FD_DATASYNC
-        | FD_SYNC
         | PATH_CREATE_DIRECTORY
         | PATH_CREATE_FILE
         | PATH_LINK_SOURCE

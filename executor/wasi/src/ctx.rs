@@ -269,7 +269,8 @@ impl WasiCtxBuilder {
         }
         if let Some(seen) = &state.env {
             let now = self.env_strings();
-            let name = |string: &str| string.split_once('=').map_or("", |(name, _)| name).to_owned();
+            let name =
+                |string: &str| string.split_once('=').map_or("", |(name, _)| name).to_owned();
             let changed = |string: &&String| !now.contains(string);
             let given = |string: &&String| !seen.contains(string);
             let old: Vec<String> = seen.iter().filter(changed).map(|s| name(s)).collect();

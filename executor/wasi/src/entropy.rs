@@ -146,12 +146,6 @@ impl Origin {
         let backtrace = has_room.then(|| caller.backtrace().to_string());
         Self { instance: caller.instance().get(), backtrace }
     }
-
-    #[cfg(test)]
-    pub(crate) fn test(instance: u32, backtrace: Option<&str>) -> Self {
-        let backtrace = backtrace.map(str::to_owned);
-        Self { instance, backtrace }
-    }
 }
 
 impl Ledger {

@@ -30,8 +30,6 @@ mod rights;
 mod sock;
 mod state;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 pub use ctx::{WasiCtx, WasiCtxBuilder, WasiError};
 pub use descriptor::{Entry, StdStream};
@@ -171,5 +169,6 @@ pub fn add_to_linker(linker: &mut Linker) {
         serve(caller, |ctx, memory| random::random_get(ctx, memory, Span::new(at, len), origin))
     });
     linker.func(MODULE, "proc_exit", |_: &mut Caller<'_>, code: u32| process::proc_exit(code));
-    linker.func(MODULE, "proc_raise", |_: &mut Caller<'_>, signal: u32| process::proc_raise(signal));
+    linker
+        .func(MODULE, "proc_raise", |_: &mut Caller<'_>, signal: u32| process::proc_raise(signal));
 }

@@ -8,6 +8,7 @@ use crate::fd::{STATUS, SetTimes, TIMES};
 use crate::observe::is_missing;
 use crate::{Errno, Memory, Span, WasiCtx};
 use cap_fs_ext::{DirExt, FollowSymlinks};
+use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 
 /// Whether a symbolic link at the end of a path is followed.
@@ -42,6 +43,11 @@ pub(crate) fn path_remove_directory(
 ) -> Result<(), Errno> {
     ctx.observed.other("a directory was removed");
     let path = memory.str(path)?;
+    // With a slash at its end cap-std would remove `.` in it, which no host does.
+    let path = match path.trim_end_matches('/') {
+        "" => path,
+        trimmed => trimmed,
+    };
     Ok(ctx.descriptors.directory(fd, rights::PATH_REMOVE_DIRECTORY)?.dir.remove_dir(path)?)
 }
 
@@ -71,7 +77,13 @@ pub(crate) fn path_rename(
     let (from, to) = ctx
         .descriptors
         .directories((fd, rights::PATH_RENAME_SOURCE), (new_fd, rights::PATH_RENAME_TARGET))?;
-    Ok(from.dir.rename(old, &to.dir, new)?)
+    // A slash at either end says that it is a directory which is renamed; cap-std looks at the old
+    // path only.
+    let old = match new.ends_with('/') && !old.is_empty() {
+        true => Cow::Owned(format!("{old}/")),
+        false => Cow::Borrowed(old),
+    };
+    Ok(from.dir.rename(&*old, &to.dir, new)?)
 }
 
 /// `path_link`. Links to what a symbolic link leads to are not supported, as with Linux's `link`.

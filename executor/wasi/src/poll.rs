@@ -76,7 +76,8 @@ fn element<T>(array: u32, i: u32) -> Result<u32, Errno> {
 /// Waits until a subscription has an event; says which have one, in order.
 fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<Outcome>>, Errno> {
     // What is asked again after a restore is opened first, so that all can be looked at together.
-    let spans: Vec<_> = subscriptions.iter().map(|subscription| prepare(ctx, subscription)).collect();
+    let spans: Vec<_> =
+        subscriptions.iter().map(|subscription| prepare(ctx, subscription)).collect();
     let standings: Vec<_> = subscriptions
         .iter()
         .zip(spans)
@@ -143,7 +144,7 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
                 return None;
             }
             // How much could be written is not known, but that something can.
-            let bytes = match *flags == PollFlags::IN {
+            let bytes = match flags.contains(PollFlags::IN) {
                 true => rustix::io::ioctl_fionread(fd).unwrap_or(0),
                 false => 1,
             };

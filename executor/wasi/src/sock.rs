@@ -72,8 +72,7 @@ pub(crate) fn sock_recv(
     let n = memory.scatter(iovecs, false, |buffers, _| {
         wait(connection.as_fd(), PollFlags::IN, nonblock, canceller)?;
         let mut ancillary = RecvAncillaryBuffer::default();
-        let message =
-            retry(canceller, || recvmsg(connection, buffers, &mut ancillary, host))?;
+        let message = retry(canceller, || recvmsg(connection, buffers, &mut ancillary, host))?;
         truncated = message.flags.contains(ReturnFlags::TRUNC);
         Ok(message.bytes)
     })?;
@@ -102,9 +101,7 @@ pub(crate) fn sock_send(
     host.set(SendFlags::DONTWAIT, nonblock);
     memory.gather(iovecs, |buffers, _| {
         wait(connection.as_fd(), PollFlags::OUT, nonblock, canceller)?;
-        retry(canceller, || {
-            sendmsg(connection, buffers, &mut SendAncillaryBuffer::default(), host)
-        })
+        retry(canceller, || sendmsg(connection, buffers, &mut SendAncillaryBuffer::default(), host))
     })
 }
 

@@ -157,7 +157,9 @@ pub enum WasiStateError {
     #[error("no random bytes that are still there were drawn to address {0:#x}")]
     NoDraw(u32),
     /// More random bytes were drawn than the ledger has room for.
-    #[error("random bytes were drawn {0} times more than the ledger has room for, so not all can be filled anew")]
+    #[error(
+        "random bytes were drawn {0} times more than the ledger has room for, so not all can be filled anew"
+    )]
     TooManyDraws(u64),
     /// The state that the guest was restored from contradicts itself.
     #[error("invalid WASI state: the entropy ledger is damaged")]
@@ -231,8 +233,7 @@ impl WasiCtx {
             }
             Kind::Directory(directory) => {
                 let root = self.root(&directory.path).ok_or(Uncapturable::Lost);
-                root.and_then(|root| capture_directory(&root.dir, directory))
-                    .map(Opened::Directory)
+                root.and_then(|root| capture_directory(&root.dir, directory)).map(Opened::Directory)
             }
         };
         let path = || match kind {

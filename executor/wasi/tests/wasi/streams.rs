@@ -1,0 +1,77 @@
+//! The standard streams.
+
+use crate::guest::*;
+use executor_wasi::{Input, Output};
+use std::fs;
+use tempfile::tempdir;
+
+#[test]
+fn output_arrives_at_once_and_input_ends() {
+    let mut guest = Guest::new(|_| {});
+    assert_eq!(guest.write(1, b"out"), Ok(3));
+    assert_eq!(*guest.stdout.lock().unwrap(), b"out");
+    assert_eq!(guest.write(2, b"err"), Ok(3));
+    assert_eq!(*guest.stdout.lock().unwrap(), b"outerr");
+    assert_eq!(guest.read(0, 3).unwrap(), b"inp");
+    assert_eq!(guest.read(0, 9).unwrap(), b"ut");
+    assert_eq!(guest.read(0, 9).unwrap(), b"");
+}
+
+#[test]
+fn streams_go_one_way_and_have_no_positions() {
+    let mut guest = Guest::new(|_| {});
+    assert_eq!((guest.write(0, b"x"), guest.read(1, 1)), (Err(BADF), Err(BADF)));
+    for fd in 0..3 {
+        assert_eq!((guest.seek(fd, 0, 1), guest.tell(fd)), (Err(SPIPE), Err(SPIPE)));
+        assert_eq!((guest.pread(fd, 1, 0), guest.pwrite(fd, b"x", 0)), (Err(SPIPE), Err(SPIPE)));
+        assert_eq!(guest.call("fd_allocate", &[fd.into(), 0, 1]), Err(SPIPE));
+        assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 0]), Err(SPIPE));
+        assert_eq!(guest.fstat(fd).unwrap().size, 0);
+        // A guest takes what can seek for no terminal, whatever else it is told.
+        let (_, flags, base, inheriting) = guest.fdstat(fd).unwrap();
+        assert_eq!((flags, base & (SEEK | 1 << 5), inheriting), (0, 0, 0));
+        assert_eq!(base & (READ | WRITE), if fd == 0 { READ } else { WRITE });
+    }
+}
+
+#[test]
+fn input_fills_several_buffers_at_once() {
+    let mut guest = Guest::new(|_| {});
+    let [at, count] = guest.iovecs(&[(DATA, 0), (DATA, 2), (DATA + 100, 100)]);
+    guest.call("fd_read", &[0, at, count, OUT.into()]).unwrap();
+    assert_eq!(guest.u32(OUT), 5);
+    assert_eq!((guest.bytes(DATA, 2), guest.bytes(DATA + 100, 3)), (&b"in"[..], &b"put"[..]));
+}
+
+#[test]
+fn flags_of_streams_are_the_guests_own() {
+    let mut guest = Guest::new(|_| {});
+    assert_eq!(guest.call("fd_fdstat_set_flags", &[0, NONBLOCK.into()]), Ok(()));
+    assert_eq!(guest.fdstat(0).unwrap().1, 4);
+    assert_eq!(guest.call("fd_fdstat_set_flags", &[0, SYNC.into()]), Err(NOTSUP));
+}
+
+#[test]
+fn a_stream_can_be_replaced_by_a_file() {
+    let dir = tempdir().unwrap();
+    let mut guest = Guest::at(&dir);
+    let fd = guest.open("log", CREAT, WRITE, 0).unwrap();
+    guest.call("fd_renumber", &[fd.into(), 1]).unwrap();
+    assert_eq!(guest.write(1, b"logged"), Ok(6));
+    assert_eq!(fs::read(dir.path().join("log")).unwrap(), b"logged");
+    assert!(guest.stdout.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_full_guest_memory_is_read_and_written_to_the_last_byte() {
+    let mut guest = Guest::new(|builder| {
+        builder.stdin(Input::Bytes(vec![7; 4].into()));
+        builder.stderr(Output::Capture(Default::default()));
+    });
+    let [at, count] = guest.iovecs(&[(END, 1)]);
+    assert_eq!(guest.call("fd_read", &[0, at, count, OUT.into()]), Ok(()));
+    assert_eq!(guest.bytes(END, 1), [7]);
+    assert_eq!(guest.call("fd_write", &[1, at, count, (SIZE - 4).into()]), Ok(()));
+    assert_eq!(*guest.stdout.lock().unwrap(), [7]);
+    assert_eq!(guest.bytes(SIZE - 4, 4), [1, 0, 0, 0]);
+}
