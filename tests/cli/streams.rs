@@ -29,6 +29,28 @@ fn standard_input_comes_from_a_file_a_pipe_or_nowhere() {
 }
 
 #[test]
+fn standard_input_comes_from_a_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.file("cat.wat", guests::CAT);
+    // A terminal of its own, which `script` feeds from its standard input.
+    let line = format!("{} run cat.wat", crate::sandbox::EXECUTOR);
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(sandbox.path());
+    command.env("EXECUTOR_STORE", sandbox.store()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return println!("skipped: script cannot be run: {error}"),
+    };
+    // A line, and the end of the input, as they are typed.
+    child.stdin.take().unwrap().write_all(b"typed\n\x04").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    // What is typed is echoed by the terminal.
+    assert!(output.status.success() && said.ends_with("typed\n"), "{said}");
+    assert_eq!(said.matches("typed\n").count(), 2, "{said}");
+}
+
+#[test]
 fn output_and_errors_keep_their_order() {
     let sandbox = Sandbox::new();
     sandbox.file("both.wat", guests::WRITES_BOTH);
