@@ -6,7 +6,7 @@
 
 use crate::args_environ::Strings;
 use crate::clock::Clocks;
-use crate::descriptor::{Descriptor, Descriptors, Directory, Kind, StdStream};
+use crate::descriptor::{Descriptor, Descriptors, Directory, Entry, Kind, StdStream};
 use crate::entropy::Recorder;
 use crate::observe::{self, DigestError, FileDigest, GuestPath, Observations};
 use crate::random::Source;
@@ -113,13 +113,13 @@ pub(crate) struct Preopen {
 }
 
 impl Preopen {
-    pub(crate) fn descriptor(&self) -> Descriptor {
+    pub(crate) fn descriptor(&self, listing: Option<Vec<Entry>>) -> Descriptor {
         let directory = Directory {
             dir: Arc::clone(&self.dir),
             path: GuestPath { preopen: self.guest.clone(), path: String::new() },
             preopen: true,
             read_only: self.read_only,
-            listing: None,
+            listing,
         };
         Descriptor::new(Kind::Directory(directory), Rights::PREOPEN)
     }
@@ -325,14 +325,11 @@ impl WasiCtxBuilder {
         let listeners = state.listeners;
         let known = |guest: &str, descriptors: &Descriptors| {
             closed_preopens.iter().any(|closed| closed == guest)
-                || descriptors.iter().any(|(_, descriptor)| match &descriptor.kind {
-                    Kind::Directory(d) => d.preopen && d.path.preopen == guest,
-                    _ => false,
-                })
+                || descriptors.iter().any(|(_, slot)| slot.preopen() == Some(guest))
         };
         for preopen in &self.preopens {
             if !known(&preopen.guest, &descriptors) {
-                descriptors.push(FIRST_PREOPEN, preopen.descriptor());
+                descriptors.push(FIRST_PREOPEN, preopen.descriptor(None));
             }
         }
         for place in listeners..self.listeners.len() as u32 {

@@ -76,11 +76,9 @@ pub(crate) enum Kind {
     /// A socket that was listening before the guest began, with its place among those.
     Listener(TcpListener, u32),
     Connection(TcpStream),
-    /// A file or directory that was open when the state was captured, and not used since.
-    Dormant(Box<Dormant>),
 }
 
-/// A descriptor.
+/// A descriptor that can be used.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     pub(crate) kind: Kind,
@@ -131,10 +129,36 @@ impl Descriptor {
     }
 }
 
+/// What a number stands for.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    Open(Descriptor),
+    /// A file or directory that was open when the state was captured, and not used since.
+    Dormant(Box<Dormant>),
+}
+
+impl Slot {
+    /// The descriptor, unless it is still to be opened.
+    pub(crate) fn open(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Open(descriptor) => Some(descriptor),
+            Self::Dormant(_) => None,
+        }
+    }
+
+    /// The guest's path of the preopened directory that it is, if it is one.
+    pub(crate) fn preopen(&self) -> Option<&str> {
+        match &self.open()?.kind {
+            Kind::Directory(directory) if directory.preopen => Some(&directory.path.preopen),
+            _ => None,
+        }
+    }
+}
+
 /// All descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptors {
-    map: BTreeMap<u32, Descriptor>,
+    map: BTreeMap<u32, Slot>,
     /// Whether the guest has seen which directories are preopened: it has used one, or a number
     /// at which there is none.
     preopens_seen: Cell<bool>,
@@ -146,12 +170,26 @@ impl Descriptors {
     /// # Errors
     /// `BADF` when the number stands for nothing; why what it stands for cannot be opened again.
     pub(crate) fn get(&mut self, fd: u32) -> Result<&mut Descriptor, Errno> {
-        self.note_look(self.map.get(&fd));
-        let descriptor = self.map.get_mut(&fd).ok_or(Errno::BADF)?;
-        if let Kind::Dormant(dormant) = &descriptor.kind {
-            descriptor.kind = dormant.wake(descriptor.flags)?;
+        self.note_look(fd);
+        let slot = self.map.get_mut(&fd).ok_or(Errno::BADF)?;
+        if let Slot::Dormant(dormant) = slot {
+            *slot = Slot::Open(dormant.wake()?);
         }
-        Ok(descriptor)
+        match slot {
+            Slot::Open(descriptor) => Ok(descriptor),
+            Slot::Dormant(_) => Err(Errno::BADF),
+        }
+    }
+
+    /// The descriptor of a number if it can be used without being opened first.
+    pub(crate) fn look(&self, fd: u32) -> Option<&Descriptor> {
+        self.map.get(&fd)?.open()
+    }
+
+    /// The guest's path of a preopened directory, if the number stands for one.
+    pub(crate) fn preopen(&self, fd: u32) -> Option<&str> {
+        self.note_look(fd);
+        self.map.get(&fd)?.preopen()
     }
 
     /// The directory of a number, for a function that needs the rights `needed`.
@@ -174,7 +212,7 @@ impl Descriptors {
     ) -> Result<(&Directory, &Directory), Errno> {
         self.get(fd)?;
         self.get(other)?;
-        let directory = |fd, needed| self.map.get(&fd).ok_or(Errno::BADF)?.directory(needed);
+        let directory = |fd, needed| self.look(fd).ok_or(Errno::BADF)?.directory(needed);
         Ok((directory(fd, needed)?, directory(other, other_needed)?))
     }
 
@@ -188,12 +226,8 @@ impl Descriptors {
         self.get(fd)?.file(needed)
     }
 
-    fn note_look(&self, found: Option<&Descriptor>) {
-        let preopen = |descriptor: &Descriptor| match &descriptor.kind {
-            Kind::Directory(directory) => directory.preopen,
-            _ => false,
-        };
-        if found.is_none_or(preopen) {
+    fn note_look(&self, fd: u32) {
+        if self.map.get(&fd).is_none_or(|slot| slot.preopen().is_some()) {
             self.preopens_seen.set(true);
         }
     }
@@ -208,37 +242,32 @@ impl Descriptors {
         let taken = (first..).zip(self.map.range(first..)).take_while(|(n, (fd, _))| n == *fd);
         // There are more numbers than descriptors: the host runs out of its own long before.
         let fd = first + taken.count() as u32;
-        self.map.insert(fd, descriptor);
+        self.map.insert(fd, Slot::Open(descriptor));
         fd
     }
 
-    /// Puts a descriptor at a number; returns what was there.
-    pub(crate) fn set(&mut self, fd: u32, descriptor: Descriptor) -> Option<Descriptor> {
-        self.map.insert(fd, descriptor)
-    }
-
-    /// The descriptor of a number as it is, awake or not.
-    pub(crate) fn look(&self, fd: u32) -> Option<&Descriptor> {
-        self.map.get(&fd)
+    /// Puts something at a number; returns what was there.
+    pub(crate) fn set(&mut self, fd: u32, slot: Slot) -> Option<Slot> {
+        self.map.insert(fd, slot)
     }
 
     /// Whether a number stands for something.
     pub(crate) fn contains(&self, fd: u32) -> bool {
-        self.note_look(self.map.get(&fd));
+        self.note_look(fd);
         self.map.contains_key(&fd)
     }
 
-    /// Takes a descriptor out, as it is.
+    /// Takes out what a number stands for, as it is.
     ///
     /// # Errors
     /// `BADF` when the number stands for nothing.
-    pub(crate) fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
-        self.note_look(self.map.get(&fd));
+    pub(crate) fn remove(&mut self, fd: u32) -> Result<Slot, Errno> {
+        self.note_look(fd);
         self.map.remove(&fd).ok_or(Errno::BADF)
     }
 
     /// In order of their numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
-        self.map.iter().map(|(fd, descriptor)| (*fd, descriptor))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.map.iter().map(|(fd, slot)| (*fd, slot))
     }
 }

@@ -5,7 +5,7 @@
 //! each use, and the guest's other descriptors are none the worse for it.
 
 use crate::abi::{fdflags, filetype, filetype_of, rights};
-use crate::descriptor::{Directory, Entry, Kind, OpenFile};
+use crate::descriptor::{Descriptor, Directory, Entry, Kind, OpenFile};
 use crate::observe::{Stamp, is_missing};
 use crate::{Errno, GuestPath, Rights};
 use cap_std::fs::{Dir, File, FileExt, OpenOptions, OpenOptionsExt};
@@ -57,6 +57,14 @@ impl Opened {
             Self::Directory(directory) => &directory.path,
         }
     }
+
+    /// The most rights that a descriptor of it can have.
+    pub(crate) fn most_rights(&self) -> Rights {
+        match self {
+            Self::File(_) => Rights::of(rights::FILE),
+            Self::Directory(_) => Rights::PREOPEN,
+        }
+    }
 }
 
 /// Something to be opened again when the guest uses it.
@@ -66,21 +74,25 @@ pub(crate) struct Dormant {
     pub(crate) root: Arc<Dir>,
     pub(crate) read_only: bool,
     pub(crate) opened: Opened,
+    pub(crate) rights: Rights,
+    /// WASI's flags.
+    pub(crate) flags: u16,
 }
 
 impl Dormant {
-    /// Opens it, with the flags of its descriptor.
+    /// Opens it.
     ///
     /// # Errors
     /// `STALE` when it is gone, or not what it was; what the host says otherwise.
-    pub(crate) fn wake(&self, flags: u16) -> Result<Kind, Errno> {
-        match &self.opened {
-            Opened::File(state) => self.open_file(state, flags).map(Kind::File),
-            Opened::Directory(state) => self.open_directory(state).map(Kind::Directory),
-        }
+    pub(crate) fn wake(&self) -> Result<Descriptor, Errno> {
+        let kind = match &self.opened {
+            Opened::File(state) => Kind::File(self.open_file(state)?),
+            Opened::Directory(state) => Kind::Directory(self.open_directory(state)?),
+        };
+        Ok(Descriptor { kind, rights: self.rights, flags: self.flags })
     }
 
-    fn open_file(&self, state: &FileState, flags: u16) -> Result<OpenFile, Errno> {
+    fn open_file(&self, state: &FileState) -> Result<OpenFile, Errno> {
         if state.writable && self.read_only {
             return Err(Errno::PERM);
         }
@@ -89,7 +101,7 @@ impl Dormant {
             .read(state.readable)
             .write(state.writable)
             // Never wait for the other end of a pipe that has taken the file's place.
-            .custom_flags((host_flags(flags) | OFlags::NONBLOCK).bits().cast_signed());
+            .custom_flags((host_flags(self.flags) | OFlags::NONBLOCK).bits().cast_signed());
         let mut file = self.root.open_with(&state.path.path, &options).map_err(stale)?;
         let metadata = file.metadata()?;
         let now = Stamp::from(&metadata);
@@ -119,14 +131,6 @@ impl Dormant {
             read_only: self.read_only,
             listing: state.listing.clone(),
         })
-    }
-}
-
-/// The most rights that a descriptor of it can have.
-pub(crate) fn rights(opened: &Opened) -> Rights {
-    match opened {
-        Opened::File(_) => Rights::of(rights::FILE),
-        Opened::Directory(_) => Rights::PREOPEN,
     }
 }
 

@@ -2,13 +2,21 @@
 //!
 //! Invariant: an [`Errno`] is never zero: success is `Ok`.
 
-use std::io;
+use std::{fmt, io};
 
 macro_rules! errnos {
     ($($name:ident = $number:literal from $host:ident;)*) => {
         impl Errno {
             $(#[doc = concat!("`", stringify!($name), "`.")]
             pub const $name: Self = Self($number);)*
+
+            /// The name that the witx gives it.
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    _ => "NOTCAPABLE",
+                }
+            }
 
             fn from_host(errno: rustix::io::Errno) -> Self {
                 match errno {
@@ -112,6 +120,14 @@ impl Errno {
         self.0
     }
 }
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WASI error {} ({})", self.name(), self.0)
+    }
+}
+
+impl std::error::Error for Errno {}
 
 impl From<rustix::io::Errno> for Errno {
     fn from(errno: rustix::io::Errno) -> Self {

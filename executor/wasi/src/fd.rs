@@ -4,7 +4,7 @@
 //! the host is asked.
 
 use crate::abi::{Fdstat, Filestat, Prestat, fdflags, filetype, rights};
-use crate::descriptor::{Descriptor, Kind};
+use crate::descriptor::{Descriptor, Kind, Slot};
 use crate::{Errno, Memory, Span, WasiCtx};
 use cap_fs_ext::{DirExt, SystemTimeSpec};
 use cap_std::time::{Duration, SystemClock};
@@ -44,12 +44,8 @@ pub(crate) fn fd_renumber(
 }
 
 /// A preopened directory stays closed after a restore, so its closing is state.
-fn note_closed(ctx: &mut WasiCtx, closed: Descriptor) {
-    if let Kind::Directory(directory) = closed.kind
-        && directory.preopen
-    {
-        ctx.closed_preopens.push(directory.path.preopen);
-    }
+fn note_closed(ctx: &mut WasiCtx, closed: Slot) {
+    ctx.closed_preopens.extend(closed.preopen().map(str::to_owned));
 }
 
 /// `fd_prestat_get`.
@@ -58,7 +54,7 @@ pub(crate) fn fd_prestat_get(
     _: &mut Memory<'_>,
     fd: u32,
 ) -> Result<Prestat, Errno> {
-    let name = preopen_name(ctx, fd)?;
+    let name = ctx.descriptors.preopen(fd).ok_or(Errno::BADF)?;
     Ok(Prestat { name_len: (name.len() as u32).into(), ..Prestat::default() })
 }
 
@@ -69,18 +65,11 @@ pub(crate) fn fd_prestat_dir_name(
     fd: u32,
     name: Span,
 ) -> Result<(), Errno> {
-    let preopen = preopen_name(ctx, fd)?;
+    let preopen = ctx.descriptors.preopen(fd).ok_or(Errno::BADF)?;
     if preopen.len() > name.len as usize {
         return Err(Errno::NAMETOOLONG);
     }
     memory.write(name.at, preopen)
-}
-
-fn preopen_name(ctx: &mut WasiCtx, fd: u32) -> Result<&str, Errno> {
-    match &ctx.descriptors.get(fd)?.kind {
-        Kind::Directory(directory) if directory.preopen => Ok(&directory.path.preopen),
-        _ => Err(Errno::BADF),
-    }
 }
 
 /// `fd_fdstat_get`.
@@ -98,7 +87,6 @@ pub(crate) fn fd_fdstat_get(
         Kind::Directory(_) => filetype::DIRECTORY,
         Kind::File(file) => file.filetype,
         Kind::Listener(..) | Kind::Connection(_) => filetype::SOCKET_STREAM,
-        Kind::Dormant(_) => filetype::UNKNOWN,
     };
     Ok(Fdstat {
         filetype,
@@ -162,7 +150,6 @@ pub(crate) fn fd_filestat_get(
         Kind::File(file) => return Ok(Filestat::from(&file.file.metadata()?)),
         Kind::Stream(stream) => ctx.stdio.filetype(*stream),
         Kind::Listener(..) | Kind::Connection(_) => filetype::SOCKET_STREAM,
-        Kind::Dormant(_) => filetype::UNKNOWN,
     };
     Ok(Filestat { filetype, ..Filestat::default() })
 }

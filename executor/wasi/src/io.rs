@@ -5,9 +5,11 @@
 
 use crate::abi::{fdflags, rights};
 use crate::descriptor::{Descriptor, Kind};
+use crate::sock::send;
 use crate::stream::{Canceller, wait};
 use crate::{Errno, Iovecs, Memory, StdStream, WasiCtx};
 use rustix::event::PollFlags;
+use rustix::net::SendFlags;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 
@@ -59,7 +61,7 @@ pub(crate) fn fd_read(
             })
         }
         Kind::Stream(_) | Kind::Directory(_) | Kind::Listener(..) => Err(Errno::BADF),
-        Kind::File(_) | Kind::Dormant(_) => {
+        Kind::File(_) => {
             let file = ctx.descriptors.file(fd, rights::FD_READ)?;
             let regular = file.is_regular();
             memory.scatter(iovecs, regular, |buffers, _| {
@@ -98,11 +100,11 @@ pub(crate) fn fd_write(
             ctx.observed.other(CONNECTION);
             memory.gather(iovecs, |buffers, _| {
                 wait(connection.as_fd(), PollFlags::OUT, nonblock, canceller)?;
-                retry(canceller, || rustix::io::writev(&*connection, buffers))
+                send(connection, buffers, SendFlags::empty(), canceller)
             })
         }
         Kind::Stream(_) | Kind::Directory(_) | Kind::Listener(..) => Err(Errno::BADF),
-        Kind::File(_) | Kind::Dormant(_) => {
+        Kind::File(_) => {
             let file = ctx.descriptors.file(fd, rights::FD_WRITE)?;
             ctx.observed.other(WRITTEN);
             let regular = file.is_regular();

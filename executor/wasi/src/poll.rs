@@ -218,9 +218,7 @@ fn standing(ctx: &WasiCtx, fd: u32, tag: u8) -> Standing<'_> {
             Standing::Host(connection.as_fd(), flags | PollFlags::RDHUP)
         }
         Kind::Connection(connection) => Standing::Host(connection.as_fd(), flags),
-        Kind::Listener(..) | Kind::Directory(_) | Kind::Dormant(_) => {
-            Standing::Ready(Err(Errno::BADF))
-        }
+        Kind::Listener(..) | Kind::Directory(_) => Standing::Ready(Err(Errno::BADF)),
     }
 }
 

@@ -6,12 +6,13 @@
 use crate::abi::{fdflags, rights};
 use crate::descriptor::{Descriptor, Kind};
 use crate::io::{CONNECTION, retry};
-use crate::stream::wait;
+use crate::stream::{Canceller, wait};
 use crate::{Errno, Iovecs, Memory, Rights, WasiCtx};
 use rustix::event::PollFlags;
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
 };
+use std::io::IoSlice;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 
@@ -97,12 +98,22 @@ pub(crate) fn sock_send(
     ctx.observed.other(CONNECTION);
     let nonblock = descriptor.flags & fdflags::NONBLOCK != 0;
     let canceller = ctx.canceller.as_ref();
-    let mut host = SendFlags::NOSIGNAL;
-    host.set(SendFlags::DONTWAIT, nonblock);
+    let host = if nonblock { SendFlags::DONTWAIT } else { SendFlags::empty() };
     memory.gather(iovecs, |buffers, _| {
         wait(connection.as_fd(), PollFlags::OUT, nonblock, canceller)?;
-        retry(canceller, || sendmsg(connection, buffers, &mut SendAncillaryBuffer::default(), host))
+        send(connection, buffers, host, canceller)
     })
+}
+
+/// Sends on a connection. That the other end is gone must be an error number and no signal.
+pub(crate) fn send(
+    connection: &TcpStream,
+    buffers: &[IoSlice<'_>],
+    flags: SendFlags,
+    canceller: Option<&Canceller>,
+) -> Result<usize, Errno> {
+    let flags = flags | SendFlags::NOSIGNAL;
+    retry(canceller, || sendmsg(connection, buffers, &mut SendAncillaryBuffer::default(), flags))
 }
 
 /// `sock_shutdown`.

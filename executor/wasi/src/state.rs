@@ -6,17 +6,17 @@
 //! environment and where streams, directories and sockets lead are the restoring run's.
 
 use crate::abi::fdflags;
-use crate::ctx::Begun;
-use crate::descriptor::{Descriptor, Descriptors, Entry, Kind, StdStream};
+use crate::ctx::{Begun, Preopen};
+use crate::descriptor::{Descriptor, Descriptors, Entry, Kind, Slot, StdStream};
 use crate::dormant::{
-    self, DirectoryState, Dormant, FileState, Opened, Uncapturable, capture_directory, capture_file,
+    DirectoryState, Dormant, FileState, Opened, Uncapturable, capture_directory, capture_file,
 };
 use crate::entropy::{self, Draw, Entropy, Ledger, Range};
 use crate::{Errno, GuestPath, Rights, WasiCtx, WasiCtxBuilder, WasiError};
 use executor_model::InstanceId;
 use executor_runtime::Store;
 use serde::{Deserialize, Serialize};
-use std::{io, sync::Arc};
+use std::io;
 
 /// Changes when the encoding of a state does.
 const VERSION: u8 = 2;
@@ -183,9 +183,12 @@ impl WasiCtx {
         memory: impl Fn(InstanceId) -> Option<&'m [u8]>,
         options: &CaptureOptions,
     ) -> Result<WasiState, WasiStateError> {
-        let capture = |(fd, descriptor): (u32, &Descriptor)| {
-            let target = self.capture(fd, &descriptor.kind, options.strict)?;
-            let (rights, flags) = (descriptor.rights, descriptor.flags);
+        let capture = |(fd, slot): (u32, &Slot)| {
+            let target = self.capture(fd, slot, options.strict)?;
+            let (rights, flags) = match slot {
+                Slot::Open(descriptor) => (descriptor.rights, descriptor.flags),
+                Slot::Dormant(dormant) => (dormant.rights, dormant.flags),
+            };
             Ok((fd, DescriptorState { target, rights, flags }))
         };
         let ledger = self.ledger.close(memory).ok_or(WasiStateError::DamagedLedger)?;
@@ -215,45 +218,41 @@ impl WasiCtx {
         })
     }
 
-    fn capture(&self, fd: u32, kind: &Kind, strict: bool) -> Result<Target, WasiStateError> {
-        let opened = match kind {
-            Kind::Stream(stream) => return Ok(Target::Stream(*stream)),
-            Kind::Listener(_, place) => return Ok(Target::Listener(*place)),
-            Kind::Connection(connection) => {
-                return Err(WasiStateError::Connection { peer: connection.peer_addr().ok(), fd });
-            }
-            Kind::Directory(directory) if directory.preopen => {
-                let guest = directory.path.preopen.clone();
-                return Ok(Target::Preopen { guest, listing: directory.listing.clone() });
-            }
-            Kind::Dormant(dormant) => Ok(dormant.opened.clone()),
-            Kind::File(file) => {
-                let root = self.root(&file.path).ok_or(Uncapturable::Lost);
-                root.and_then(|root| capture_file(&root.dir, file)).map(Opened::File)
-            }
-            Kind::Directory(directory) => {
-                let root = self.root(&directory.path).ok_or(Uncapturable::Lost);
-                root.and_then(|root| capture_directory(&root.dir, directory)).map(Opened::Directory)
-            }
+    fn capture(&self, fd: u32, slot: &Slot, strict: bool) -> Result<Target, WasiStateError> {
+        let (opened, path) = match slot {
+            Slot::Dormant(dormant) => (Ok(dormant.opened.clone()), dormant.opened.path()),
+            Slot::Open(Descriptor { kind, .. }) => match kind {
+                Kind::Stream(stream) => return Ok(Target::Stream(*stream)),
+                Kind::Listener(_, place) => return Ok(Target::Listener(*place)),
+                Kind::Connection(connection) => {
+                    let peer = connection.peer_addr().ok();
+                    return Err(WasiStateError::Connection { peer, fd });
+                }
+                Kind::Directory(directory) if directory.preopen => {
+                    let guest = directory.path.preopen.clone();
+                    return Ok(Target::Preopen { guest, listing: directory.listing.clone() });
+                }
+                Kind::Directory(open) => {
+                    let capture = |root: &Preopen| capture_directory(&root.dir, open);
+                    let root = self.root(&open.path).ok_or(Uncapturable::Lost);
+                    (root.and_then(capture).map(Opened::Directory), &open.path)
+                }
+                Kind::File(open) => {
+                    let capture = |root: &Preopen| capture_file(&root.dir, open);
+                    let root = self.root(&open.path).ok_or(Uncapturable::Lost);
+                    (root.and_then(capture).map(Opened::File), &open.path)
+                }
+            },
         };
-        let path = || match kind {
-            Kind::File(file) => file.path.clone(),
-            Kind::Directory(directory) => directory.path.clone(),
-            Kind::Dormant(dormant) => dormant.opened.path().clone(),
-            _ => GuestPath::default(),
-        };
+        let path = path.clone();
         match opened {
-            Ok(Opened::File(_)) if strict => Err(WasiStateError::OpenFile { path: path(), fd }),
-            Ok(Opened::Directory(_)) if strict => {
-                Err(WasiStateError::OpenDirectory { path: path(), fd })
-            }
+            Ok(Opened::File(_)) if strict => Err(WasiStateError::OpenFile { path, fd }),
+            Ok(Opened::Directory(_)) if strict => Err(WasiStateError::OpenDirectory { path, fd }),
             Ok(Opened::File(file)) => Ok(Target::File(file)),
             Ok(Opened::Directory(directory)) => Ok(Target::Directory(directory)),
-            Err(Uncapturable::Lost) => Err(WasiStateError::Lost { path: path(), fd }),
-            Err(Uncapturable::Special) => Err(WasiStateError::Special { path: path(), fd }),
-            Err(Uncapturable::Host(source)) => {
-                Err(WasiStateError::Unreadable { path: path(), fd, source })
-            }
+            Err(Uncapturable::Lost) => Err(WasiStateError::Lost { path, fd }),
+            Err(Uncapturable::Special) => Err(WasiStateError::Special { path, fd }),
+            Err(Uncapturable::Host(source)) => Err(WasiStateError::Unreadable { path, fd, source }),
         }
     }
 }
@@ -314,14 +313,10 @@ impl WasiCtxBuilder {
         };
         let mut descriptors = Descriptors::default();
         for (fd, descriptor) in &state.descriptors {
-            let DescriptorState { target, rights, flags } = descriptor;
-            if flags & !fdflags::ALL != 0 {
-                return invalid(fd, format!("has unknown flags {flags:#x}"));
+            if descriptor.flags & !fdflags::ALL != 0 {
+                return invalid(fd, format!("has unknown flags {:#x}", descriptor.flags));
             }
-            let mut restored = self.target(target)?;
-            restored.rights = rights.within(restored.rights);
-            restored.flags = *flags;
-            if descriptors.set(*fd, restored).is_some() {
+            if descriptors.set(*fd, self.slot(descriptor)?).is_some() {
                 return invalid(fd, "stands for two things".to_owned());
             }
         }
@@ -332,30 +327,26 @@ impl WasiCtxBuilder {
         })
     }
 
-    fn target(&self, target: &Target) -> Result<Descriptor, WasiError> {
+    fn slot(&self, state: &DescriptorState) -> Result<Slot, WasiError> {
+        let root = |guest: &str| {
+            self.root(guest).ok_or_else(|| WasiError::MissingPreopen(guest.to_owned()))
+        };
+        let DescriptorState { target, rights, flags } = state;
+        let open = |descriptor: Descriptor| {
+            let rights = rights.within(descriptor.rights);
+            Ok(Slot::Open(Descriptor { rights, flags: *flags, ..descriptor }))
+        };
         let opened = match target {
-            Target::Stream(stream) => return Ok(Descriptor::stream(*stream)),
-            Target::Listener(place) => return self.listener_at(*place),
+            Target::Stream(stream) => return open(Descriptor::stream(*stream)),
+            Target::Listener(place) => return open(self.listener_at(*place)?),
             Target::Preopen { guest, listing } => {
-                let root = self.root(guest).ok_or_else(|| missing(guest))?;
-                let mut descriptor = root.descriptor();
-                if let Kind::Directory(directory) = &mut descriptor.kind {
-                    directory.listing.clone_from(listing);
-                }
-                return Ok(descriptor);
+                return open(root(guest)?.descriptor(listing.clone()));
             }
             Target::File(file) => Opened::File(file.clone()),
             Target::Directory(directory) => Opened::Directory(directory.clone()),
         };
-        let guest = &opened.path().preopen;
-        let root = self.root(guest).ok_or_else(|| missing(guest))?;
-        let rights = dormant::rights(&opened);
-        let (root, read_only) = (Arc::clone(&root.dir), root.read_only);
-        let dormant = Dormant { root, read_only, opened };
-        Ok(Descriptor::new(Kind::Dormant(Box::new(dormant)), rights))
+        let Preopen { dir: root, read_only, .. } = root(&opened.path().preopen)?.clone();
+        let (rights, flags) = (rights.within(opened.most_rights()), *flags);
+        Ok(Slot::Dormant(Box::new(Dormant { root, read_only, opened, rights, flags })))
     }
-}
-
-fn missing(guest: &str) -> WasiError {
-    WasiError::MissingPreopen(guest.to_owned())
 }

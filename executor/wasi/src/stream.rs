@@ -23,6 +23,8 @@ pub enum Input {
     /// The process's standard input.
     #[default]
     Inherit,
+    /// A file, pipe or socket of the host.
+    Fd(OwnedFd),
     /// These bytes, and then the end.
     Bytes(VecDeque<u8>),
 }
@@ -33,8 +35,20 @@ pub enum Output {
     /// The process's own stream.
     #[default]
     Inherit,
+    /// A file, pipe or socket of the host.
+    Fd(Arc<OwnedFd>),
     /// To the end of this buffer.
     Capture(Arc<Mutex<Vec<u8>>>),
+}
+
+impl Output {
+    fn host<'a>(&'a self, own: BorrowedFd<'a>) -> Option<BorrowedFd<'a>> {
+        match self {
+            Self::Inherit => Some(own),
+            Self::Fd(fd) => Some(fd.as_fd()),
+            Self::Capture(_) => None,
+        }
+    }
 }
 
 /// The three standard streams.
@@ -46,13 +60,14 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    /// The process's stream behind a standard stream, if it is one.
-    pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'static>> {
-        match (stream, &self.stdin, &self.stdout, &self.stderr) {
-            (StdStream::Stdin, Input::Inherit, _, _) => Some(stdin()),
-            (StdStream::Stdout, _, Output::Inherit, _) => Some(stdout()),
-            (StdStream::Stderr, _, _, Output::Inherit) => Some(stderr()),
-            _ => None,
+    /// The host's stream behind a standard stream, if there is one.
+    pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'_>> {
+        match (stream, &self.stdin) {
+            (StdStream::Stdin, Input::Inherit) => Some(stdin()),
+            (StdStream::Stdin, Input::Fd(fd)) => Some(fd.as_fd()),
+            (StdStream::Stdin, Input::Bytes(_)) => None,
+            (StdStream::Stdout, _) => self.stdout.host(stdout()),
+            (StdStream::Stderr, _) => self.stderr.host(stderr()),
         }
     }
 
@@ -78,16 +93,15 @@ impl Stdio {
         buffers: &mut [IoSliceMut<'_>],
         canceller: Option<&Canceller>,
     ) -> Result<usize, Errno> {
-        match &mut self.stdin {
-            Input::Inherit => retry(canceller, || rustix::io::readv(stdin(), buffers)),
-            Input::Bytes(bytes) => {
-                let before = bytes.len();
-                for buffer in buffers {
-                    let _ = bytes.read(buffer)?;
-                }
-                Ok(before - bytes.len())
+        if let Input::Bytes(bytes) = &mut self.stdin {
+            let before = bytes.len();
+            for buffer in buffers {
+                let _ = bytes.read(buffer)?;
             }
+            return Ok(before - bytes.len());
         }
+        let host = self.host(StdStream::Stdin).ok_or(Errno::BADF)?;
+        retry(canceller, || rustix::io::readv(host, buffers))
     }
 
     /// Writes standard output or standard error.
@@ -100,20 +114,19 @@ impl Stdio {
         buffers: &[IoSlice<'_>],
         canceller: Option<&Canceller>,
     ) -> Result<usize, Errno> {
-        let (output, host) = match stream {
+        let output = match stream {
             StdStream::Stdin => return Err(Errno::BADF),
-            StdStream::Stdout => (&self.stdout, stdout()),
-            StdStream::Stderr => (&self.stderr, stderr()),
+            StdStream::Stdout => &self.stdout,
+            StdStream::Stderr => &self.stderr,
         };
-        match output {
-            Output::Inherit => retry(canceller, || rustix::io::writev(host, buffers)),
-            Output::Capture(captured) => {
-                let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = captured.len();
-                buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
-                Ok(captured.len() - before)
-            }
+        if let Output::Capture(captured) = output {
+            let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = captured.len();
+            buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
+            return Ok(captured.len() - before);
         }
+        let host = self.host(stream).ok_or(Errno::BADF)?;
+        retry(canceller, || rustix::io::writev(host, buffers))
     }
 }
 
