@@ -80,6 +80,14 @@ fn questions_about_paths_are_answered_alike() {
 }
 
 #[test]
+fn functions_of_wasi_answer_alike() {
+    let Some(workshop) = Workshop::new("functions_of_wasi_answer_alike") else { return };
+    let calls = workshop.compile("calls", &[]);
+    let ran = workshop.engines.agree(&Program { module: calls, ..Program::default() });
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
 fn standard_input_is_filtered() {
     let Some(workshop) = Workshop::new("standard_input_is_filtered") else { return };
     let filter = workshop.compile("filter", &[]);

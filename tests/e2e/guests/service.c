@@ -1,5 +1,5 @@
-/* A reactor with state of every kind on the host's side: an open configuration that is half read, a log
-   that is appended to, randomness, time, environment. Its hooks draw the secret anew. */
+/* A reactor with state of every kind on the host's side: a configuration that is half read, a log that
+   is appended to, randomness, time, environment. Its hooks draw the secret anew. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,9 +45,9 @@ void EXPORT(serve)(void) {
     if (!fgets(next, sizeof next, config))
         strcpy(next, "no more\n");
     const char *name = getenv("NAME");
-    printf("%s%s%d %llu %d %s\n", line, next, snapshots, draws,
-           now.tv_sec > begun.tv_sec || (now.tv_sec == begun.tv_sec && now.tv_nsec >= begun.tv_nsec),
-           name ? name : "nobody");
+    int later = now.tv_sec > begun.tv_sec ||
+                (now.tv_sec == begun.tv_sec && now.tv_nsec >= begun.tv_nsec);
+    printf("%s%s%d %llu %d %s\n", line, next, snapshots, draws, later, name ? name : "nobody");
     printf("%016llx\n", secret);
     fflush(stdout);
     fprintf(journal, "served %s\n", name ? name : "nobody");
