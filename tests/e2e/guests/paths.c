@@ -172,7 +172,7 @@ static void renaming(void) {
     ASK(rmdir("to_dir"));
     ASK(rmdir("."));
     ASK(unlink("bare/x"));
-    ASK(rmdir("bare/"));
+    ASK(rmdir("bare"));
     ASK(unlink("to_dir/"));
     ASK(unlink("to_dir"));
     ASK(unlink("b"));
