@@ -12,6 +12,8 @@ use std::fmt;
 
 /// How many draws are entered: a guest cannot make the ledger grow without end.
 const MAX_DRAWS: usize = 256;
+/// How much of a backtrace is kept: nor can names of functions make it grow.
+const MAX_BACKTRACE: usize = 2048;
 /// How the ledger is encoded.
 const ENCODING: bincode::config::Configuration = bincode::config::standard();
 
@@ -30,7 +32,7 @@ pub enum Entropy {
 
 /// Bytes in the memory 0 of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Range {
+pub struct MemoryRange {
     /// The instance's number.
     pub instance: u32,
     /// Where they begin.
@@ -39,7 +41,7 @@ pub struct Range {
     pub len: u32,
 }
 
-impl Range {
+impl MemoryRange {
     /// The bytes in the instance's memory, if they are in it.
     fn of<'m>(&self, memory: &'m [u8]) -> Option<&'m [u8]> {
         memory.get(self.address as usize..)?.get(..self.len as usize)
@@ -50,7 +52,7 @@ impl Range {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draw {
     /// Where they were written.
-    pub range: Range,
+    pub range: MemoryRange,
     /// The blake3 hash of them.
     pub hash: [u8; 32],
     /// The guest's functions at the draw, innermost first, one a line.
@@ -61,7 +63,7 @@ pub struct Draw {
 
 impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Range { address, len, .. } = self.range;
+        let MemoryRange { address, len, .. } = self.range;
         let fate = if self.intact { "still there" } else { "no longer there" };
         write!(f, "{len} random bytes at {address:#x}, {fate}, drawn at\n{}", self.backtrace)
     }
@@ -112,7 +114,7 @@ impl Recorder {
         };
         let (instance, len) = (origin.instance, bytes.len() as u32);
         self.ledger.draws.push(Draw {
-            range: Range { instance, address, len },
+            range: MemoryRange { instance, address, len },
             hash: *blake3::hash(bytes).as_bytes(),
             backtrace,
             intact: true,
@@ -143,7 +145,11 @@ impl Origin {
     /// Where the call in progress comes from.
     pub(crate) fn of(caller: &mut Caller<'_>) -> Self {
         let has_room = caller.data::<WasiCtx>().is_some_and(|ctx| ctx.ledger.has_room());
-        let backtrace = has_room.then(|| caller.backtrace().to_string());
+        let backtrace = has_room.then(|| {
+            let mut text = caller.backtrace().to_string();
+            text.truncate(text.floor_char_boundary(MAX_BACKTRACE));
+            text
+        });
         Self { instance: caller.instance().get(), backtrace }
     }
 }
@@ -173,7 +179,7 @@ impl Ledger {
 
     /// The ranges to be filled anew at a restore: where draws are still there, and of these only
     /// those at `addresses` if any are given. An address with no such draw is the error.
-    pub(crate) fn to_refill(&self, addresses: Option<&[u32]>) -> Result<Vec<Range>, u32> {
+    pub(crate) fn to_refill(&self, addresses: Option<&[u32]>) -> Result<Vec<MemoryRange>, u32> {
         let intact = || self.draws.iter().filter(|draw| draw.intact).map(|draw| draw.range);
         let Some(addresses) = addresses else { return Ok(intact().collect()) };
         if let Some(none) = addresses.iter().find(|at| !intact().any(|r| r.address == **at)) {
@@ -185,7 +191,7 @@ impl Ledger {
 
 /// Writes fresh random bytes over ranges of a store's memories. A range that is not in memory is
 /// left out.
-pub(crate) fn refill(ranges: &[Range], store: &mut Store) -> Result<(), Errno> {
+pub(crate) fn refill(ranges: &[MemoryRange], store: &mut Store) -> Result<(), Errno> {
     for range in ranges {
         let Some(instance) = InstanceId::new(range.instance) else { continue };
         let memory = store.memory(instance, 0).unwrap_or_default();

@@ -34,7 +34,7 @@ mod stream;
 pub use ctx::{WasiCtx, WasiCtxBuilder, WasiError};
 pub use descriptor::{Entry, StdStream};
 pub use dormant::{DirectoryState, FileState};
-pub use entropy::{Draw, Entropy, Ledger, Range};
+pub use entropy::{Draw, Entropy, Ledger, MemoryRange};
 pub use errno::Errno;
 pub use memory::{Iovecs, Memory, Span};
 pub use observe::{DigestError, FileDigest, FileRead, GuestPath, Observations, Stamp};

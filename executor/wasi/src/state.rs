@@ -11,7 +11,7 @@ use crate::descriptor::{Descriptor, Descriptors, Entry, Kind, Slot, StdStream};
 use crate::dormant::{
     DirectoryState, Dormant, FileState, Opened, Uncapturable, capture_directory, capture_file,
 };
-use crate::entropy::{self, Draw, Entropy, Ledger, Range};
+use crate::entropy::{self, Draw, Entropy, Ledger, MemoryRange};
 use crate::{Errno, GuestPath, Rights, WasiCtx, WasiCtxBuilder, WasiError};
 use executor_model::InstanceId;
 use executor_runtime::Store;
@@ -42,7 +42,7 @@ pub struct WasiState {
     /// How much it drew of the fixed sequence of random bytes.
     pub drawn: u64,
     /// The ranges that are filled with fresh random bytes at a restore.
-    pub refill: Vec<Range>,
+    pub refill: Vec<MemoryRange>,
     /// The entropy ledger, encoded: a restore does not read it. [`Self::entropy`] does.
     pub ledger: Vec<u8>,
 }

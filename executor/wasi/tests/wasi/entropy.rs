@@ -115,7 +115,7 @@ fn made_up_ranges_and_ledgers_do_no_harm() {
     let mut state = guest.capture(&options(Entropy::Refill(None))).unwrap();
     let range = state.refill[0];
     for (instance, address, len) in [(0, 0, 1), (99, 0, 1), (1, END, 2), (1, u32::MAX, u32::MAX)] {
-        state.refill = vec![executor_wasi::Range { instance, address, len }];
+        state.refill = vec![executor_wasi::MemoryRange { instance, address, len }];
         state.refill(&mut guest.store).unwrap();
     }
     assert_eq!(range.instance, guest.instance.get());
