@@ -115,8 +115,18 @@ fn an_open_file_is_read_on_after_a_restore() {
     for _ in 0..2 {
         invoke(&sandbox, &["--dir", ".::/"], "next").succeeded("66\n");
     }
-    let bare = invoke(&sandbox, &[], "next");
-    bare.failed(1, &["`/`", "not given"]);
+    invoke(&sandbox, &[], "next").failed(1, &["`/`", "not given", "--dir HOST::/"]);
+}
+
+#[test]
+fn a_listening_socket_is_given_anew_by_every_run() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let listen = ["--listen", "127.0.0.1:0"];
+    assert_eq!(create(&sandbox, &listen, "library.wat").code, 0);
+    assert_eq!(inspect(&sandbox)["listeners"], 1);
+    invoke(&sandbox, &listen, "counter").succeeded("100\n");
+    invoke(&sandbox, &[], "counter").failed(1, &["listening", "--listen ADDR:PORT"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use executor_snapshot::{
     Catalogue, CatalogueError, Hook, Manifest, SnapshotError, SnapshotFile, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
 };
-use executor_wasi::{Entropy, Observations, WasiCtx, WasiCtxBuilder};
+use executor_wasi::{Entropy, Observations, WasiCtx, WasiCtxBuilder, WasiError};
 use std::{ffi::OsStr, path::Path};
 
 /// A run in progress.
@@ -349,7 +349,7 @@ impl Run<'_> {
         match state {
             Some(state) => {
                 wasi.differences(&state).iter().for_each(warn);
-                store.set_data(wasi.restore(&state).map_err(Failure::new)?);
+                store.set_data(wasi.restore(&state).map_err(not_given)?);
                 state.refill(&mut store).map_err(|errno| {
                     Failure::new(format_args!("random bytes cannot be drawn: {errno:?}"))
                 })?;
@@ -388,6 +388,19 @@ impl Run<'_> {
         let Self { target, host: Host { code, phases, .. }, instance, snapshot, .. } = self;
         let target = target.display().to_string();
         Report { target, code, instance, snapshot, exit, phases }
+    }
+}
+
+/// What to do about a state that needs what this run does not give.
+fn not_given(error: WasiError) -> Failure {
+    match &error {
+        WasiError::MissingPreopen(guest) => {
+            Failure::new(format_args!("{error}; give it with --dir HOST::{guest}"))
+        }
+        WasiError::MissingListener(_) => {
+            Failure::new(format_args!("{error}; give them with --listen ADDR:PORT"))
+        }
+        _ => Failure::new(error),
     }
 }
 
