@@ -35,6 +35,10 @@ bench: build
 rivals: build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
 
+# What a call of a WASI function costs, beside Wasmtime.
+hostcalls: build
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --bin hostcalls
+
 # Against Wasmtime, on modules that wasm-smith makes from the seeds SEED, SEED + 1, ...
 differential SEED="0" COUNT="1000":
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features differential --bin differential -- --seed {{SEED}} --count {{COUNT}}

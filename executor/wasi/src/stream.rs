@@ -9,6 +9,7 @@ use crate::descriptor::StdStream;
 use crate::io::retry;
 use crate::{Errno, WasiCtx};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::FileType;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::collections::VecDeque;
 use std::fmt;
@@ -76,13 +77,9 @@ impl Stdio {
     /// terminals.
     pub(crate) fn filetype(&self, stream: StdStream) -> u8 {
         let Some(host) = self.host(stream) else { return filetype::UNKNOWN };
-        if host.is_terminal() {
-            return filetype::CHARACTER_DEVICE;
-        }
-        match rustix::fs::fstat(host) {
-            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
-                filetype::REGULAR_FILE
-            }
+        match rustix::fs::fstat(host).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(ty) if ty.is_file() => filetype::REGULAR_FILE,
+            Ok(ty) if ty.is_char_device() && host.is_terminal() => filetype::CHARACTER_DEVICE,
             _ => filetype::UNKNOWN,
         }
     }
