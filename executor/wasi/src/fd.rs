@@ -5,11 +5,13 @@
 
 use crate::abi::{Fdstat, Filestat, Prestat, fdflags, filetype, rights};
 use crate::descriptor::{Descriptor, Kind, Slot};
-use crate::{Errno, Memory, Span, WasiCtx};
+use crate::stream::Stdio;
+use crate::{Errno, Memory, Span, StdStream, WasiCtx};
 use cap_fs_ext::{DirExt, SystemTimeSpec};
 use cap_std::time::{Duration, SystemClock};
 use rustix::fs::{Advice, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::num::NonZeroU64;
+use std::os::fd::BorrowedFd;
 
 /// What is noted when a status is looked at.
 pub(crate) const STATUS: &str = "the status of a file was looked at";
@@ -208,7 +210,8 @@ pub(crate) fn fd_sync(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Result<
     match &descriptor.kind {
         Kind::Directory(directory) => Ok(directory.dir.open(".")?.sync_all()?),
         Kind::File(file) => Ok(file.file.sync_all()?),
-        _ => Err(Errno::INVAL),
+        Kind::Stream(stream) => Ok(rustix::fs::fsync(host_stream(&ctx.stdio, *stream)?)?),
+        Kind::Listener(..) | Kind::Connection(_) => Err(Errno::INVAL),
     }
 }
 
@@ -219,8 +222,14 @@ pub(crate) fn fd_datasync(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Res
     match &descriptor.kind {
         Kind::Directory(directory) => Ok(directory.dir.open(".")?.sync_data()?),
         Kind::File(file) => Ok(file.file.sync_data()?),
-        _ => Err(Errno::INVAL),
+        Kind::Stream(stream) => Ok(rustix::fs::fdatasync(host_stream(&ctx.stdio, *stream)?)?),
+        Kind::Listener(..) | Kind::Connection(_) => Err(Errno::INVAL),
     }
+}
+
+/// The host's stream, which may well be a file. Others are like pipes, which cannot be synchronised.
+fn host_stream(stdio: &Stdio, stream: StdStream) -> Result<BorrowedFd<'_>, Errno> {
+    stdio.host(stream).ok_or(Errno::INVAL)
 }
 
 /// A time to set.

@@ -4,7 +4,7 @@ use crate::guest::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tempfile::{TempDir, tempdir};
 
 const SECRET: &[u8] = b"secret";
@@ -120,29 +120,41 @@ fn a_link_that_the_guest_makes_leads_no_further_than_it() {
     assert!(guest.open_at(d, 1, "e", DIRECTORY, READ, 0, 0).is_ok());
 }
 
-/// Runs `attempt` while another thread does `change` again and again; returns how often it said
-/// that it reached something inside.
-fn race(change: impl Fn() + Sync, mut attempt: impl FnMut() -> bool) -> u32 {
-    const ATTEMPTS: u32 = 20_000;
-    const ENOUGH: u32 = 50;
-    let done = AtomicBool::new(false);
+/// Says that it is over, also when an assertion fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `attempt` while another thread does `change` again and again; both happen many times. At
+/// least one attempt must reach something inside, and say so.
+fn race(change: impl Fn() + Sync, mut attempt: impl FnMut() -> bool) {
+    const LEAST: u32 = 2_000;
+    const MOST: u32 = 100_000;
+    let (over, changes) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 change();
+                changes.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let mut reached = 0;
-        for i in 0..ATTEMPTS {
+        let (mut attempts, mut reached) = (0, 0);
+        while attempts < MOST {
+            attempts += 1;
             reached += u32::from(attempt());
-            // The other thread must have had its turns.
-            if reached >= ENOUGH && i >= ATTEMPTS / 10 {
+            let changed = changes.load(Ordering::Relaxed);
+            if attempts >= LEAST && changed >= LEAST && reached >= LEAST / 100 {
                 break;
             }
         }
-        done.store(true, Ordering::Relaxed);
-        reached
-    })
+        let changed = changes.load(Ordering::Relaxed);
+        assert!(reached > 0 && changed > 0, "{reached} of {attempts}, {changed} changes");
+    });
 }
 
 /// `inner/way` is in turn a directory with a file in it and a link to a directory outside.
@@ -190,7 +202,7 @@ impl Swapped {
 fn nothing_outside_is_read_while_links_and_directories_are_swapped() {
     let scene = Swapped::new();
     let mut guest = scene.guest();
-    let reached = race(
+    race(
         || scene.swap(),
         || {
             let Ok(fd) = guest.open("way/f", 0, READ, 0) else { return false };
@@ -199,7 +211,6 @@ fn nothing_outside_is_read_while_links_and_directories_are_swapped() {
             true
         },
     );
-    assert!(reached > 0, "the file inside was never reached");
     scene.unharmed();
 }
 
@@ -207,7 +218,7 @@ fn nothing_outside_is_read_while_links_and_directories_are_swapped() {
 fn nothing_outside_is_written_while_links_and_directories_are_swapped() {
     let scene = Swapped::new();
     let mut guest = scene.guest();
-    let reached = race(
+    race(
         || scene.swap(),
         || {
             let written = match guest.open("way/f", TRUNC, WRITE, 0) {
@@ -226,7 +237,6 @@ fn nothing_outside_is_written_while_links_and_directories_are_swapped() {
             written && made.is_ok() && linked.is_ok() && renamed.is_ok() && removed.is_ok()
         },
     );
-    assert!(reached > 0, "nothing inside was ever changed");
     scene.unharmed();
 }
 
@@ -242,7 +252,7 @@ fn nothing_outside_is_reached_while_parents_are_renamed() {
         builder.preopen(&inner, "/").unwrap();
     });
     // While `b` is outside, as many steps up from `c` lead past the top.
-    let reached = race(
+    race(
         || {
             fs::rename(inner.join("a/b"), outside.join("b")).unwrap();
             fs::rename(outside.join("b"), inner.join("a/b")).unwrap();
@@ -254,6 +264,5 @@ fn nothing_outside_is_reached_while_parents_are_renamed() {
             true
         },
     );
-    assert!(reached > 0, "the file inside was never reached");
     assert_eq!(fs::read(outer.path().join("f")).unwrap(), SECRET);
 }

@@ -59,7 +59,8 @@ fn a_file_that_is_not_what_it_was_fails_at_each_use_and_can_be_closed() {
             assert_eq!(restored.read(4, 9), Err(STALE));
         }
         assert_eq!((restored.fdstat(4), restored.fstat(4)), (Err(STALE), Err(STALE)));
-        // Nothing else is the worse for it.
+        // Nothing else is the worse for it, and a look for directories ends there.
+        assert_eq!(restored.call("fd_prestat_get", &[4, OUT.into()]), Err(BADF));
         assert_eq!(restored.write(1, b"x"), Ok(1));
         assert_eq!((restored.close(4), restored.read(4, 9)), (Ok(()), Err(BADF)));
     };

@@ -156,14 +156,19 @@ fn a_stream_is_what_its_host_is() {
     fs::write(dir.path().join("in"), "from a file").unwrap();
     let input = fs::File::open(dir.path().join("in")).unwrap();
     let null = fs::File::create("/dev/null").unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
     let mut guest = Guest::new(|builder| {
         builder.stdin(Input::Fd(input.into()));
         builder.stdout(Output::Fd(Arc::new(null.into())));
+        builder.stderr(Output::Fd(Arc::new(log.into())));
     });
     assert_eq!(guest.read(0, 99).unwrap(), b"from a file");
     assert_eq!(guest.read(0, 99).unwrap(), b"");
     assert_eq!(guest.write(1, b"gone"), Ok(4));
     let types = [0, 1, 2].map(|fd| guest.fdstat(fd).unwrap().0);
     // A character device that is no terminal is not told to be one.
-    assert_eq!(types, [4, 0, 0]);
+    assert_eq!(types, [4, 0, 4]);
+    for name in ["fd_sync", "fd_datasync"] {
+        assert_eq!((guest.call(name, &[2]), guest.call(name, &[1])), (Ok(()), Err(INVAL)));
+    }
 }
