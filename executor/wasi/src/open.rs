@@ -91,6 +91,10 @@ impl Opening {
         if !self.has(oflags::EXCL) && !self.writable && !self.has(oflags::TRUNC) {
             match dir.open_with(path, &options) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Nobody can create a directory so, and the host says it of one that is there.
+                Ok(file) if file.metadata()?.is_dir() => {
+                    return Err(rustix::io::Errno::ISDIR.into());
+                }
                 opened => return opened,
             }
         }
