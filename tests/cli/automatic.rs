@@ -138,9 +138,10 @@ fn initialisation_that_exits_or_traps_is_not_snapshotted() {
 fn snapshots_of_worlds_long_past_do_not_pile_up() {
     let sandbox = Sandbox::new();
     sandbox.file("guest.wat", guests::observes_env());
+    let variables: Vec<String> = (1..12).map(|i| format!("A{i}=1")).collect();
     let mut env = Vec::new();
-    for count in 1..12 {
-        env.extend(["--env", "A=1"]);
+    for (count, variable) in (1..).zip(&variables) {
+        env.extend(["--env", variable]);
         got(&sandbox, &env, &[]).succeeded(&format!("{count}\n")).took_snapshot(true, &[]);
     }
     assert_eq!(sandbox.stored("snapshots", "snap").len(), 8);
@@ -148,11 +149,50 @@ fn snapshots_of_worlds_long_past_do_not_pile_up() {
 }
 
 #[test]
-fn always_warns_when_the_state_cannot_be_captured() {
+fn a_snapshot_with_a_file_open_reads_on_in_it() {
     let sandbox = Sandbox::new();
-    let close = "(drop (call $close (i32.load (i32.const 16))))";
-    sandbox.file("guest.wat", guests::READS_FILE.replace(close, ""));
-    sandbox.file("x", "A");
-    let run = got(&sandbox, &["--dir", ".::/", "--snapshot", "always"], &[]);
-    run.succeeded("65\n").took_snapshot(false, &["still open"]).says(&["warning", "still open"]);
+    sandbox.file("guest.wat", guests::KEEPS_FILE_OPEN);
+    sandbox.file("x", "AB");
+    let next = || sandbox.report(&["--dir", ".::/", "--invoke", "next", "guest.wat"]);
+    next().succeeded("66\n").did("compiled", "instantiated").took_snapshot(true, &["x"]);
+    next().succeeded("66\n").did("code-cache", "restored");
+    sandbox.file("x", "XY");
+    next().succeeded("89\n").did("code-cache", "instantiated");
+}
+
+#[test]
+fn other_options_that_change_the_state_are_another_snapshot() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::LIBRARY);
+    for options in [
+        &[][..],
+        &["--dir", "."],
+        &["--dir", ".:ro"],
+        &["--listen", "127.0.0.1:0"],
+        &["--deterministic"],
+        &["--strict"],
+        &["--entropy=refill"],
+    ] {
+        let run = || sandbox.report(&[options, &["--invoke", "counter", "guest.wat"]].concat());
+        let first = run();
+        assert_eq!(first.report["instance"]["outcome"], "instantiated", "{options:?}: {first:?}");
+        run().succeeded("100\n").did("code-cache", "restored");
+    }
+}
+
+#[test]
+fn always_refills_what_was_drawn_where_that_is_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::DRAWS);
+    let run = |options: &[&str]| {
+        let line = [&["--snapshot", "always"], options, &["--invoke", "seed", "guest.wat"]];
+        sandbox.report(&line.concat())
+    };
+    run(&[]).took_snapshot(true, &["random"]).says(&["warning", "random bytes 2 times"]);
+    assert_eq!(run(&[]).stdout, run(&[]).stdout);
+    run(&["--entropy=refill"]).took_snapshot(true, &["random"]);
+    let (one, two) = (run(&["--entropy=refill"]), run(&["--entropy=refill"]));
+    one.did("code-cache", "restored");
+    assert_ne!(one.stdout, two.stdout);
+    run(&["--entropy=deny"]).took_snapshot(false, &["draws!seed"]).says(&["warning"]);
 }

@@ -170,12 +170,10 @@ fn a_damaged_snapshot_is_found_and_never_crashes() {
 #[test]
 fn state_that_cannot_be_captured_is_refused_by_name_and_leaves_nothing() {
     let sandbox = Sandbox::new();
-    let open_file =
-        guests::READS_FILE.replace("(drop (call $close (i32.load (i32.const 16))))", "");
-    sandbox.file("open.wat", open_file);
-    sandbox.file("x", "A");
-    let run = sandbox.run(&["snapshot", "create", "--name", "o", "--dir", ".::/", "open.wat"]);
-    run.failed(1, &["x", "open"]);
+    sandbox.file("open.wat", guests::KEEPS_FILE_OPEN);
+    sandbox.file("x", "ABC");
+    let create = ["snapshot", "create", "--name", "o", "--dir", ".::/", "--strict", "open.wat"];
+    sandbox.run(&create).failed(1, &["`/x`", "still open"]);
     assert!(sandbox.stored("snapshots", "snap").is_empty());
     assert!(sandbox.stored("functions", "").is_empty());
 }
@@ -196,4 +194,6 @@ fn options_that_belong_to_initialisation_are_refused_for_a_stored_function() {
     let sandbox = with_function();
     sandbox.run(&["run", "--init", "bump", "lib"]).failed(2, &["--init"]);
     sandbox.run(&["run", "--preload", "a=library.wat", "lib"]).failed(2, &["--preload"]);
+    sandbox.run(&["run", "--strict", "lib"]).failed(2, &["--strict", "snapshot create"]);
+    sandbox.run(&["run", "--entropy=deny", "lib"]).failed(2, &["--entropy", "snapshot create"]);
 }

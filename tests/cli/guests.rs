@@ -168,3 +168,127 @@ pub fn sized(functions: u32, pages: u32) -> String {
     }
     text + &elements + "))"
 }
+
+/// Writes its environment to standard output, each variable ended by a zero byte; a command.
+pub fn echo_env() -> String {
+    ECHO_ARGS.replace("args_sizes_get", "environ_sizes_get").replace("args_get", "environ_get")
+}
+
+/// `errno` opens the file `x` of the first directory for writing, and returns the error number.
+pub const OPENS_TO_WRITE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 512) "x")
+  (func (export "errno") (result i32)
+    (call $open (i32.const 3) (i32.const 1) (i32.const 512) (i32.const 1) (i32.const 0)
+      (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16))))"#;
+
+/// Opens the file `x` of the first directory and reads one byte of it when it is initialised;
+/// `next` reads one more and returns it, or the error number as a negative number.
+pub const KEEPS_FILE_OPEN: &str = r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 512) "x")
+  (func $next (export "next") (result i32) (local $errno i32)
+    (i32.store (i32.const 24) (i32.const 0))
+    (i32.store (i32.const 28) (i32.const 1))
+    (local.set $errno (call $read (i32.load (i32.const 16)) (i32.const 24) (i32.const 1)
+      (i32.const 32)))
+    (if (result i32) (local.get $errno)
+      (then (i32.sub (i32.const 0) (local.get $errno)))
+      (else (i32.load8_u (i32.const 0)))))
+  (func (export "_initialize")
+    (drop (call $open (i32.const 3) (i32.const 1) (i32.const 512) (i32.const 1) (i32.const 0)
+      (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16)))
+    (drop (call $next))))"#;
+
+/// Draws random bytes twice when it is initialised, and writes 7 over the second draw.
+pub const DRAWS: &str = r#"(module $draws
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $seed (drop (call $random (i32.const 64) (i32.const 16))))
+  (func (export "_initialize")
+    (call $seed)
+    (drop (call $random (i32.const 128) (i32.const 4)))
+    (i32.store (i32.const 128) (i32.const 7)))
+  (func (export "seed") (result i64) (i64.load (i32.const 64)))
+  (func (export "overwritten") (result i32) (i32.load (i32.const 128)))
+  (func (export "fresh") (result i64)
+    (drop (call $random (i32.const 256) (i32.const 8)))
+    (i64.load (i32.const 256))))"#;
+
+/// Appends decimal digits to a number: 1 by `init`, 2 and 3 by the hooks, which then do as given.
+pub fn hooks(before: &str, after: &str) -> String {
+    format!(
+        r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (global $digits (mut i32) (i32.const 0))
+  (func $append (export "append") (param i32)
+    (global.set $digits
+      (i32.add (i32.mul (global.get $digits) (i32.const 10)) (local.get 0))))
+  (func (export "init") (call $append (i32.const 1)))
+  (func (export "executor_before_snapshot") (call $append (i32.const 2)) {before})
+  (func (export "executor_after_restore") (call $append (i32.const 3)) {after})
+  (func (export "digits") (result i32) (global.get $digits)))"#
+    )
+}
+
+/// Accepts one connection from its first socket, and sends back what it receives first; a command
+/// that exits with the error number, if any.
+pub const SERVES: &str = r#"(module
+  (import "wasi_snapshot_preview1" "sock_accept"
+    (func $accept (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_recv"
+    (func $recv (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sock_send"
+    (func $send (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\40\00\00\00\40\00\00\00")
+  (func $check (param i32) (if (local.get 0) (then (call $exit (local.get 0)))))
+  (func (export "_start")
+    (call $check (call $accept (i32.const 3) (i32.const 0) (i32.const 16)))
+    (call $check (call $recv (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 0)
+      (i32.const 20) (i32.const 24)))
+    (i32.store (i32.const 4) (i32.load (i32.const 20)))
+    (call $check (call $send (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 0)
+      (i32.const 20)))))"#;
+
+/// Copies standard input to standard output, a few bytes at a time; a command.
+pub const CAT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (loop $again
+      (i32.store (i32.const 0) (i32.const 64))
+      (i32.store (i32.const 4) (i32.const 5))
+      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+      (if (i32.load (i32.const 4)) (then
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (br $again))))))"#;
+
+/// `both` writes to standard output and standard error in turn, and returns 0.
+pub const WRITES_BOTH: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\04\00\00\00\14\00\00\00\04\00\00\00out\0aerr\0a")
+  (func $out (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))))
+  (func $err (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 32))))
+  (func (export "both") (result i32) (call $out) (call $err) (call $out) (call $err) (i32.const 0)))"#;
+
+/// Writes to standard output until that fails, and exits with the error number; a command.
+pub const WRITES_UNTIL_IT_CANNOT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\02\00\00\00\00\00\00\00\00\00\00\00y\0a")
+  (func (export "_start") (local i32)
+    (loop $again
+      (br_if $again (i32.eqz (local.tee 0
+        (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))))
+    (call $exit (local.get 0))))"#;

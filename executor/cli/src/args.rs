@@ -5,6 +5,7 @@
 
 use crate::{code_args::CodeArgs, error::Failure, units};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use executor_wasi::Entropy;
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -55,6 +56,9 @@ pub struct RunArgs {
     pub code: CodeArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub capture: CaptureArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreArgs,
     /// A module (.wasm, .wat), a snapshot (.snap) or the name of a stored function; then the
     /// guest's arguments
@@ -83,12 +87,21 @@ impl RunArgs {
 /// What a guest is given, and how it is initialised.
 #[derive(Debug, Args)]
 pub struct GuestArgs {
-    /// Give the guest a directory, named GUEST to it (HOST where left out)
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = parse_dir)]
+    /// Give the guest a directory, named GUEST to it (HOST where left out); `:ro` to be read only
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir)]
     pub dirs: Vec<Dir>,
-    /// Set an environment variable of the guest
-    #[arg(long = "env", value_name = "N=V", value_parser = parse_env)]
-    pub env: Vec<(String, String)>,
+    /// Set an environment variable of the guest, to this process's own value where V is left out
+    #[arg(long = "env", value_name = "N[=V]", value_parser = parse_env)]
+    pub env: Vec<Variable>,
+    /// Give the guest this process's environment; --env is stronger
+    #[arg(long)]
+    pub inherit_env: bool,
+    /// Give the guest a TCP socket that listens at this address
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<String>,
+    /// Give the guest clocks and randomness that are the same in every run, for tests
+    #[arg(long)]
+    pub deterministic: bool,
     /// Call this export, without arguments, to initialise the module
     #[arg(long = "init", value_name = "EXPORT")]
     pub init: Vec<String>,
@@ -110,6 +123,25 @@ pub struct GuestArgs {
     /// Say what happens
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What is captured of the host's side, and what is refused.
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// Refuse a snapshot of open files
+    #[arg(long)]
+    pub strict: bool,
+    /// What becomes of random bytes that the initialisation drew: `keep` leaves them to every
+    /// restore, `deny` refuses the snapshot, `refill` draws them anew where they are still
+    /// unchanged (only those at the addresses, where given)
+    #[arg(
+        long,
+        value_name = "keep|deny|refill[=ADDRESS,...]",
+        value_parser = parse_entropy,
+        default_value = "keep",
+        hide_default_value = true
+    )]
+    pub entropy: Entropy,
 }
 
 /// Where modules, code, snapshots and functions are kept.
@@ -203,6 +235,9 @@ pub struct CreateArgs {
     pub code: CodeArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub capture: CaptureArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
     /// The module (.wasm, .wat)
     pub file: PathBuf,
@@ -250,6 +285,17 @@ pub struct Dir {
     pub host: PathBuf,
     /// What the guest calls it.
     pub guest: String,
+    /// Whether the guest can change nothing in it.
+    pub read_only: bool,
+}
+
+/// A variable of the guest's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variable {
+    /// With this value.
+    Set(String, String),
+    /// With the value that this process has.
+    Inherited(String),
 }
 
 /// A module to instantiate first.
@@ -262,17 +308,45 @@ pub struct Preload {
 }
 
 fn parse_dir(text: &str) -> Result<Dir, String> {
+    let (text, read_only) = match text.strip_suffix(":ro") {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
     let (host, guest) = text.split_once("::").unwrap_or((text, text));
     match host.is_empty() || guest.is_empty() {
-        true => Err("expected HOST or HOST::GUEST".to_owned()),
-        false => Ok(Dir { host: host.into(), guest: guest.to_owned() }),
+        true => Err("expected HOST or HOST::GUEST, and then perhaps :ro".to_owned()),
+        false => Ok(Dir { host: host.into(), guest: guest.to_owned(), read_only }),
     }
 }
 
-fn parse_env(text: &str) -> Result<(String, String), String> {
+fn parse_env(text: &str) -> Result<Variable, String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
+        Some((name, value)) if !name.is_empty() => {
+            Ok(Variable::Set(name.to_owned(), value.to_owned()))
+        }
+        None if !text.is_empty() => Ok(Variable::Inherited(text.to_owned())),
+        _ => Err("expected NAME=VALUE or NAME".to_owned()),
+    }
+}
+
+fn parse_entropy(text: &str) -> Result<Entropy, String> {
+    let address = |text: &str| {
+        let parsed = match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        parsed.map_err(|_| format!("`{text}` is no address: expected a number such as 0x1000"))
+    };
+    match text.split_once('=') {
+        None if text == "keep" => Ok(Entropy::Keep),
+        None if text == "deny" => Ok(Entropy::Deny),
+        None if text == "refill" => Ok(Entropy::Refill(None)),
+        Some(("refill", list)) => list
+            .split(',')
+            .map(address)
+            .collect::<Result<_, _>>()
+            .map(|at| Entropy::Refill(Some(at))),
+        _ => Err("expected keep, deny, refill or refill=ADDRESS,...".to_owned()),
     }
 }
 
@@ -309,7 +383,7 @@ mod tests {
         let (target, rest) = args.split().unwrap();
         assert_eq!(target, "x.wasm");
         assert_eq!(rest, ["--dir", "-v", "--", "y"]);
-        assert_eq!(args.guest.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(args.guest.env, [Variable::Set("A".to_owned(), "b=c".to_owned())]);
         assert!(args.guest.verbose && args.guest.dirs.is_empty());
     }
 
@@ -321,14 +395,32 @@ mod tests {
 
     #[test]
     fn a_directory_is_named_as_the_host_does_unless_told() {
-        assert_eq!(parse_dir("a::/b"), Ok(Dir { host: "a".into(), guest: "/b".into() }));
-        assert_eq!(parse_dir("a"), Ok(Dir { host: "a".into(), guest: "a".into() }));
-        assert!(parse_dir("::b").is_err() && parse_dir("a::").is_err());
+        let dir = |host: &str, guest: &str, read_only| {
+            Ok(Dir { host: host.into(), guest: guest.into(), read_only })
+        };
+        assert_eq!(parse_dir("a::/b"), dir("a", "/b", false));
+        assert_eq!(parse_dir("a"), dir("a", "a", false));
+        assert_eq!(parse_dir("a::/b:ro"), dir("a", "/b", true));
+        assert_eq!(parse_dir("a:ro"), dir("a", "a", true));
+        assert_eq!(parse_dir("a:ro::b"), dir("a:ro", "b", false));
+        for bad in ["", "::b", "a::", ":ro", "a:::ro"] {
+            assert!(parse_dir(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn randomness_is_kept_unless_told() {
+        assert_eq!(run_args(&["x.wasm"]).capture.entropy, Entropy::Keep);
+        assert_eq!(parse_entropy("refill"), Ok(Entropy::Refill(None)));
+        assert_eq!(parse_entropy("refill=0x10,32"), Ok(Entropy::Refill(Some(vec![16, 32]))));
+        for bad in ["", "refill=", "refill=1,", "refill=x", "keep=1", "drop"] {
+            assert!(parse_entropy(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
     fn malformed_values_are_refused() {
-        for bad in [&["--env", "A"][..], &["--preload", "x"], &["--timeout", "5"], &["--nonsense"]]
+        for bad in [&["--env", "=A"][..], &["--preload", "x"], &["--timeout", "5"], &["--nonsense"]]
         {
             let line = ["executor", "run"].iter().chain(bad).chain(&["x.wasm"]);
             assert!(Cli::try_parse_from(line).is_err(), "{bad:?}");

@@ -5,10 +5,13 @@
 //! keeps it from being taken. With `always` there are no conditions, and its snapshots have keys of
 //! their own, so that `auto` never meets them.
 
-use crate::args::{GuestArgs, SnapshotPolicy};
+use crate::{
+    args::{CaptureArgs, GuestArgs, SnapshotPolicy},
+    world::World,
+};
 use executor_model::ModuleHash;
 use executor_snapshot::catalogue::{AutoKey, Conditions, Digest, digest};
-use executor_wasi::{GuestPath, Observations, WasiCtx, WasiCtxBuilder};
+use executor_wasi::{Entropy, GuestPath, Observations, WasiCtx, WasiCtxBuilder};
 
 /// What a module is initialised with: everything but what it looks at by itself.
 pub fn key(
@@ -16,11 +19,15 @@ pub fn key(
     module: ModuleHash,
     preloads: &[(String, ModuleHash)],
     guest: &GuestArgs,
+    capture: &CaptureArgs,
 ) -> AutoKey {
     // Every option must be named here: a new field does not compile until it is.
     let GuestArgs {
         dirs,
         env: _,
+        inherit_env: _,
+        listen,
+        deterministic,
         init,
         preload: _,
         argv0: _,
@@ -29,32 +36,33 @@ pub fn key(
         max_stack,
         verbose: _,
     } = guest;
+    let CaptureArgs { strict, entropy } = capture;
     let limit = |limit: &Option<u64>| limit.map_or([0xff; 8], u64::to_le_bytes);
     let mut options = vec![u8::from(policy == SnapshotPolicy::Always)];
     options.extend(limit(max_memory));
     options.extend(limit(max_stack));
     // The directories' names are the guest's from the beginning; their contents it has to look at.
-    options.extend(digest(dirs.iter().map(|dir| &dir.guest)));
+    options.extend(digest(dirs.iter().map(|dir| format!("{}\0{}", dir.guest, dir.read_only))));
+    options.extend((listen.len() as u64).to_le_bytes());
+    options.extend([*deterministic, *strict].map(u8::from));
+    options.extend(match entropy {
+        Entropy::Keep => digest(["keep"]),
+        Entropy::Deny => digest(["deny"]),
+        Entropy::Refill(None) => digest(["refill"]),
+        Entropy::Refill(Some(addresses)) => digest(addresses.iter().map(|at| at.to_le_bytes())),
+    });
     AutoKey::new(module, init, preloads, &options)
 }
 
-/// The world that a run would initialise a module in.
-pub struct World<'a> {
-    /// The arguments, `argv[0]` first.
-    pub args: &'a [String],
-    /// The environment.
-    pub env: &'a [(String, String)],
-}
-
-impl World<'_> {
+impl World {
     /// Why a snapshot taken under `conditions` may not stand for an initialisation in this world,
     /// with these directories; `None` when it may.
     pub fn differs(&self, conditions: &Conditions, dirs: &WasiCtxBuilder) -> Option<String> {
         let Conditions { args, env, files } = conditions;
-        if args.is_some_and(|seen| seen != digest(self.args)) {
+        if args.is_some_and(|seen| seen != digest(&self.args)) {
             return Some("the arguments differ".to_owned());
         }
-        if env.is_some_and(|seen| seen != env_digest(self.env)) {
+        if env.is_some_and(|seen| seen != env_digest(&self.env)) {
             return Some("the environment differs".to_owned());
         }
         let changed = |(path, seen): &&(String, Option<Digest>)| {
@@ -80,8 +88,8 @@ impl World<'_> {
         }
         let files = wasi.file_digests(observations).map_err(|e| vec![e.to_string()])?;
         Ok(Conditions {
-            args: observations.args.then(|| digest(self.args)),
-            env: observations.env.then(|| env_digest(self.env)),
+            args: observations.args.then(|| digest(&self.args)),
+            env: observations.env.then(|| env_digest(&self.env)),
             files: files.into_iter().map(|(path, digest)| (encode(&path), digest)).collect(),
         })
     }
@@ -130,8 +138,8 @@ mod tests {
     #[test]
     fn a_snapshot_is_for_the_arguments_and_environment_that_were_seen() {
         let dirs = WasiCtxBuilder::new();
-        let (args, env) = (["a".to_owned()], [("A".to_owned(), "1".to_owned())]);
-        let world = World { args: &args, env: &env };
+        let (args, env) = (vec!["a".to_owned()], vec![("A".to_owned(), "1".to_owned())]);
+        let world = World { args: args.clone(), env: env.clone() };
         assert_eq!(world.differs(&Conditions::default(), &dirs), None);
         let seen = Conditions {
             args: Some(digest(&args)),
@@ -139,15 +147,15 @@ mod tests {
             files: Vec::new(),
         };
         assert_eq!(world.differs(&seen, &dirs), None);
-        let other = World { args: &[], env: &env };
+        let other = World { args: Vec::new(), env };
         assert!(other.differs(&seen, &dirs).unwrap().contains("arguments"));
-        let other = World { args: &args, env: &[] };
+        let other = World { args, env: Vec::new() };
         assert!(other.differs(&seen, &dirs).unwrap().contains("environment"));
     }
 
     #[test]
     fn a_file_that_cannot_be_looked_at_is_another_file() {
-        let world = World { args: &[], env: &[] };
+        let world = World { args: Vec::new(), env: Vec::new() };
         let files = vec![("/\0x".to_owned(), None)];
         let seen = Conditions { files, ..Conditions::default() };
         assert_eq!(world.differs(&seen, &WasiCtxBuilder::new()).unwrap(), "file `/x` differs");

@@ -3,52 +3,84 @@
 //! Invariant: what cannot be captured is refused before anything is written.
 
 use crate::{
-    error::{Context, Failure},
+    args::CaptureArgs,
+    auto,
+    error::Failure,
     guest::{self, Guest, Modules},
     progress::Progress,
     source::Sources,
 };
 use executor_snapshot::{Capture, Manifest, SnapshotId, catalogue::Adding};
-use executor_wasi::{WasiCtx, WasiState};
+use executor_wasi::{CaptureOptions, Observations, WasiCtx, WasiState, WasiStateError};
 use std::path::Path;
-
-/// How the WASI state is encoded in a manifest.
-const ENCODING: bincode::config::Configuration = bincode::config::standard();
 
 /// The WASI state of a manifest.
 ///
 /// # Errors
-/// When it is not as [`manifest`] encodes it.
+/// When it cannot be read.
 pub fn wasi_state(manifest: &Manifest) -> Result<Option<WasiState>, Failure> {
-    let Some(bytes) = &manifest.wasi else { return Ok(None) };
-    match bincode::serde::decode_from_slice(bytes, ENCODING) {
-        Ok((state, len)) if len == bytes.len() => Ok(Some(state)),
-        _ => Err(Failure::new("the snapshot's WASI state is damaged; create it again")),
-    }
+    manifest.wasi.as_deref().map(WasiState::decode).transpose().map_err(Failure::new)
 }
 
 /// What a snapshot of a guest says about itself.
 ///
 /// # Errors
-/// When the guest has something of WASI's that cannot be captured.
+/// When the guest has something of WASI's that cannot be captured, or is not to be.
 pub fn manifest(
     guest: &Guest,
     modules: &Modules,
     init: &[String],
-    observations: Vec<String>,
-    warnings: Vec<String>,
+    options: &CaptureArgs,
+    mut observations: Observations,
 ) -> Result<Manifest, Failure> {
     let entry = guest::kind(&modules.main);
-    let wasi = match guest.store.data::<WasiCtx>() {
-        Some(wasi) => {
-            let state = wasi.state().map_err(Failure::new)?;
-            Some(bincode::serde::encode_to_vec(&state, ENCODING).context("WASI state")?)
-        }
-        None => None,
+    let mut manifest = Manifest::new(guest.main, entry, modules.names());
+    manifest.inits = init.to_vec();
+    manifest.observations = auto::describe(&observations);
+    if let Some(wasi) = guest.store.data::<WasiCtx>() {
+        let CaptureArgs { strict, entropy } = options;
+        let options = CaptureOptions { strict: *strict, entropy: entropy.clone() };
+        let memory = |instance| guest.store.memory(instance, 0);
+        let state = wasi.state(memory, &options).map_err(refused)?;
+        manifest.warnings.extend(entropy_warning(&state)?);
+        manifest.wasi = Some(state.encode());
+        // The ledger knows more of it.
+        observations.random = false;
+    }
+    let warning =
+        |what| format!("{what} by the initialisation: every run of the snapshot sees the same");
+    manifest.warnings.extend(observations.blockers().into_iter().map(warning));
+    Ok(manifest)
+}
+
+/// What to do about a state that is not captured.
+fn refused(error: WasiStateError) -> Failure {
+    match error {
+        WasiStateError::Entropy(_) => Failure::new(format_args!(
+            "{error}; --entropy=keep allows it, --entropy=refill draws the bytes anew at each restore"
+        )),
+        error => Failure::new(error),
+    }
+}
+
+/// What restores share of the random bytes that were drawn.
+fn entropy_warning(state: &WasiState) -> Result<Option<String>, Failure> {
+    let ledger = state.entropy().map_err(Failure::new)?;
+    let draws = ledger.draws.len() as u64 + ledger.more;
+    let refilled = state.refill.len() as u64;
+    if draws == refilled {
+        return Ok(None);
+    }
+    let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
+    let again = match refilled {
+        0 => String::new(),
+        n => format!(" (the bytes of {n} of these draws are drawn anew at each restore)"),
     };
-    let inits = init.to_vec();
-    let manifest = Manifest::new(guest.main, entry, modules.names());
-    Ok(Manifest { inits, observations, warnings, wasi, ..manifest })
+    Ok(Some(format!(
+        "the initialisation drew random bytes {}{again}: what it made of them is the same in every \
+         restore; `executor snapshot inspect` shows where, --entropy says what is done about it",
+        times(draws)
+    )))
 }
 
 /// A snapshot that was written.

@@ -6,7 +6,7 @@
 use crate::{
     args::GuestArgs,
     engine::Host,
-    error::Failure,
+    error::{EXIT_FAILURE, EXIT_TRAP, Failure},
     source::{Source, Sources},
     timeout::Timeout,
     values,
@@ -15,9 +15,9 @@ use executor_model::{CallError, ExternKind, FuncType, InstanceId, Val};
 use executor_runtime::{
     CompiledModule, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
 };
-use executor_snapshot::{EntryKind, InstanceNames};
-use executor_wasi::{WasiCtx, WasiCtxBuilder};
-use std::{ffi::OsStr, path::Path, sync::Arc};
+use executor_snapshot::{EntryKind, Hook, HookError, InstanceNames};
+use executor_wasi::{Observations, WasiCtx};
+use std::sync::Arc;
 
 /// Why a guest did not get ready, or did not return.
 pub enum Stop {
@@ -59,6 +59,20 @@ impl Modules {
         let preload = |(name, source): &(String, Source)| Ok((name.clone(), host.code_of(source)?));
         let preload = sources.preload.iter().map(preload).collect::<Result<_, Failure>>()?;
         Ok(Self { preload, main: host.code_of(&sources.main)? })
+    }
+
+    /// Checks that what is to be run before a snapshot and after a restore can be, before any
+    /// initialisation is run for a snapshot that cannot be used.
+    ///
+    /// # Errors
+    /// When an export has the name of a hook and is none.
+    pub fn check_hooks(&self) -> Result<(), Failure> {
+        for module in self.preload.iter().map(|(_, module)| module).chain([&self.main]) {
+            for hook in [Hook::BeforeSnapshot, Hook::AfterRestore] {
+                hook.is_in(module).map_err(Failure::new)?;
+            }
+        }
+        Ok(())
     }
 
     /// The names of the instances that [`Guest::instantiate`] makes, in order of their ids.
@@ -142,6 +156,8 @@ impl Entry {
         match (invoke, kind(module)) {
             (Some(name), _) => {
                 let ty = exported_type(module, name)?;
+                // A function without parameters leaves the arguments to WASI.
+                let args = if ty.params.is_empty() { &[] } else { args };
                 let args = values::parse_arguments(name, &ty, args).map_err(Failure::usage)?;
                 Ok(Self::Export(name.to_owned(), args))
             }
@@ -187,33 +203,6 @@ pub fn config(args: &GuestArgs) -> Result<StoreConfig, Failure> {
     Ok(config)
 }
 
-/// The guest's arguments, `argv[0]` first: what the target is called, unless another is given.
-pub fn argv(args: &GuestArgs, target: &OsStr, rest: &[String]) -> Vec<String> {
-    let name = || Path::new(target).file_name().unwrap_or(target).to_string_lossy().into_owned();
-    let argv0 = args.argv0.clone().unwrap_or_else(name);
-    std::iter::once(argv0).chain(rest.iter().cloned()).collect()
-}
-
-/// The guest's view of the world, as the options give it.
-///
-/// # Errors
-/// When a directory cannot be opened.
-pub fn wasi(
-    args: &GuestArgs,
-    argv: Vec<String>,
-    timeout: &Timeout,
-) -> Result<WasiCtxBuilder, Failure> {
-    let mut builder = WasiCtxBuilder::new();
-    builder.args(argv).env(args.env.clone());
-    for dir in &args.dirs {
-        builder.preopen(&dir.host, &dir.guest).map_err(Failure::new)?;
-    }
-    if let Some(canceller) = timeout.canceller() {
-        builder.canceller(canceller);
-    }
-    Ok(builder)
-}
-
 impl Guest {
     /// Instantiates the modules and initialises them: `_initialize` of reactors, then the exports
     /// of the main module that are named.
@@ -246,6 +235,28 @@ impl Guest {
             Ok::<_, Stop>(main)
         })?;
         Ok(Self { store, main })
+    }
+
+    /// What the guest has observed of the world, or changed in it, since the last time.
+    pub fn take_observations(&mut self) -> Observations {
+        self.store.data_mut::<WasiCtx>().map(WasiCtx::take_observations).unwrap_or_default()
+    }
+
+    /// Runs a hook of the guest's instances, where they have it.
+    ///
+    /// # Errors
+    /// When it is no function without parameters and results, or does not return. The guest is then
+    /// of no more use.
+    pub fn run_hook(&mut self, hook: Hook, timeout: &mut Timeout) -> Result<(), Failure> {
+        let interrupter = self.store.interrupter();
+        timeout.watch(interrupter, || hook.run(&mut self.store)).map_err(|error| {
+            let code = match error {
+                HookError::Call { source: CallError::Trap(_), .. } => EXIT_TRAP,
+                _ => EXIT_FAILURE,
+            };
+            let time = timeout.passed().map(|line| line + ": ").unwrap_or_default();
+            Failure { message: format!("{time}{error}"), code }
+        })
     }
 
     /// Calls the entry; returns its results.

@@ -12,6 +12,7 @@ mod compile;
 mod engine;
 mod error;
 mod guest;
+mod inspect;
 mod progress;
 mod report;
 mod run;
@@ -23,6 +24,7 @@ mod units;
 mod values;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
+mod world;
 
 use args::{Cli, Command};
 use clap::{Parser, error::ErrorKind};

@@ -4,8 +4,8 @@
 //! does is proportional to the number of instances, never to their size.
 
 use crate::{
-    args::{RunArgs, SnapshotPolicy},
-    auto::{self, World},
+    args::{GuestArgs, RunArgs, SnapshotPolicy},
+    auto,
     capture::{self, Place},
     engine::Host,
     error::{EXIT_FAILURE, EXIT_TRAP, Failure},
@@ -16,21 +16,23 @@ use crate::{
     store_dir,
     timeout::Timeout,
     values, warn,
+    world::World,
 };
 use executor_model::{CallError, InstanceId, ModuleHash};
 use executor_snapshot::{
-    CatalogueError, SnapshotError, SnapshotFile, SnapshotId,
+    Catalogue, CatalogueError, Hook, Manifest, SnapshotError, SnapshotFile, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
 };
-use executor_wasi::{Observations, WasiCtx, WasiCtxBuilder};
+use executor_wasi::{Entropy, Observations, WasiCtx, WasiCtxBuilder, WasiError};
 use std::{ffi::OsStr, path::Path};
 
 /// A run in progress.
 struct Run<'a> {
     args: &'a RunArgs,
     target: &'a OsStr,
-    /// The guest's arguments.
+    /// The arguments after the target.
     rest: Vec<String>,
+    world: World,
     host: Host,
     timeout: Timeout,
     instance: Instance,
@@ -49,11 +51,13 @@ pub fn run(args: &RunArgs) -> Result<i32, Failure> {
         Target::Function(name) => Some(store_dir::open_for_function(&args.store, name)?),
         Target::Snapshot(_) | Target::Module(_) => store_dir::open_for_file(&args.store),
     };
+    let world = World::of(&args.guest, name, &rest)?;
     phases.end("store");
     let mut run = Run {
         args,
         target: name,
         rest,
+        world,
         host: Host::new(catalogue, &args.code, args.guest.verbose, phases)?,
         timeout: Timeout::new(args.guest.timeout)?,
         instance: Instance::default(),
@@ -115,7 +119,7 @@ impl Run<'_> {
         let wasi = self.wasi()?;
         let guest = self.restore(&file, wasi, Trust::Own)?;
         self.instance = Instance::restored(file.id().to_string(), format!("function `{name}`"));
-        Ok(self.with_entry(guest)?)
+        Ok(self.resume(guest)?)
     }
 
     /// Restores a snapshot from a file that anyone may have made.
@@ -127,15 +131,16 @@ impl Run<'_> {
         let guest = self.restore(&file, wasi, Trust::Nobody)?;
         let why = format!("snapshot file {}", path.display());
         self.instance = Instance::restored(file.id().to_string(), why);
-        Ok(self.with_entry(guest)?)
+        Ok(self.resume(guest)?)
     }
 
-    /// What the command line asks of a restored guest.
-    fn with_entry(&self, guest: Guest) -> Result<(Guest, Entry), Failure> {
+    /// Makes a restored guest ready for what the command line asks of it.
+    fn resume(&mut self, mut guest: Guest) -> Result<(Guest, Entry), Failure> {
         let module = guest.store.module(guest.main).ok_or_else(|| {
             Failure::new("the snapshot names a main instance that it does not have")
         })?;
         let entry = Entry::plan(module, self.args.invoke.as_deref(), &self.rest)?;
+        guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;
         Ok((guest, entry))
     }
 
@@ -144,6 +149,8 @@ impl Run<'_> {
         let given = [
             (!self.args.guest.init.is_empty(), "--init"),
             (!self.args.guest.preload.is_empty(), "--preload"),
+            (self.args.capture.strict, "--strict"),
+            (self.args.capture.entropy != Entropy::Keep, "--entropy"),
         ];
         match given.into_iter().find(|(given, _)| *given) {
             None => Ok(()),
@@ -159,19 +166,17 @@ impl Run<'_> {
         let sources = Sources::open(self.host.catalogue.as_ref(), &args.guest.preload, path)?;
         self.host.phases.end("resolve");
         let mut wasi = self.wasi()?;
-        let argv = self.argv();
-        let world = World { args: &argv, env: &args.guest.env };
-        let key =
-            auto::key(args.snapshot, sources.main.hash(), &sources.preload_hashes(), &args.guest);
+        let (module, preloads) = (sources.main.hash(), sources.preload_hashes());
+        let key = auto::key(args.snapshot, module, &preloads, &args.guest, &args.capture);
 
-        let why = match self.find(&key, &world, &wasi) {
+        let why = match self.find(&key, &wasi) {
             Err(why) => why,
             Ok(file) => match self.restore(&file, wasi, Trust::Own) {
                 Ok(guest) => {
                     let id = file.id().to_string();
                     self.instance = Instance::restored(id, "automatic snapshot");
                     self.snapshot.reasons.push("the run restored one".to_owned());
-                    return Ok(self.with_entry(guest)?);
+                    return Ok(self.resume(guest)?);
                 }
                 Err(failure) => {
                     warn(format_args!("{}; initialising again", failure.line()));
@@ -193,28 +198,37 @@ impl Run<'_> {
             self.snapshot.reasons.push("initialisation did not end well".to_owned());
         }
         let mut guest = ready?;
-        self.take_snapshot(&mut guest, &modules, &sources, &key, &world);
+        match self.keeps_snapshots() {
+            Err(why) => self.snapshot.reasons.push(why.to_owned()),
+            Ok(_) => {
+                guest.run_hook(Hook::BeforeSnapshot, &mut self.timeout)?;
+                self.take_snapshot(&mut guest, &modules, &sources, &key);
+                // The guest goes on as every later run will.
+                guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;
+            }
+        }
         Ok((guest, entry))
     }
 
-    /// The automatic snapshot that may be used, or why there is none.
-    fn find(
-        &mut self,
-        key: &AutoKey,
-        world: &World<'_>,
-        dirs: &WasiCtxBuilder,
-    ) -> Result<SnapshotFile, String> {
-        if self.args.snapshot == SnapshotPolicy::Never {
-            return Err("--snapshot never".to_owned());
+    /// Where automatic snapshots are kept, or why there are none.
+    fn keeps_snapshots(&self) -> Result<&Catalogue, &'static str> {
+        match (self.args.snapshot, &self.host.catalogue) {
+            (SnapshotPolicy::Never, _) => Err("--snapshot never"),
+            (_, None) => Err("no store"),
+            (_, Some(catalogue)) => Ok(catalogue),
         }
-        let Some(catalogue) = &self.host.catalogue else { return Err("no store".to_owned()) };
+    }
+
+    /// The automatic snapshot that may be used, or why there is none.
+    fn find(&mut self, key: &AutoKey, dirs: &WasiCtxBuilder) -> Result<SnapshotFile, String> {
+        let catalogue = self.keeps_snapshots()?.clone();
         let mut why = "there is no automatic snapshot of it yet".to_owned();
         let entries = catalogue.auto(key).unwrap_or_else(|error| {
             warn(format_args!("{error}"));
             Vec::new()
         });
         for entry in entries {
-            if let Some(difference) = world.differs(&entry.conditions, dirs) {
+            if let Some(difference) = self.world.differs(&entry.conditions, dirs) {
                 why = format!("the automatic snapshot is of another world: {difference}");
                 continue;
             }
@@ -242,29 +256,21 @@ impl Run<'_> {
         modules: &Modules,
         sources: &Sources,
         key: &AutoKey,
-        world: &World<'_>,
     ) {
-        let observations = match guest.store.data_mut::<WasiCtx>() {
-            Some(wasi) => wasi.take_observations(),
-            None => Observations::default(),
-        };
-        let taken = self.conditions(guest, &observations, world).and_then(|conditions| {
-            let observed = auto::describe(&observations);
-            let id = self
-                .publish(guest, modules, sources, key, conditions, observed.clone())
-                .map_err(|failure| vec![failure.line()])?;
-            Ok((id, observed))
+        let observations = guest.take_observations();
+        let taken = self.conditions(guest, &observations).and_then(|conditions| {
+            self.publish(guest, modules, sources, key, conditions, observations)
+                .map_err(|failure| vec![failure.line()])
         });
         match taken {
-            Ok((id, observed)) => {
+            Ok((id, manifest)) => {
                 self.host.say(|| format!("took snapshot {id}"));
-                if self.args.snapshot == SnapshotPolicy::Always {
-                    for what in observations.blockers() {
-                        warn(format_args!("{what}: every run of this snapshot sees the same"));
-                    }
-                }
-                self.snapshot =
-                    Snapshot { taken: true, id: Some(id.to_string()), reasons: observed };
+                manifest.warnings.iter().for_each(warn);
+                self.snapshot = Snapshot {
+                    taken: true,
+                    id: Some(id.to_string()),
+                    reasons: manifest.observations,
+                };
             }
             Err(reasons) => {
                 let line = || format!("took no snapshot: {}", reasons.join("; "));
@@ -282,13 +288,10 @@ impl Run<'_> {
         &self,
         guest: &Guest,
         observations: &Observations,
-        world: &World<'_>,
     ) -> Result<Conditions, Vec<String>> {
         match (self.args.snapshot, guest.store.data::<WasiCtx>()) {
-            (SnapshotPolicy::Never, _) => Err(vec!["--snapshot never".to_owned()]),
-            _ if self.host.catalogue.is_none() => Err(vec!["no store".to_owned()]),
-            (SnapshotPolicy::Auto, Some(wasi)) => world.conditions(wasi, observations),
-            (SnapshotPolicy::Auto | SnapshotPolicy::Always, _) => Ok(Conditions::default()),
+            (SnapshotPolicy::Auto, Some(wasi)) => self.world.conditions(wasi, observations),
+            _ => Ok(Conditions::default()),
         }
     }
 
@@ -299,14 +302,14 @@ impl Run<'_> {
         sources: &Sources,
         key: &AutoKey,
         conditions: Conditions,
-        observed: Vec<String>,
-    ) -> Result<SnapshotId, Failure> {
-        let Some(catalogue) = &self.host.catalogue else { return Err(Failure::new("no store")) };
-        let manifest =
-            capture::manifest(guest, modules, &self.args.guest.init, observed, Vec::new())?;
+        observations: Observations,
+    ) -> Result<(SnapshotId, Manifest), Failure> {
+        let catalogue = self.keeps_snapshots().map_err(Failure::new)?;
+        let RunArgs { guest: GuestArgs { init, .. }, capture, .. } = self.args;
+        let manifest = capture::manifest(guest, modules, init, capture, observations)?;
         let adding = catalogue.add().map_err(Failure::new)?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
-        let written = capture::write(guest, manifest, &[Place::Store(&adding, sources)])?;
+        let written = capture::write(guest, manifest.clone(), &[Place::Store(&adding, sources)])?;
         let entry = AutoEntry { conditions, snapshot: written.id };
         adding.insert_auto(key, entry).map_err(Failure::new)?;
         drop(adding);
@@ -314,15 +317,11 @@ impl Run<'_> {
             // The new entry took the place of an old one, whose snapshot nothing may need now.
             catalogue.sweep().map_err(Failure::new)?;
         }
-        Ok(written.id)
-    }
-
-    fn argv(&self) -> Vec<String> {
-        guest::argv(&self.args.guest, self.target, &self.rest)
+        Ok((written.id, manifest))
     }
 
     fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
-        guest::wasi(&self.args.guest, self.argv(), &self.timeout)
+        self.world.wasi(&self.args.guest, &self.timeout)
     }
 
     /// Restores a snapshot's store and its WASI state.
@@ -347,11 +346,16 @@ impl Run<'_> {
                 executor_snapshot::restore_untrusted(&engine, linker, config, file, code)
             }
         }?;
-        let wasi = match state {
-            Some(state) => wasi.restore(&state),
-            None => wasi.build(),
-        };
-        store.set_data(wasi.map_err(Failure::new)?);
+        match state {
+            Some(state) => {
+                wasi.differences(&state).iter().for_each(warn);
+                store.set_data(wasi.restore(&state).map_err(not_given)?);
+                state.refill(&mut store).map_err(|errno| {
+                    Failure::new(format_args!("random bytes cannot be drawn: {errno:?}"))
+                })?;
+            }
+            None => store.set_data(wasi.build().map_err(Failure::new)?),
+        }
         self.host.phases.end("restore");
         self.host.say(|| format!("restored snapshot {}", file.id()));
         Ok(Guest { store, main })
@@ -384,6 +388,19 @@ impl Run<'_> {
         let Self { target, host: Host { code, phases, .. }, instance, snapshot, .. } = self;
         let target = target.display().to_string();
         Report { target, code, instance, snapshot, exit, phases }
+    }
+}
+
+/// What to do about a state that needs what this run does not give.
+fn not_given(error: WasiError) -> Failure {
+    match &error {
+        WasiError::MissingPreopen(guest) => {
+            Failure::new(format_args!("{error}; give it with --dir HOST::{guest}"))
+        }
+        WasiError::MissingListener(_) => {
+            Failure::new(format_args!("{error}; give them with --listen ADDR:PORT"))
+        }
+        _ => Failure::new(error),
     }
 }
 

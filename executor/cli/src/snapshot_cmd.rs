@@ -4,22 +4,21 @@
 
 use crate::{
     args::{CreateArgs, SnapshotCommand, StoreDirArgs},
-    auto,
     capture::{self, Place, Written},
     engine::Host,
     error::{EXIT_FAILURE, EXIT_TRAP, Failure},
     guest::{self, Guest, Modules, Stop},
+    inspect::Inspection,
     out,
     report::Phases,
     source::{Sources, Target},
     store_dir,
     timeout::Timeout,
     units, warn,
+    world::World,
 };
 use executor_model::CallError;
-use executor_snapshot::{Catalogue, SnapshotFile};
-use executor_wasi::WasiCtx;
-use serde::Serialize;
+use executor_snapshot::{Catalogue, Hook, SnapshotFile};
 use std::{ffi::OsStr, fmt::Write};
 
 /// Runs one of the commands.
@@ -37,7 +36,7 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
 }
 
 fn create(args: &CreateArgs) -> Result<i32, Failure> {
-    let CreateArgs { output, name, guest: options, store, file, code } = args;
+    let CreateArgs { output, name, guest: options, capture: captured, store, file, code } = args;
     let catalogue = match name {
         None if output.is_none() => {
             return Err(Failure::usage(
@@ -56,24 +55,18 @@ fn create(args: &CreateArgs) -> Result<i32, Failure> {
     let mut timeout = Timeout::new(options.timeout)?;
     let sources = Sources::open(catalogue.as_ref(), &options.preload, file)?;
     let modules = Modules::compile(&mut host, &sources)?;
-    let argv = guest::argv(options, file.as_os_str(), &[]);
-    let wasi = guest::wasi(options, argv, &timeout)?.build().map_err(Failure::new)?;
+    modules.check_hooks()?;
+    let world = World::of(options, file.as_os_str(), &[])?;
+    let wasi = world.wasi(options, &timeout)?.build().map_err(Failure::new)?;
     let config = guest::config(options)?;
     let ready =
         Guest::instantiate(&host.engine, &modules, &options.init, config, wasi, &mut timeout);
     let mut guest = ready.map_err(|stop| not_ready(stop, &timeout))?;
 
-    let observations =
-        guest.store.data_mut::<WasiCtx>().map(WasiCtx::take_observations).unwrap_or_default();
-    let warnings: Vec<String> = observations
-        .blockers()
-        .into_iter()
-        .map(|what| {
-            format!("{what} by the initialisation: every run of the snapshot sees the same")
-        })
-        .collect();
-    let observed = auto::describe(&observations);
-    let manifest = capture::manifest(&guest, &modules, &options.init, observed, warnings.clone())?;
+    guest.run_hook(Hook::BeforeSnapshot, &mut timeout)?;
+    let observations = guest.take_observations();
+    let manifest = capture::manifest(&guest, &modules, &options.init, captured, observations)?;
+    let warnings = manifest.warnings.clone();
 
     let adding = match (name, &catalogue) {
         (Some(_), Some(catalogue)) => Some(catalogue.add().map_err(Failure::new)?),
@@ -154,119 +147,9 @@ fn open(store: &StoreDirArgs, target: &OsStr) -> Result<SnapshotFile, Failure> {
     }
 }
 
-/// What `inspect` shows.
-#[derive(Debug, Serialize)]
-struct Inspection<'a> {
-    snapshot: String,
-    path: String,
-    file_bytes: u64,
-    created_unix: u64,
-    engine: &'a str,
-    kind: String,
-    main: u32,
-    init: &'a [String],
-    observations: &'a [String],
-    warnings: &'a [String],
-    instances: Vec<InspectedInstance<'a>>,
-}
-
-/// One instance.
-#[derive(Debug, Serialize)]
-struct InspectedInstance<'a> {
-    id: usize,
-    module: String,
-    module_name: Option<&'a str>,
-    registered_as: Option<&'a str>,
-    instantiated: bool,
-    memories: Vec<InspectedArea>,
-    tables: Vec<InspectedArea>,
-}
-
-/// A memory or a table: its size, and how much of it the file holds.
-#[derive(Debug, Serialize)]
-struct InspectedArea {
-    bytes: u64,
-    stored_bytes: u64,
-}
-
-impl<'a> Inspection<'a> {
-    fn of(file: &'a SnapshotFile) -> Self {
-        let manifest = file.manifest();
-        let areas = |areas: &[executor_snapshot::format::Area]| -> Vec<InspectedArea> {
-            let stored =
-                |a: &executor_snapshot::format::Area| a.extents.iter().map(|e| e.len).sum();
-            areas.iter().map(|a| InspectedArea { bytes: a.len, stored_bytes: stored(a) }).collect()
-        };
-        let instance = |(i, instance): (usize, &executor_snapshot::format::Instance)| {
-            let names = manifest.instances.get(i);
-            InspectedInstance {
-                id: i + 1,
-                module: instance.module.to_string(),
-                module_name: names.and_then(|n| n.module.as_deref()),
-                registered_as: names.and_then(|n| n.registered.as_deref()),
-                instantiated: instance.instantiated,
-                memories: areas(&instance.memories),
-                tables: areas(&instance.tables),
-            }
-        };
-        Self {
-            snapshot: file.id().to_string(),
-            path: file.path().display().to_string(),
-            file_bytes: file.file_len(),
-            created_unix: manifest.created,
-            engine: &manifest.engine,
-            kind: manifest.entry.to_string(),
-            main: manifest.main,
-            init: &manifest.inits,
-            observations: &manifest.observations,
-            warnings: &manifest.warnings,
-            instances: file.instances().iter().enumerate().map(instance).collect(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let list = |items: &[String]| match items {
-            [] => "none".to_owned(),
-            items => items.join("; "),
-        };
-        let mut text = format!(
-            "snapshot     {}\nfile         {} ({})\ncreated      {} by {}\nkind         {}\n\
-             main         instance {}\ninit         {}\nobservations {}\nwarnings     {}\n",
-            self.snapshot,
-            self.path,
-            units::show_size(self.file_bytes),
-            units::show_time(self.created_unix),
-            self.engine,
-            self.kind,
-            self.main,
-            list(self.init),
-            list(self.observations),
-            list(self.warnings),
-        );
-        for instance in &self.instances {
-            let name = instance.module_name.map(|n| format!(" ({n})")).unwrap_or_default();
-            let registered =
-                instance.registered_as.map(|n| format!(", imported as `{n}`")).unwrap_or_default();
-            let failed = if instance.instantiated { "" } else { ", not instantiated" };
-            text += &format!(
-                "instance {:<3} module {}{name}{registered}{failed}\n",
-                instance.id, instance.module
-            );
-            for (what, areas) in [("memory", &instance.memories), ("table", &instance.tables)] {
-                for (i, InspectedArea { bytes, stored_bytes }) in areas.iter().enumerate() {
-                    let (bytes, stored) =
-                        (units::show_size(*bytes), units::show_size(*stored_bytes));
-                    text += &format!("  {what} {i}: {bytes}, of which {stored} in the file\n");
-                }
-            }
-        }
-        text
-    }
-}
-
 fn inspect(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
     let file = open(store, target)?;
-    let inspection = Inspection::of(&file);
+    let inspection = Inspection::of(&file)?;
     let text = match json {
         true => serde_json::to_string_pretty(&inspection).map_err(Failure::new)? + "\n",
         false => inspection.text(),

@@ -49,6 +49,14 @@ fn walk(stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>) {
     });
 }
 
+/// The backtrace of the host call that is in progress.
+pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
+    match &store.stack {
+        Some(stack) => collect(store, Outcome::Returned, stack).backtrace(),
+        None => WasmBacktrace::default(),
+    }
+}
+
 impl Frames {
     /// The frames that an exception leaves on its way to a handler.
     pub(crate) fn left(addresses: Vec<usize>) -> Self {

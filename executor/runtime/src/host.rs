@@ -1,8 +1,9 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{builtins::Raise, exception::InFlight, store::StoreInner};
+use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner};
 use executor_model::{
     CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
+    WasmBacktrace,
 };
 use std::{any::Any, num::NonZeroU64};
 
@@ -101,6 +102,12 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// The guest's functions that the call comes from, innermost first.
+    #[must_use]
+    pub fn backtrace(&self) -> WasmBacktrace {
+        backtrace::current(self.store)
     }
 
     /// The bytes of the memory that the calling instance exports as `memory`, or of its only

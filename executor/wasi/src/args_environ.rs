@@ -1,7 +1,7 @@
 //! Arguments and environment.
 //!
 //! Invariant: both belong to the run, not to the state; a restored guest that looks at them again
-//! sees those of the run that restored it.
+//! sees those of the run that restored it. What it saw before is remembered.
 
 use crate::{Errno, Memory, WasiCtx};
 
@@ -10,12 +10,16 @@ use crate::{Errno, Memory, WasiCtx};
 pub(crate) struct Strings {
     bytes: Vec<u8>,
     starts: Vec<u32>,
+    /// Whether the guest looked at these.
+    looked: bool,
+    /// What it saw in an earlier run, if it looked then.
+    earlier: Option<Vec<String>>,
 }
 
 impl Strings {
     /// Lays out `strings`; `None` when one has a zero byte in it, or all are too long for a guest.
-    pub(crate) fn new(strings: impl Iterator<Item = String>) -> Option<Self> {
-        let mut all = Self::default();
+    pub(crate) fn new(strings: &[String], earlier: Option<Vec<String>>) -> Option<Self> {
+        let mut all = Self { earlier, ..Self::default() };
         for string in strings {
             if string.contains('\0') {
                 return None;
@@ -28,17 +32,31 @@ impl Strings {
         Some(all)
     }
 
-    fn sizes(&self, memory: &mut Memory<'_>, count: u32, size: u32) -> Result<(), Errno> {
-        memory.write_u32(count, self.starts.len() as u32)?;
-        memory.write_u32(size, self.bytes.len() as u32)
+    /// What the guest saw when it last looked, if it ever did.
+    pub(crate) fn seen(&self) -> Option<Vec<String>> {
+        if !self.looked {
+            return self.earlier.clone();
+        }
+        let ends = self.starts.iter().skip(1).copied().chain([self.bytes.len() as u32]);
+        let string = |(start, end): (u32, u32)| {
+            String::from_utf8_lossy(&self.bytes[start as usize..end as usize - 1]).into_owned()
+        };
+        Some(self.starts.iter().copied().zip(ends).map(string).collect())
     }
 
-    fn get(&self, memory: &mut Memory<'_>, pointers: u32, buffer: u32) -> Result<(), Errno> {
-        memory.write(buffer, &self.bytes)?;
+    fn sizes(&mut self, memory: &mut Memory<'_>, count: u32, size: u32) -> Result<(), Errno> {
+        self.looked = true;
+        memory.write(count, &(self.starts.len() as u32))?;
+        memory.write(size, &(self.bytes.len() as u32))
+    }
+
+    fn get(&mut self, memory: &mut Memory<'_>, pointers: u32, buffer: u32) -> Result<(), Errno> {
+        self.looked = true;
+        memory.write(buffer, self.bytes.as_slice())?;
         for (i, start) in (0u32..).zip(&self.starts) {
             let at = i.checked_mul(4).and_then(|i| pointers.checked_add(i)).ok_or(Errno::FAULT)?;
             let string = buffer.checked_add(*start).ok_or(Errno::FAULT)?;
-            memory.write_u32(at, string)?;
+            memory.write(at, &string)?;
         }
         Ok(())
     }

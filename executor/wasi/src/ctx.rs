@@ -1,17 +1,23 @@
-//! What a guest is given of the world: arguments, environment, streams, directories and clocks.
+//! What a guest is given of the world: arguments, environment, streams, directories, sockets, clocks
+//! and randomness.
 //!
 //! Invariant: a guest reaches nothing that the builder was not told of. Directories are opened
 //! while building, so a directory that can't be had is known before the guest runs.
 
 use crate::args_environ::Strings;
 use crate::clock::Clocks;
-use crate::descriptor::{Descriptor, Descriptors, Directory, StdStream, Stream};
+use crate::descriptor::{Descriptor, Descriptors, Directory, Entry, Kind, StdStream};
+use crate::entropy::Recorder;
 use crate::observe::{self, DigestError, FileDigest, GuestPath, Observations};
+use crate::random::Source;
 use crate::stream::{Canceller, Input, Output, Stdio};
+use crate::{Rights, WasiState, abi::rights};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where guests begin to look for preopened directories.
 const FIRST_PREOPEN: u32 = 3;
@@ -41,6 +47,9 @@ pub enum WasiError {
     /// The state needs a directory that was not given.
     #[error("the snapshot was taken with a directory at `{0}`, which is not given now")]
     MissingPreopen(String),
+    /// The state needs a listening socket that was not given.
+    #[error("the snapshot was taken with {0} or more listening sockets, which are not given now")]
+    MissingListener(u32),
     /// The state contradicts itself.
     #[error("invalid WASI state: {0}")]
     InvalidState(String),
@@ -55,7 +64,13 @@ pub struct WasiCtx {
     pub(crate) descriptors: Descriptors,
     /// The guest's paths of the preopened directories it has closed.
     pub(crate) closed_preopens: Vec<String>,
+    /// The directories that the host gave, whatever the guest did with its descriptors of them.
+    pub(crate) roots: Vec<Preopen>,
+    /// How many listening sockets the guest has been given.
+    pub(crate) listeners: u32,
     pub(crate) clocks: Clocks,
+    pub(crate) random: Source,
+    pub(crate) ledger: Recorder,
     pub(crate) observed: Observations,
     pub(crate) canceller: Option<Canceller>,
 }
@@ -76,17 +91,37 @@ impl WasiCtx {
         observations: &Observations,
     ) -> Result<Vec<(GuestPath, FileDigest)>, DigestError> {
         let digest = |file: &observe::FileRead| {
-            let digest = observe::digest(self.preopen(&file.path), &file.path, Some(file))?;
+            let root = self.root(&file.path).map(|root| &*root.dir);
+            let digest = observe::digest(root, &file.path, Some(file))?;
             Ok((file.path.clone(), digest))
         };
         observations.files_read.iter().map(digest).collect()
     }
 
-    fn preopen(&self, path: &GuestPath) -> Option<&Dir> {
-        self.descriptors.iter().find_map(|(_, descriptor)| match descriptor {
-            Descriptor::Directory(d) if d.preopen && d.path.preopen == path.preopen => Some(&d.dir),
-            _ => None,
-        })
+    /// The directory that the host gave and a path lies below.
+    pub(crate) fn root(&self, path: &GuestPath) -> Option<&Preopen> {
+        self.roots.iter().find(|root| root.guest == path.preopen)
+    }
+}
+
+/// A directory that the host gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Preopen {
+    pub(crate) guest: String,
+    pub(crate) dir: Arc<Dir>,
+    pub(crate) read_only: bool,
+}
+
+impl Preopen {
+    pub(crate) fn descriptor(&self, listing: Option<Vec<Entry>>) -> Descriptor {
+        let directory = Directory {
+            dir: Arc::clone(&self.dir),
+            path: GuestPath { preopen: self.guest.clone(), path: String::new() },
+            preopen: true,
+            read_only: self.read_only,
+            listing,
+        };
+        Descriptor::new(Kind::Directory(directory), Rights::PREOPEN)
     }
 }
 
@@ -97,7 +132,9 @@ pub struct WasiCtxBuilder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdio: Stdio,
-    preopens: Vec<(String, Dir)>,
+    preopens: Vec<Preopen>,
+    listeners: Vec<TcpListener>,
+    deterministic: bool,
     canceller: Option<Canceller>,
 }
 
@@ -144,6 +181,15 @@ impl WasiCtxBuilder {
         self
     }
 
+    /// Makes clocks and randomness the same in every run, for tests: the clocks begin at 2000-01-01
+    /// and advance by a millisecond each time they are read, and by as long as the guest waits,
+    /// which it then does not; random bytes are a fixed sequence. Never use it where randomness
+    /// protects something.
+    pub fn deterministic(&mut self) -> &mut Self {
+        self.deterministic = true;
+        self
+    }
+
     /// Opens a directory of the host, which the guest finds at `guest`. The first gets descriptor
     /// 3, the next 4, and so on.
     ///
@@ -154,12 +200,33 @@ impl WasiCtxBuilder {
         host: impl AsRef<Path>,
         guest: impl Into<String>,
     ) -> Result<&mut Self, WasiError> {
-        let (host, guest) = (host.as_ref(), guest.into());
-        if self.preopens.iter().any(|(name, _)| *name == guest) {
+        self.open(host.as_ref(), guest.into(), false)
+    }
+
+    /// As [`Self::preopen`], to be read only: whatever would change something in it or below is
+    /// `PERM` for the guest.
+    ///
+    /// # Errors
+    /// As for [`Self::preopen`].
+    pub fn preopen_read_only(
+        &mut self,
+        host: impl AsRef<Path>,
+        guest: impl Into<String>,
+    ) -> Result<&mut Self, WasiError> {
+        self.open(host.as_ref(), guest.into(), true)
+    }
+
+    fn open(
+        &mut self,
+        host: &Path,
+        guest: String,
+        read_only: bool,
+    ) -> Result<&mut Self, WasiError> {
+        if self.preopens.iter().any(|preopen| preopen.guest == guest) {
             return Err(WasiError::DuplicatePreopen(guest));
         }
         match Dir::open_ambient_dir(host, ambient_authority()) {
-            Ok(dir) => self.preopens.push((guest, dir)),
+            Ok(dir) => self.preopens.push(Preopen { guest, dir: Arc::new(dir), read_only }),
             Err(source) => {
                 return Err(WasiError::Preopen { host: host.to_owned(), guest, source });
             }
@@ -167,9 +234,16 @@ impl WasiCtxBuilder {
         Ok(self)
     }
 
+    /// Gives the guest a socket that listens, to accept connections from. It gets the next number
+    /// after the directories: 3 if there are none.
+    pub fn listener(&mut self, listener: TcpListener) -> &mut Self {
+        self.listeners.push(listener);
+        self
+    }
+
     /// The guest's paths of the directories given so far, in order.
     pub fn preopens(&self) -> impl Iterator<Item = &str> {
-        self.preopens.iter().map(|(guest, _)| guest.as_str())
+        self.preopens.iter().map(|preopen| preopen.guest.as_str())
     }
 
     /// The digest that a file below the directories given so far has now: to compare with one
@@ -178,8 +252,43 @@ impl WasiCtxBuilder {
     /// # Errors
     /// When no such directory is given, or the file cannot be read.
     pub fn digest(&self, path: &GuestPath) -> Result<FileDigest, DigestError> {
-        let dir = self.preopens.iter().find(|(guest, _)| *guest == path.preopen);
-        observe::digest(dir.map(|(_, dir)| dir), path, None)
+        let root = self.preopens.iter().find(|preopen| preopen.guest == path.preopen);
+        observe::digest(root.map(|root| &*root.dir), path, None)
+    }
+
+    /// How the arguments and the environment differ from those that the guest of a state has looked
+    /// at already, in words: what it kept of them stays as it was.
+    #[must_use]
+    pub fn differences(&self, state: &WasiState) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(seen) = state.args.as_ref().filter(|seen| **seen != self.args) {
+            words.push(format!(
+                "the snapshot's initialisation read the arguments {seen:?}; they are {:?} now",
+                self.args
+            ));
+        }
+        if let Some(seen) = &state.env {
+            let now = self.env_strings();
+            let name =
+                |string: &str| string.split_once('=').map_or("", |(name, _)| name).to_owned();
+            let changed = |string: &&String| !now.contains(string);
+            let given = |string: &&String| !seen.contains(string);
+            let old: Vec<String> = seen.iter().filter(changed).map(|s| name(s)).collect();
+            let added = now.iter().filter(given).map(|s| name(s)).filter(|n| !old.contains(n));
+            let mut names: Vec<String> = old.iter().cloned().chain(added).collect();
+            names.dedup();
+            if !names.is_empty() {
+                words.push(format!(
+                    "the snapshot's initialisation read the environment, of which {} differs now",
+                    names.join(", ")
+                ));
+            }
+        }
+        words
+    }
+
+    fn env_strings(&self) -> Vec<String> {
+        self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     /// The context of a guest that begins.
@@ -189,49 +298,73 @@ impl WasiCtxBuilder {
     pub fn build(self) -> Result<WasiCtx, WasiError> {
         let mut descriptors = Descriptors::default();
         for stream in [StdStream::Stdin, StdStream::Stdout, StdStream::Stderr] {
-            descriptors.push(0, Descriptor::Stream(Stream { stream, flags: 0 }));
+            descriptors.push(0, Descriptor::stream(stream));
         }
-        self.finish(descriptors, Vec::new(), Clocks::default())
+        self.finish(Begun { descriptors, ..Begun::default() })
     }
 
-    /// Takes out the directory of a guest path.
-    pub(crate) fn take_preopen(&mut self, guest: &str) -> Option<Descriptor> {
-        let at = self.preopens.iter().position(|(name, _)| name == guest)?;
-        let (guest, dir) = self.preopens.remove(at);
-        Some(preopened(guest, dir))
+    /// The directory of a guest path.
+    pub(crate) fn root(&self, guest: &str) -> Option<&Preopen> {
+        self.preopens.iter().find(|preopen| preopen.guest == guest)
     }
 
-    /// The context of a guest that has `descriptors` and the directories not taken out: each of
-    /// these gets the lowest number above the standard streams that is free.
-    pub(crate) fn finish(
-        self,
-        mut descriptors: Descriptors,
-        closed_preopens: Vec<String>,
-        clocks: Clocks,
-    ) -> Result<WasiCtx, WasiError> {
-        for (guest, dir) in self.preopens {
-            descriptors.push(FIRST_PREOPEN, preopened(guest, dir));
+    /// Another owner of the listening socket at a place among those given.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn listener_at(&self, place: u32) -> Result<Descriptor, WasiError> {
+        let listener = self.listeners.get(place as usize).and_then(|l| l.try_clone().ok());
+        let listener = listener.ok_or(WasiError::MissingListener(place.saturating_add(1)))?;
+        Ok(Descriptor::new(Kind::Listener(listener, place), Rights::of(rights::LISTENER)))
+    }
+
+    /// The context of a guest that has got as far as `begun`. The directories and sockets given
+    /// that it does not know yet get the lowest numbers above the standard streams that are free.
+    pub(crate) fn finish(self, begun: Begun) -> Result<WasiCtx, WasiError> {
+        let Begun { mut descriptors, closed_preopens, state } = begun;
+        let listeners = state.listeners;
+        let known = |guest: &str, descriptors: &Descriptors| {
+            closed_preopens.iter().any(|closed| closed == guest)
+                || descriptors.iter().any(|(_, slot)| slot.preopen() == Some(guest))
+        };
+        for preopen in &self.preopens {
+            if !known(&preopen.guest, &descriptors) {
+                descriptors.push(FIRST_PREOPEN, preopen.descriptor(None));
+            }
+        }
+        for place in listeners..self.listeners.len() as u32 {
+            let listener = self.listener_at(place)?;
+            descriptors.push(FIRST_PREOPEN, listener);
         }
         if let Some((name, _)) =
             self.env.iter().find(|(name, _)| name.is_empty() || name.contains('='))
         {
             return Err(WasiError::VariableName(name.clone()));
         }
-        let env = self.env.into_iter().map(|(name, value)| format!("{name}={value}"));
+        let env = self.env_strings();
+        let WasiState { args: seen_args, env: seen_env, clocks, drawn, ledger, .. } = state;
         Ok(WasiCtx {
-            args: Strings::new(self.args.into_iter()).ok_or(WasiError::Strings("an argument"))?,
-            env: Strings::new(env).ok_or(WasiError::Strings("an environment variable"))?,
+            args: Strings::new(&self.args, seen_args).ok_or(WasiError::Strings("an argument"))?,
+            env: Strings::new(&env, seen_env)
+                .ok_or(WasiError::Strings("an environment variable"))?,
             stdio: self.stdio,
             descriptors,
             closed_preopens,
-            clocks,
+            roots: self.preopens,
+            listeners: listeners.max(self.listeners.len() as u32),
+            clocks: Clocks::continuing(clocks, self.deterministic),
+            random: if self.deterministic { Source::Fixed(drawn) } else { Source::Host },
+            ledger: Recorder::continuing(ledger),
             observed: Observations::default(),
             canceller: self.canceller,
         })
     }
 }
 
-fn preopened(guest: String, dir: Dir) -> Descriptor {
-    let path = GuestPath { preopen: guest, path: String::new() };
-    Descriptor::Directory(Directory { dir, path, preopen: true, listing: None })
+/// How far a guest has got: nothing, or what a state says.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    pub(crate) descriptors: Descriptors,
+    pub(crate) closed_preopens: Vec<String>,
+    pub(crate) state: WasiState,
 }

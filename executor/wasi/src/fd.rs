@@ -1,21 +1,24 @@
-//! Functions of a descriptor as such: what it is, its flags, size and times, closing it.
+//! Functions of a descriptor as such: what it is, its rights, flags, size and times, closing it.
 //!
 //! Invariant: a function that a kind of descriptor does not have is an error number, decided before
 //! the host is asked.
 
-use crate::descriptor::{
-    Descriptor, StdStream, Stream, filestat, filestat_bytes, filetype, flags, rights,
-};
-use crate::{Errno, Memory, WasiCtx};
+use crate::abi::{Fdstat, Filestat, Prestat, fdflags, filetype, rights};
+use crate::descriptor::{Descriptor, Kind, Slot};
+use crate::stream::Stdio;
+use crate::{Errno, Memory, Span, StdStream, WasiCtx};
 use cap_fs_ext::{DirExt, SystemTimeSpec};
 use cap_std::time::{Duration, SystemClock};
 use rustix::fs::{Advice, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::num::NonZeroU64;
+use std::os::fd::BorrowedFd;
 
 /// What is noted when a status is looked at.
 pub(crate) const STATUS: &str = "the status of a file was looked at";
 /// What is noted when times are set.
 pub(crate) const TIMES: &str = "the times of a file were set";
+/// What is noted when a size is set.
+const SIZE: &str = "the size of a file was set";
 
 /// `fd_close`.
 pub(crate) fn fd_close(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Result<(), Errno> {
@@ -31,7 +34,9 @@ pub(crate) fn fd_renumber(
     from: u32,
     to: u32,
 ) -> Result<(), Errno> {
-    ctx.descriptors.get(to)?;
+    if !ctx.descriptors.contains(to) {
+        return Err(Errno::BADF);
+    }
     let moved = ctx.descriptors.remove(from)?;
     // Nothing is there any more if they are one and the same.
     if let Some(closed) = ctx.descriptors.set(to, moved) {
@@ -41,25 +46,18 @@ pub(crate) fn fd_renumber(
 }
 
 /// A preopened directory stays closed after a restore, so its closing is state.
-fn note_closed(ctx: &mut WasiCtx, closed: Descriptor) {
-    if let Descriptor::Directory(directory) = closed
-        && directory.preopen
-    {
-        ctx.closed_preopens.push(directory.path.preopen);
-    }
+fn note_closed(ctx: &mut WasiCtx, closed: Slot) {
+    ctx.closed_preopens.extend(closed.preopen().map(str::to_owned));
 }
 
 /// `fd_prestat_get`.
 pub(crate) fn fd_prestat_get(
     ctx: &mut WasiCtx,
-    memory: &mut Memory<'_>,
+    _: &mut Memory<'_>,
     fd: u32,
-    prestat: u32,
-) -> Result<(), Errno> {
-    let name = preopen_name(ctx, fd)?;
-    let mut bytes = [0; 8];
-    bytes[4..].copy_from_slice(&(name.len() as u32).to_le_bytes());
-    memory.write(prestat, &bytes)
+) -> Result<Prestat, Errno> {
+    let name = ctx.descriptors.preopen(fd).ok_or(Errno::BADF)?;
+    Ok(Prestat { name_len: (name.len() as u32).into(), ..Prestat::default() })
 }
 
 /// `fd_prestat_dir_name`.
@@ -67,96 +65,95 @@ pub(crate) fn fd_prestat_dir_name(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    path: u32,
-    len: u32,
+    name: Span,
 ) -> Result<(), Errno> {
-    let name = preopen_name(ctx, fd)?;
-    if name.len() > len as usize {
+    let preopen = ctx.descriptors.preopen(fd).ok_or(Errno::BADF)?;
+    if preopen.len() > name.len as usize {
         return Err(Errno::NAMETOOLONG);
     }
-    memory.write(path, name.as_bytes())
-}
-
-fn preopen_name(ctx: &WasiCtx, fd: u32) -> Result<&str, Errno> {
-    match ctx.descriptors.get(fd)? {
-        Descriptor::Directory(directory) if directory.preopen => Ok(&directory.path.preopen),
-        _ => Err(Errno::BADF),
-    }
+    memory.write(name.at, preopen)
 }
 
 /// `fd_fdstat_get`.
 pub(crate) fn fd_fdstat_get(
     ctx: &mut WasiCtx,
-    memory: &mut Memory<'_>,
+    _: &mut Memory<'_>,
     fd: u32,
-    fdstat: u32,
-) -> Result<(), Errno> {
-    let (filetype, flags, base, inheriting) = match ctx.descriptors.get(fd)? {
-        Descriptor::Stream(Stream { stream, flags }) => {
+) -> Result<Fdstat, Errno> {
+    let Descriptor { kind, rights, flags } = ctx.descriptors.get(fd)?;
+    let filetype = match kind {
+        Kind::Stream(stream) => {
             ctx.observed.other("what a standard stream is was looked at");
-            let direction = match stream {
-                StdStream::Stdin => rights::FD_READ,
-                StdStream::Stdout | StdStream::Stderr => rights::FD_WRITE,
-            };
-            // Guests take a stream that can seek for anything but a terminal.
-            let base = direction | rights::POLL_FD_READWRITE;
-            (ctx.stdio.filetype(*stream), *flags, base, 0)
+            ctx.stdio.filetype(*stream)
         }
-        Descriptor::Directory(_) => (filetype::DIRECTORY, 0, rights::DIRECTORY, rights::INHERITING),
-        Descriptor::File(file) => {
-            let base = rights::of_file(file.readable, file.writable);
-            (file.filetype, file.flags, base, 0)
-        }
+        Kind::Directory(_) => filetype::DIRECTORY,
+        Kind::File(file) => file.filetype,
+        Kind::Listener(..) | Kind::Connection(_) => filetype::SOCKET_STREAM,
     };
-    let mut bytes = [0; 24];
-    bytes[0] = filetype;
-    bytes[2..4].copy_from_slice(&flags.to_le_bytes());
-    bytes[8..16].copy_from_slice(&base.to_le_bytes());
-    bytes[16..].copy_from_slice(&inheriting.to_le_bytes());
-    memory.write(fdstat, &bytes)
+    Ok(Fdstat {
+        filetype,
+        flags: (*flags).into(),
+        rights_base: rights.base.into(),
+        rights_inheriting: rights.inheriting.into(),
+        ..Fdstat::default()
+    })
 }
 
-/// `fd_fdstat_set_flags`.
+/// `fd_fdstat_set_rights`.
+pub(crate) fn fd_fdstat_set_rights(
+    ctx: &mut WasiCtx,
+    _: &mut Memory<'_>,
+    fd: u32,
+    base: u64,
+    inheriting: u64,
+) -> Result<(), Errno> {
+    ctx.descriptors.get(fd)?.rights.shrink(base, inheriting)
+}
+
+/// `fd_fdstat_set_flags`. As on Linux, how writes are synchronised is settled when a file is opened.
 pub(crate) fn fd_fdstat_set_flags(
     ctx: &mut WasiCtx,
     _: &mut Memory<'_>,
     fd: u32,
     new: u32,
 ) -> Result<(), Errno> {
-    const SETTABLE: u16 = flags::APPEND | flags::NONBLOCK;
-    let new = u16::try_from(new).ok().filter(|new| new & !flags::ALL == 0).ok_or(Errno::INVAL)?;
-    match ctx.descriptors.get_mut(fd)? {
-        // Kept on this side: the host's stream is shared with other processes.
-        Descriptor::Stream(stream) if new & !SETTABLE == 0 => stream.flags = new,
-        Descriptor::File(file) if new & !SETTABLE == file.flags & !SETTABLE => {
-            let mut host = rustix::fs::fcntl_getfl(&file.file)?;
-            host.set(OFlags::APPEND, new & flags::APPEND != 0);
-            host.set(OFlags::NONBLOCK, new & flags::NONBLOCK != 0);
-            rustix::fs::fcntl_setfl(&file.file, host)?;
-            file.flags = new;
-        }
-        Descriptor::Stream(_) | Descriptor::File(_) => return Err(Errno::NOTSUP),
-        Descriptor::Directory(_) => return Err(Errno::BADF),
+    const SETTABLE: u16 = fdflags::APPEND | fdflags::NONBLOCK;
+    let new = u16::try_from(new).ok().filter(|new| new & !fdflags::ALL == 0).ok_or(Errno::INVAL)?;
+    let Descriptor { kind, rights, flags } = ctx.descriptors.get(fd)?;
+    if let Kind::Directory(_) = kind {
+        return Err(Errno::BADF);
     }
+    rights.require(rights::FD_FDSTAT_SET_FLAGS)?;
+    if new & !SETTABLE != *flags & !SETTABLE {
+        return Err(Errno::NOTSUP);
+    }
+    // Those of streams and sockets are kept on this side: other processes share them.
+    if let Kind::File(file) = kind {
+        let mut host = rustix::fs::fcntl_getfl(&file.file)?;
+        host.set(OFlags::APPEND, new & fdflags::APPEND != 0);
+        host.set(OFlags::NONBLOCK, new & fdflags::NONBLOCK != 0);
+        rustix::fs::fcntl_setfl(&file.file, host)?;
+    }
+    *flags = new;
     Ok(())
 }
 
 /// `fd_filestat_get`.
 pub(crate) fn fd_filestat_get(
     ctx: &mut WasiCtx,
-    memory: &mut Memory<'_>,
+    _: &mut Memory<'_>,
     fd: u32,
-    stat: u32,
-) -> Result<(), Errno> {
+) -> Result<Filestat, Errno> {
     ctx.observed.other(STATUS);
-    let bytes = match ctx.descriptors.get(fd)? {
-        Descriptor::Stream(Stream { stream, .. }) => {
-            filestat_bytes([0, 0, ctx.stdio.filetype(*stream).into(), 0, 0, 0, 0, 0])
-        }
-        Descriptor::Directory(directory) => filestat(&directory.dir.dir_metadata()?),
-        Descriptor::File(file) => filestat(&file.file.metadata()?),
+    let descriptor = ctx.descriptors.get(fd)?;
+    descriptor.rights.require(rights::FD_FILESTAT_GET)?;
+    let filetype = match &descriptor.kind {
+        Kind::Directory(directory) => return Ok(Filestat::from(&directory.dir.dir_metadata()?)),
+        Kind::File(file) => return Ok(Filestat::from(&file.file.metadata()?)),
+        Kind::Stream(stream) => ctx.stdio.filetype(*stream),
+        Kind::Listener(..) | Kind::Connection(_) => filetype::SOCKET_STREAM,
     };
-    memory.write(stat, &bytes)
+    Ok(Filestat { filetype, ..Filestat::default() })
 }
 
 /// `fd_filestat_set_size`.
@@ -166,8 +163,9 @@ pub(crate) fn fd_filestat_set_size(
     fd: u32,
     size: u64,
 ) -> Result<(), Errno> {
-    ctx.observed.other("the size of a file was set");
-    Ok(rustix::fs::ftruncate(&ctx.descriptors.file(fd)?.file, size)?)
+    ctx.observed.other(SIZE);
+    let file = ctx.descriptors.file(fd, rights::FD_FILESTAT_SET_SIZE)?;
+    Ok(rustix::fs::ftruncate(&file.file, size)?)
 }
 
 /// `fd_allocate`.
@@ -178,9 +176,9 @@ pub(crate) fn fd_allocate(
     offset: u64,
     len: u64,
 ) -> Result<(), Errno> {
-    ctx.observed.other("the size of a file was set");
-    let file = &ctx.descriptors.file(fd)?.file;
-    Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len)?)
+    ctx.observed.other(SIZE);
+    let file = ctx.descriptors.file(fd, rights::FD_ALLOCATE)?;
+    Ok(rustix::fs::fallocate(&file.file, FallocateFlags::empty(), offset, len)?)
 }
 
 /// `fd_advise`.
@@ -201,77 +199,101 @@ pub(crate) fn fd_advise(
         5 => Advice::NoReuse,
         _ => return Err(Errno::INVAL),
     };
-    let file = &ctx.descriptors.file(fd)?.file;
-    Ok(rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice)?)
+    let file = ctx.descriptors.file(fd, rights::FD_ADVISE)?;
+    Ok(rustix::fs::fadvise(&file.file, offset, NonZeroU64::new(len), advice)?)
 }
 
 /// `fd_sync`.
 pub(crate) fn fd_sync(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Result<(), Errno> {
-    match ctx.descriptors.get(fd)? {
-        Descriptor::Stream(_) => Err(Errno::INVAL),
-        Descriptor::Directory(directory) => Ok(directory.dir.open(".")?.sync_all()?),
-        Descriptor::File(file) => Ok(file.file.sync_all()?),
+    let descriptor = ctx.descriptors.get(fd)?;
+    descriptor.rights.require(rights::FD_SYNC)?;
+    match &descriptor.kind {
+        Kind::Directory(directory) => Ok(directory.dir.open(".")?.sync_all()?),
+        Kind::File(file) => Ok(file.file.sync_all()?),
+        Kind::Stream(stream) => Ok(rustix::fs::fsync(host_stream(&ctx.stdio, *stream)?)?),
+        Kind::Listener(..) | Kind::Connection(_) => Err(Errno::INVAL),
     }
 }
 
 /// `fd_datasync`.
 pub(crate) fn fd_datasync(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Result<(), Errno> {
-    match ctx.descriptors.get(fd)? {
-        Descriptor::Stream(_) => Err(Errno::INVAL),
-        Descriptor::Directory(directory) => Ok(directory.dir.open(".")?.sync_data()?),
-        Descriptor::File(file) => Ok(file.file.sync_data()?),
+    let descriptor = ctx.descriptors.get(fd)?;
+    descriptor.rights.require(rights::FD_DATASYNC)?;
+    match &descriptor.kind {
+        Kind::Directory(directory) => Ok(directory.dir.open(".")?.sync_data()?),
+        Kind::File(file) => Ok(file.file.sync_data()?),
+        Kind::Stream(stream) => Ok(rustix::fs::fdatasync(host_stream(&ctx.stdio, *stream)?)?),
+        Kind::Listener(..) | Kind::Connection(_) => Err(Errno::INVAL),
     }
+}
+
+/// The host's stream, which may well be a file. Others are like pipes, which cannot be synchronised.
+fn host_stream(stdio: &Stdio, stream: StdStream) -> Result<BorrowedFd<'_>, Errno> {
+    stdio.host(stream).ok_or(Errno::INVAL)
 }
 
 /// A time to set.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum SetTime {
+enum SetTime {
     Omit,
     Now,
     At(u64),
 }
 
-/// Reads WASI's `fstflags` with the two times that belong to it.
-pub(crate) fn set_times(
-    accessed: u64,
-    modified: u64,
-    which: u32,
-) -> Result<(SetTime, SetTime), Errno> {
-    let one = |bits: u32, time| match bits & 3 {
-        0 => Ok(SetTime::Omit),
-        1 => Ok(SetTime::At(time)),
-        2 => Ok(SetTime::Now),
-        _ => Err(Errno::INVAL),
-    };
-    if which >> 4 != 0 {
-        return Err(Errno::INVAL);
-    }
-    Ok((one(which, accessed)?, one(which >> 2, modified)?))
+/// The times to set to a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SetTimes {
+    accessed: SetTime,
+    modified: SetTime,
 }
 
-impl SetTime {
-    /// As cap-std takes it.
-    pub(crate) fn spec(self) -> Option<SystemTimeSpec> {
-        match self {
-            Self::Omit => None,
-            Self::Now => Some(SystemTimeSpec::SymbolicNow),
-            Self::At(time) => {
+impl SetTimes {
+    /// Reads WASI's `fstflags` with the two times that belong to it.
+    ///
+    /// # Errors
+    /// `INVAL` when a time is to be given and now at once, or a flag is unknown.
+    pub(crate) fn new(accessed: u64, modified: u64, which: u32) -> Result<Self, Errno> {
+        let one = |bits: u32, time| match bits & 3 {
+            0 => Ok(SetTime::Omit),
+            1 => Ok(SetTime::At(time)),
+            2 => Ok(SetTime::Now),
+            _ => Err(Errno::INVAL),
+        };
+        if which >> 4 != 0 {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self { accessed: one(which, accessed)?, modified: one(which >> 2, modified)? })
+    }
+
+    /// As cap-std takes them.
+    pub(crate) fn specs(self) -> (Option<SystemTimeSpec>, Option<SystemTimeSpec>) {
+        let spec = |time| match time {
+            SetTime::Omit => None,
+            SetTime::Now => Some(SystemTimeSpec::SymbolicNow),
+            SetTime::At(time) => {
                 let since = Duration::from_nanos(time);
                 Some(SystemTimeSpec::Absolute(SystemClock::UNIX_EPOCH + since))
             }
-        }
+        };
+        (spec(self.accessed), spec(self.modified))
     }
 
-    /// As `futimens` takes it.
-    fn timespec(self) -> Timespec {
-        let (tv_sec, tv_nsec) = match self {
-            Self::Omit => (0, UTIME_OMIT),
-            Self::Now => (0, UTIME_NOW),
-            Self::At(time) => {
-                ((time / 1_000_000_000).cast_signed(), (time % 1_000_000_000).cast_signed())
-            }
+    /// As `futimens` takes them.
+    fn timestamps(self) -> Timestamps {
+        let timespec = |time| {
+            let (tv_sec, tv_nsec) = match time {
+                SetTime::Omit => (0, UTIME_OMIT),
+                SetTime::Now => (0, UTIME_NOW),
+                SetTime::At(time) => {
+                    ((time / 1_000_000_000).cast_signed(), (time % 1_000_000_000).cast_signed())
+                }
+            };
+            Timespec { tv_sec, tv_nsec }
         };
-        Timespec { tv_sec, tv_nsec }
+        Timestamps {
+            last_access: timespec(self.accessed),
+            last_modification: timespec(self.modified),
+        }
     }
 }
 
@@ -285,19 +307,13 @@ pub(crate) fn fd_filestat_set_times(
     which: u32,
 ) -> Result<(), Errno> {
     ctx.observed.other(TIMES);
-    let (accessed, modified) = set_times(accessed, modified, which)?;
-    match ctx.descriptors.get(fd)? {
-        Descriptor::Stream(_) => Err(Errno::BADF),
+    let times = SetTimes::new(accessed, modified, which)?;
+    if let Kind::Directory(_) = ctx.descriptors.get(fd)?.kind {
         // Its host descriptor may be for looking up paths only.
-        Descriptor::Directory(directory) => {
-            Ok(directory.dir.set_times(".", accessed.spec(), modified.spec())?)
-        }
-        Descriptor::File(file) => {
-            let times = Timestamps {
-                last_access: accessed.timespec(),
-                last_modification: modified.timespec(),
-            };
-            Ok(rustix::fs::futimens(&file.file, &times)?)
-        }
+        let directory = ctx.descriptors.directory(fd, rights::FD_FILESTAT_SET_TIMES)?;
+        let (accessed, modified) = times.specs();
+        return Ok(directory.dir.set_times(".", accessed, modified)?);
     }
+    let file = ctx.descriptors.file(fd, rights::FD_FILESTAT_SET_TIMES)?;
+    Ok(rustix::fs::futimens(&file.file, &times.timestamps())?)
 }

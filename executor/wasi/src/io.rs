@@ -3,52 +3,75 @@
 //! Invariant: data goes straight between guest memory and the host, without a copy of ours; what
 //! was transferred before an error is reported, and the error at the next call.
 
-use crate::descriptor::{Descriptor, OpenFile, StdStream};
-use crate::stream::wait;
-use crate::{Errno, Memory, WasiCtx, descriptor::flags};
+use crate::abi::{fdflags, rights};
+use crate::descriptor::{Descriptor, Kind};
+use crate::sock::send;
+use crate::stream::{Canceller, wait};
+use crate::{Errno, Iovecs, Memory, StdStream, WasiCtx};
 use rustix::event::PollFlags;
-use std::io::SeekFrom;
+use rustix::net::SendFlags;
+use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 /// What is noted when a file changes.
 const WRITTEN: &str = "a file was written";
+/// What is noted when a connection is used.
+pub(crate) const CONNECTION: &str = "a connection was used";
+
+/// Makes a host call again that a signal interrupted, unless the guest is to stop.
+pub(crate) fn retry<T>(
+    canceller: Option<&Canceller>,
+    mut call: impl FnMut() -> rustix::io::Result<T>,
+) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) if !canceller.is_some_and(Canceller::is_cancelled) => {}
+            result => return Ok(result?),
+        }
+    }
+}
 
 /// `fd_read`.
 pub(crate) fn fd_read(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    iovs: u32,
-    count: u32,
-    read: u32,
-) -> Result<(), Errno> {
+    iovecs: Iovecs,
+) -> Result<u32, Errno> {
     let canceller = ctx.canceller.as_ref();
-    let n = match ctx.descriptors.get_mut(fd)? {
-        Descriptor::Stream(stream) if stream.stream == StdStream::Stdin => {
+    let descriptor = ctx.descriptors.get(fd)?;
+    let nonblock = descriptor.flags & fdflags::NONBLOCK != 0;
+    match &descriptor.kind {
+        Kind::Stream(StdStream::Stdin) => {
+            descriptor.rights.require(rights::FD_READ)?;
             ctx.observed.stdin = true;
-            let nonblock = stream.flags & flags::NONBLOCK != 0;
-            let stdio = &mut ctx.stdio;
-            memory.scatter(iovs, count, false, |buffer, _| {
-                if let Some(host) = stdio.host(StdStream::Stdin) {
+            memory.scatter(iovecs, false, |buffers, _| {
+                if let Some(host) = ctx.stdio.host(StdStream::Stdin) {
                     wait(host, PollFlags::IN, nonblock, canceller)?;
                 }
-                stdio.read(buffer)
-            })?
+                ctx.stdio.read(buffers, canceller)
+            })
         }
-        Descriptor::Stream(_) => return Err(Errno::BADF),
-        Descriptor::Directory(_) => return Err(Errno::ISDIR),
-        Descriptor::File(file) => {
-            check(file.readable)?;
+        Kind::Connection(connection) => {
+            descriptor.rights.require(rights::FD_READ)?;
+            ctx.observed.other(CONNECTION);
+            memory.scatter(iovecs, false, |buffers, _| {
+                wait(connection.as_fd(), PollFlags::IN, nonblock, canceller)?;
+                retry(canceller, || rustix::io::readv(connection, buffers))
+            })
+        }
+        Kind::Stream(_) | Kind::Directory(_) | Kind::Listener(..) => Err(Errno::BADF),
+        Kind::File(_) => {
+            let file = ctx.descriptors.file(fd, rights::FD_READ)?;
             let regular = file.is_regular();
-            memory.scatter(iovs, count, regular, |buffer, _| {
+            memory.scatter(iovecs, regular, |buffers, _| {
                 if !regular {
-                    wait(file.file.as_fd(), PollFlags::IN, false, canceller)?;
+                    wait(file.file.as_fd(), PollFlags::IN, nonblock, canceller)?;
                 }
-                Ok(rustix::io::read(&file.file, buffer)?)
-            })?
+                retry(canceller, || rustix::io::readv(&file.file, buffers))
+            })
         }
-    };
-    memory.write_u32(read, n)
+    }
 }
 
 /// `fd_write`.
@@ -56,37 +79,43 @@ pub(crate) fn fd_write(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    iovs: u32,
-    count: u32,
-    written: u32,
-) -> Result<(), Errno> {
+    iovecs: Iovecs,
+) -> Result<u32, Errno> {
     let canceller = ctx.canceller.as_ref();
-    let n = match ctx.descriptors.get_mut(fd)? {
-        Descriptor::Stream(stream) if stream.stream != StdStream::Stdin => {
+    let Descriptor { kind, rights, flags } = ctx.descriptors.get(fd)?;
+    let nonblock = *flags & fdflags::NONBLOCK != 0;
+    match kind {
+        Kind::Stream(stream) if *stream != StdStream::Stdin => {
+            rights.require(rights::FD_WRITE)?;
             ctx.observed.output = true;
-            let (stream, nonblock) = (stream.stream, stream.flags & flags::NONBLOCK != 0);
-            let stdio = &mut ctx.stdio;
-            memory.gather(iovs, count, |buffers, _| {
-                if let Some(host) = stdio.host(stream) {
+            memory.gather(iovecs, |buffers, _| {
+                if let Some(host) = ctx.stdio.host(*stream) {
                     wait(host, PollFlags::OUT, nonblock, canceller)?;
                 }
-                stdio.write(stream, buffers)
-            })?
+                ctx.stdio.write(*stream, buffers, canceller)
+            })
         }
-        Descriptor::Stream(_) | Descriptor::Directory(_) => return Err(Errno::BADF),
-        Descriptor::File(file) => {
-            check(file.writable)?;
+        Kind::Connection(connection) => {
+            rights.require(rights::FD_WRITE)?;
+            ctx.observed.other(CONNECTION);
+            memory.gather(iovecs, |buffers, _| {
+                wait(connection.as_fd(), PollFlags::OUT, nonblock, canceller)?;
+                send(connection, buffers, SendFlags::empty(), canceller)
+            })
+        }
+        Kind::Stream(_) | Kind::Directory(_) | Kind::Listener(..) => Err(Errno::BADF),
+        Kind::File(_) => {
+            let file = ctx.descriptors.file(fd, rights::FD_WRITE)?;
             ctx.observed.other(WRITTEN);
             let regular = file.is_regular();
-            memory.gather(iovs, count, |buffers, _| {
+            memory.gather(iovecs, |buffers, _| {
                 if !regular {
-                    wait(file.file.as_fd(), PollFlags::OUT, false, canceller)?;
+                    wait(file.file.as_fd(), PollFlags::OUT, nonblock, canceller)?;
                 }
-                Ok(rustix::io::writev(&file.file, buffers)?)
-            })?
+                retry(canceller, || rustix::io::writev(&file.file, buffers))
+            })
         }
-    };
-    memory.write_u32(written, n)
+    }
 }
 
 /// `fd_pread`.
@@ -94,18 +123,15 @@ pub(crate) fn fd_pread(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    iovs: u32,
-    count: u32,
+    iovecs: Iovecs,
     offset: u64,
-    read: u32,
-) -> Result<(), Errno> {
-    let file = positioned(ctx, fd)?;
-    check(file.readable)?;
-    let n = memory.scatter(iovs, count, true, |buffer, done| {
-        let at = offset.checked_add(done.into()).ok_or(Errno::OVERFLOW)?;
-        Ok(rustix::io::pread(&file.file, buffer, at)?)
-    })?;
-    memory.write_u32(read, n)
+) -> Result<u32, Errno> {
+    let canceller = ctx.canceller.as_ref();
+    let file = ctx.descriptors.file(fd, rights::FD_READ | rights::FD_SEEK)?;
+    memory.scatter(iovecs, true, |buffers, done| {
+        let at = offset.checked_add(done.into()).ok_or(Errno::INVAL)?;
+        retry(canceller, || rustix::io::preadv(&file.file, buffers, at))
+    })
 }
 
 /// `fd_pwrite`.
@@ -113,70 +139,39 @@ pub(crate) fn fd_pwrite(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    iovs: u32,
-    count: u32,
+    iovecs: Iovecs,
     offset: u64,
-    written: u32,
-) -> Result<(), Errno> {
+) -> Result<u32, Errno> {
     ctx.observed.other(WRITTEN);
-    let file = positioned(ctx, fd)?;
-    check(file.writable)?;
-    let n = memory.gather(iovs, count, |buffers, done| {
-        let at = offset.checked_add(done.into()).ok_or(Errno::OVERFLOW)?;
-        Ok(rustix::io::pwritev(&file.file, buffers, at)?)
-    })?;
-    memory.write_u32(written, n)
+    let canceller = ctx.canceller.as_ref();
+    let file = ctx.descriptors.file(fd, rights::FD_WRITE | rights::FD_SEEK)?;
+    memory.gather(iovecs, |buffers, done| {
+        let at = offset.checked_add(done.into()).ok_or(Errno::INVAL)?;
+        retry(canceller, || rustix::io::pwritev(&file.file, buffers, at))
+    })
 }
 
-/// `fd_seek`.
+/// `fd_seek`. Asking only where one is needs no more than the right to tell.
 pub(crate) fn fd_seek(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
     offset: i64,
     whence: u32,
-    new: u32,
-) -> Result<(), Errno> {
-    let position = match whence {
+) -> Result<u64, Errno> {
+    let to = match whence {
         0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::INVAL)?),
+        1 if offset == 0 => return fd_tell(ctx, memory, fd),
         1 => SeekFrom::Current(offset),
         2 => SeekFrom::End(offset),
         _ => return Err(Errno::INVAL),
     };
-    seek(ctx, memory, fd, position, new)
+    Ok((&ctx.descriptors.file(fd, rights::FD_SEEK)?.file).seek(to)?)
 }
 
-/// `fd_tell`.
-pub(crate) fn fd_tell(
-    ctx: &mut WasiCtx,
-    memory: &mut Memory<'_>,
-    fd: u32,
-    offset: u32,
-) -> Result<(), Errno> {
-    seek(ctx, memory, fd, SeekFrom::Current(0), offset)
-}
-
-fn seek(
-    ctx: &mut WasiCtx,
-    memory: &mut Memory<'_>,
-    fd: u32,
-    to: SeekFrom,
-    position: u32,
-) -> Result<(), Errno> {
-    use std::io::Seek;
-    let n = (&ctx.descriptors.file(fd)?.file).seek(to)?;
-    memory.write_u64(position, n)
-}
-
-/// The file of a number, for reading and writing at a position.
-fn positioned(ctx: &mut WasiCtx, fd: u32) -> Result<&mut OpenFile, Errno> {
-    match ctx.descriptors.get(fd)? {
-        Descriptor::Directory(_) => Err(Errno::ISDIR),
-        Descriptor::Stream(_) | Descriptor::File(_) => ctx.descriptors.file(fd),
-    }
-}
-
-/// A descriptor not opened for an operation does not have it.
-fn check(allowed: bool) -> Result<(), Errno> {
-    if allowed { Ok(()) } else { Err(Errno::BADF) }
+/// `fd_tell`. The right to seek is enough.
+pub(crate) fn fd_tell(ctx: &mut WasiCtx, _: &mut Memory<'_>, fd: u32) -> Result<u64, Errno> {
+    let seeks = ctx.descriptors.get(fd)?.rights.require(rights::FD_SEEK).is_ok();
+    let needed = if seeks { rights::FD_SEEK } else { rights::FD_TELL };
+    Ok((&ctx.descriptors.file(fd, needed)?.file).stream_position()?)
 }

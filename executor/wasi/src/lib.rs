@@ -8,40 +8,51 @@
 //! layouts of the file status and other numbers of `fd_seek` hide under the same function names.
 #![forbid(unsafe_code)]
 
+mod abi;
 mod args_environ;
 mod clock;
 mod ctx;
 mod descriptor;
+mod dormant;
+mod entropy;
 mod errno;
 mod fd;
 mod io;
 mod memory;
 mod observe;
+mod open;
 mod path;
 mod poll;
 mod process;
 mod random;
 mod readdir;
+mod rights;
+mod sock;
 mod state;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 pub use ctx::{WasiCtx, WasiCtxBuilder, WasiError};
-pub use descriptor::StdStream;
+pub use descriptor::{Entry, StdStream};
+pub use dormant::{DirectoryState, FileState};
+pub use entropy::{Draw, Entropy, Ledger, MemoryRange};
 pub use errno::Errno;
-pub use memory::Memory;
-pub use observe::{DigestError, FileDigest, FileRead, GuestPath, Observations};
-pub use state::{DescriptorState, WasiState, WasiStateError};
+pub use memory::{Iovecs, Memory, Span};
+pub use observe::{DigestError, FileDigest, FileRead, GuestPath, Observations, Stamp};
+pub use rights::Rights;
+pub use state::{
+    CaptureOptions, DescriptorState, InvalidWasiState, Target, WasiState, WasiStateError,
+};
 pub use stream::{Canceller, Input, Output};
 
 use executor_model::TrapCode;
 use executor_runtime::{Caller, HostError, Linker};
+use zerocopy::little_endian::{U32, U64};
 
 /// The name under which guests import WASI preview 1.
 pub const MODULE: &str = "wasi_snapshot_preview1";
 
 /// Runs a function with the caller's memory and the store's [`WasiCtx`].
+#[inline]
 fn serve(
     caller: &mut Caller<'_>,
     function: impl FnOnce(&mut WasiCtx, &mut Memory<'_>) -> Result<(), Errno>,
@@ -57,30 +68,47 @@ fn serve(
     }
 }
 
-/// Defines functions by group, name and parameters.
+/// Defines functions by group, name, parameters and what they write to the address that is their
+/// last parameter, if they do. That it can be written there is known before they run.
 macro_rules! functions {
-    ($linker:ident: $($group:ident::$name:ident($($arg:ident: $ty:ty),*);)*) => {
-        $($linker.func(
-            MODULE,
-            stringify!($name),
-            |caller: &mut Caller<'_>, $($arg: $ty),*| -> Result<i32, HostError> {
-                serve(caller, |ctx, memory| $group::$name(ctx, memory, $($arg),*))
-            },
-        );)*
+    ($linker:ident: $($group:ident::$name:ident($($arg:ident: $ty:tt),*) $(-> $out:ty)?;)*) => {
+        $(function!($linker, $group, $name, [] [] [$($arg: $ty,)*] [$($out)?]);)*
     };
 }
 
-/// Defines functions that answer `NOSYS`, by name and parameters.
-macro_rules! unsupported {
-    ($linker:ident: $($name:ident($($arg:ident: $ty:ty),*);)*) => {
-        $($linker.func(
-            MODULE,
-            stringify!($name),
-            |_: &mut Caller<'_>, $($arg: $ty),*| -> Result<i32, HostError> {
-                let _ = ($($arg,)*);
-                Ok(i32::from(Errno::NOSYS.raw()))
-            },
-        );)*
+/// Defines one function: takes parameters one by one from the third list to the first, which has
+/// what the guest passes, and the second, which has what that stands for.
+macro_rules! function {
+    ($linker:ident, $group:ident, $name:ident,
+        [$($raw:tt)*] [$($pass:tt)*] [$arg:ident: Span, $($rest:tt)*] $out:tt
+    ) => {
+        function!($linker, $group, $name,
+            [$($raw)* $arg: u32, len: u32,] [$($pass)* Span::new($arg, len),] [$($rest)*] $out)
+    };
+    ($linker:ident, $group:ident, $name:ident,
+        [$($raw:tt)*] [$($pass:tt)*] [$arg:ident: Iovecs, $($rest:tt)*] $out:tt
+    ) => {
+        function!($linker, $group, $name,
+            [$($raw)* $arg: u32, count: u32,] [$($pass)* Iovecs::new($arg, count),] [$($rest)*] $out)
+    };
+    ($linker:ident, $group:ident, $name:ident,
+        [$($raw:tt)*] [$($pass:tt)*] [$arg:ident: $ty:ident, $($rest:tt)*] $out:tt
+    ) => {
+        function!($linker, $group, $name, [$($raw)* $arg: $ty,] [$($pass)* $arg,] [$($rest)*] $out)
+    };
+    ($linker:ident, $group:ident, $name:ident, [$($raw:tt)*] [$($pass:tt)*] [] []) => {
+        $linker.func(MODULE, stringify!($name), |caller: &mut Caller<'_>, $($raw)*| {
+            serve(caller, |ctx, memory| $group::$name(ctx, memory, $($pass)*))
+        })
+    };
+    ($linker:ident, $group:ident, $name:ident, [$($raw:tt)*] [$($pass:tt)*] [] [$out:ty]) => {
+        $linker.func(MODULE, stringify!($name), |caller: &mut Caller<'_>, $($raw)* out: u32| {
+            serve(caller, |ctx, memory| {
+                memory.check::<$out>(out)?;
+                let result = $group::$name(ctx, memory, $($pass)*)?;
+                memory.write(out, &<$out>::from(result))
+            })
+        })
     };
 }
 
@@ -92,59 +120,55 @@ pub fn add_to_linker(linker: &mut Linker) {
         args_environ::args_sizes_get(count: u32, size: u32);
         args_environ::environ_get(pointers: u32, buffer: u32);
         args_environ::environ_sizes_get(count: u32, size: u32);
-        clock::clock_res_get(id: u32, resolution: u32);
-        clock::clock_time_get(id: u32, precision: u64, time: u32);
+        clock::clock_res_get(id: u32) -> U64;
+        clock::clock_time_get(id: u32, precision: u64) -> U64;
         fd::fd_advise(fd: u32, offset: u64, len: u64, advice: u32);
         fd::fd_allocate(fd: u32, offset: u64, len: u64);
         fd::fd_close(fd: u32);
         fd::fd_datasync(fd: u32);
-        fd::fd_fdstat_get(fd: u32, fdstat: u32);
+        fd::fd_fdstat_get(fd: u32) -> abi::Fdstat;
         fd::fd_fdstat_set_flags(fd: u32, flags: u32);
-        fd::fd_filestat_get(fd: u32, stat: u32);
+        fd::fd_fdstat_set_rights(fd: u32, base: u64, inheriting: u64);
+        fd::fd_filestat_get(fd: u32) -> abi::Filestat;
         fd::fd_filestat_set_size(fd: u32, size: u64);
         fd::fd_filestat_set_times(fd: u32, accessed: u64, modified: u64, which: u32);
-        fd::fd_prestat_dir_name(fd: u32, path: u32, len: u32);
-        fd::fd_prestat_get(fd: u32, prestat: u32);
+        fd::fd_prestat_dir_name(fd: u32, name: Span);
+        fd::fd_prestat_get(fd: u32) -> abi::Prestat;
         fd::fd_renumber(from: u32, to: u32);
         fd::fd_sync(fd: u32);
-        io::fd_pread(fd: u32, iovs: u32, count: u32, offset: u64, read: u32);
-        io::fd_pwrite(fd: u32, iovs: u32, count: u32, offset: u64, written: u32);
-        io::fd_read(fd: u32, iovs: u32, count: u32, read: u32);
-        io::fd_seek(fd: u32, offset: i64, whence: u32, position: u32);
-        io::fd_tell(fd: u32, position: u32);
-        io::fd_write(fd: u32, iovs: u32, count: u32, written: u32);
-        path::path_create_directory(fd: u32, path: u32, len: u32);
-        path::path_filestat_get(fd: u32, lookup: u32, path: u32, len: u32, stat: u32);
+        io::fd_pread(fd: u32, iovecs: Iovecs, offset: u64) -> U32;
+        io::fd_pwrite(fd: u32, iovecs: Iovecs, offset: u64) -> U32;
+        io::fd_read(fd: u32, iovecs: Iovecs) -> U32;
+        io::fd_seek(fd: u32, offset: i64, whence: u32) -> U64;
+        io::fd_tell(fd: u32) -> U64;
+        io::fd_write(fd: u32, iovecs: Iovecs) -> U32;
+        open::path_open(
+            fd: u32, lookup: u32, path: Span, oflags: u32, base: u64, inheriting: u64, fdflags: u32
+        ) -> U32;
+        path::path_create_directory(fd: u32, path: Span);
+        path::path_filestat_get(fd: u32, lookup: u32, path: Span) -> abi::Filestat;
         path::path_filestat_set_times(
-            fd: u32, lookup: u32, path: u32, len: u32, accessed: u64, modified: u64, which: u32
+            fd: u32, lookup: u32, path: Span, accessed: u64, modified: u64, which: u32
         );
-        path::path_link(
-            fd: u32, lookup: u32, old: u32, old_len: u32, new_fd: u32, new: u32, new_len: u32
-        );
-        path::path_open(
-            fd: u32, lookup: u32, path: u32, len: u32, oflags: u32, rights: u64,
-            inheriting: u64, fdflags: u32, opened: u32
-        );
-        path::path_readlink(fd: u32, path: u32, len: u32, buffer: u32, size: u32, used: u32);
-        path::path_remove_directory(fd: u32, path: u32, len: u32);
-        path::path_rename(fd: u32, old: u32, old_len: u32, new_fd: u32, new: u32, new_len: u32);
-        path::path_symlink(text: u32, text_len: u32, fd: u32, path: u32, len: u32);
-        path::path_unlink_file(fd: u32, path: u32, len: u32);
-        poll::poll_oneoff(subscriptions: u32, events: u32, count: u32, reported: u32);
-        random::random_get(buffer: u32, len: u32);
-        readdir::fd_readdir(fd: u32, buffer: u32, len: u32, cookie: u64, used: u32);
-    }
-    unsupported! { linker:
-        fd_fdstat_set_rights(_fd: u32, _base: u64, _inheriting: u64);
-        proc_raise(_signal: u32);
-        sock_accept(_fd: u32, _flags: u32, _accepted: u32);
-        sock_recv(_fd: u32, _iovs: u32, _count: u32, _flags: u32, _received: u32, _out: u32);
-        sock_send(_fd: u32, _iovs: u32, _count: u32, _flags: u32, _sent: u32);
-        sock_shutdown(_fd: u32, _how: u32);
-    }
-    linker.func(MODULE, "proc_exit", |_: &mut Caller<'_>, code: u32| process::proc_exit(code));
-    linker.func(MODULE, "sched_yield", |_: &mut Caller<'_>| -> Result<i32, HostError> {
+        path::path_link(fd: u32, lookup: u32, old: Span, new_fd: u32, new: Span);
+        path::path_readlink(fd: u32, path: Span, buffer: Span) -> U32;
+        path::path_remove_directory(fd: u32, path: Span);
+        path::path_rename(fd: u32, old: Span, new_fd: u32, new: Span);
+        path::path_symlink(text: Span, fd: u32, path: Span);
+        path::path_unlink_file(fd: u32, path: Span);
+        poll::poll_oneoff(subscriptions: u32, events: u32, count: u32) -> U32;
         process::sched_yield();
-        Ok(0)
+        readdir::fd_readdir(fd: u32, buffer: Span, cookie: u64) -> U32;
+        sock::sock_accept(fd: u32, flags: u32) -> U32;
+        sock::sock_recv(fd: u32, iovecs: Iovecs, flags: u32, received: u32, received_flags: u32);
+        sock::sock_send(fd: u32, iovecs: Iovecs, flags: u32) -> U32;
+        sock::sock_shutdown(fd: u32, how: u32);
+    }
+    linker.func(MODULE, "random_get", |caller: &mut Caller<'_>, at: u32, len: u32| {
+        let origin = entropy::Origin::of(caller);
+        serve(caller, |ctx, memory| random::random_get(ctx, memory, Span::new(at, len), origin))
     });
+    linker.func(MODULE, "proc_exit", |_: &mut Caller<'_>, code: u32| process::proc_exit(code));
+    linker
+        .func(MODULE, "proc_raise", |_: &mut Caller<'_>, signal: u32| process::proc_raise(signal));
 }

@@ -1,17 +1,51 @@
-//! Checked access to guest memory.
+//! Checked access to guest memory: the one place where a guest's addresses become bytes.
 //!
 //! Invariant: every address and length comes from the guest, is 32 bits, and is checked against
 //! the memory's present size before use; nothing here allocates.
 
-use crate::Errno;
-use std::io::IoSlice;
+use crate::{Errno, abi::Iovec};
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::Range;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The largest number of buffers that one call may name, as on Linux.
 const IOV_MAX: u32 = 1024;
-/// The size of an `iovec` in guest memory: address and length.
-const IOVEC_SIZE: u32 = 8;
 /// How many buffers are passed to the host at a time.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
+
+/// An address and a length, as a guest gives them for a string or a buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// Where it begins.
+    pub at: u32,
+    /// How many bytes it has.
+    pub len: u32,
+}
+
+impl Span {
+    /// The `len` bytes at `at`.
+    #[must_use]
+    pub const fn new(at: u32, len: u32) -> Self {
+        Self { at, len }
+    }
+}
+
+/// An array of buffers, as a guest gives it to read into or to write from.
+#[derive(Debug, Clone, Copy)]
+pub struct Iovecs {
+    /// Where the array begins.
+    pub at: u32,
+    /// How many buffers it names.
+    pub count: u32,
+}
+
+impl Iovecs {
+    /// The `count` buffers that are named at `at`.
+    #[must_use]
+    pub const fn new(at: u32, count: u32) -> Self {
+        Self { at, count }
+    }
+}
 
 /// The memory of the calling instance.
 #[derive(Debug)]
@@ -24,169 +58,188 @@ impl<'a> Memory<'a> {
         Self(bytes)
     }
 
-    /// The `len` bytes at `at`.
+    fn range(&self, Span { at, len }: Span) -> Result<Range<usize>, Errno> {
+        let range = at as usize..at as usize + len as usize;
+        if range.end <= self.0.len() { Ok(range) } else { Err(Errno::FAULT) }
+    }
+
+    /// The bytes of a span.
     ///
     /// # Errors
     /// `FAULT` when they are not all in memory.
-    pub fn bytes(&self, at: u32, len: u32) -> Result<&[u8], Errno> {
-        let (at, len) = (at as usize, len as usize);
-        self.0.get(at..).and_then(|rest| rest.get(..len)).ok_or(Errno::FAULT)
+    pub fn bytes(&self, span: Span) -> Result<&[u8], Errno> {
+        Ok(&self.0[self.range(span)?])
     }
 
-    /// The `len` bytes at `at`, to be written.
+    /// The bytes of a span, to be written.
     ///
     /// # Errors
     /// `FAULT` when they are not all in memory.
-    pub fn bytes_mut(&mut self, at: u32, len: u32) -> Result<&mut [u8], Errno> {
-        let (at, len) = (at as usize, len as usize);
-        self.0.get_mut(at..).and_then(|rest| rest.get_mut(..len)).ok_or(Errno::FAULT)
+    pub fn bytes_mut(&mut self, span: Span) -> Result<&mut [u8], Errno> {
+        let range = self.range(span)?;
+        Ok(&mut self.0[range])
     }
 
-    /// The `N` bytes at `at`.
-    ///
-    /// # Errors
-    /// `FAULT` when they are not all in memory.
-    pub fn array<const N: usize>(&self, at: u32) -> Result<[u8; N], Errno> {
-        let rest = self.0.get(at as usize..).ok_or(Errno::FAULT)?;
-        rest.first_chunk().copied().ok_or(Errno::FAULT)
-    }
-
-    /// Writes `bytes` at `at`.
-    ///
-    /// # Errors
-    /// `FAULT`, with nothing written, when they do not fit.
-    pub fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Errno> {
-        let rest = self.0.get_mut(at as usize..).ok_or(Errno::FAULT)?;
-        rest.get_mut(..bytes.len()).ok_or(Errno::FAULT)?.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Writes a 32-bit number.
-    ///
-    /// # Errors
-    /// `FAULT` when it does not fit.
-    pub fn write_u32(&mut self, at: u32, value: u32) -> Result<(), Errno> {
-        self.write(at, &value.to_le_bytes())
-    }
-
-    /// Writes a 64-bit number.
-    ///
-    /// # Errors
-    /// `FAULT` when it does not fit.
-    pub fn write_u64(&mut self, at: u32, value: u64) -> Result<(), Errno> {
-        self.write(at, &value.to_le_bytes())
-    }
-
-    /// The string of `len` bytes at `at`.
+    /// The string of a span.
     ///
     /// # Errors
     /// `FAULT` when it is not all in memory, `ILSEQ` when it is not UTF-8.
-    pub fn str(&self, at: u32, len: u32) -> Result<&str, Errno> {
-        std::str::from_utf8(self.bytes(at, len)?).map_err(|_| Errno::ILSEQ)
+    pub fn str(&self, span: Span) -> Result<&str, Errno> {
+        std::str::from_utf8(self.bytes(span)?).map_err(|_| Errno::ILSEQ)
     }
 
-    /// Passes the buffers that `count` iovecs at `iovs` name to `sink`, some at a time and in
-    /// order, with the number of bytes taken so far, until it takes less than it was given.
-    /// Returns the number of bytes taken.
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// `FAULT` when it is not all in memory.
+    pub fn read<T: FromBytes>(&self, at: u32) -> Result<T, Errno> {
+        let bytes = self.bytes(Span::new(at, size_of::<T>() as u32))?;
+        T::read_from_bytes(bytes).map_err(|_| Errno::FAULT)
+    }
+
+    /// Checks that a value can be written, before there is one.
+    ///
+    /// # Errors
+    /// `FAULT` when it would not fit.
+    pub fn check<T>(&self, at: u32) -> Result<(), Errno> {
+        self.range(Span::new(at, size_of::<T>() as u32)).map(drop)
+    }
+
+    /// Writes a value: a number, a structure or bytes.
+    ///
+    /// # Errors
+    /// `FAULT`, with nothing written, when it does not fit.
+    pub fn write<T: IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        at: u32,
+        value: &T,
+    ) -> Result<(), Errno> {
+        let bytes = value.as_bytes();
+        let len = u32::try_from(bytes.len()).map_err(|_| Errno::FAULT)?;
+        self.bytes_mut(Span::new(at, len))?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Passes the bytes of buffers to `sink`, some buffers at a time and in order, with the number
+    /// of bytes taken so far, until it takes less than it was given. Returns the number of bytes
+    /// taken.
     ///
     /// # Errors
     /// `FAULT` or `INVAL` before anything is taken, when a buffer is not in memory or there are too
     /// many; the error of `sink` if nothing was taken before it.
     pub fn gather(
         &self,
-        iovs: u32,
-        count: u32,
+        iovecs: Iovecs,
         mut sink: impl FnMut(&[IoSlice<'_>], u32) -> Result<usize, Errno>,
     ) -> Result<u32, Errno> {
-        self.check_iovecs(iovs, count)?;
+        self.check_iovecs(iovecs)?;
         let (mut next, mut taken) = (0, 0);
-        while next < count {
-            let mut batch = [IoSlice::new(&[]); BATCH];
-            let (mut used, mut len) = (0, 0);
-            while next < count && used < BATCH {
-                let (at, size) = self.iovec(iovs, next)?;
-                next += 1;
-                if size > 0 {
-                    batch[used] = IoSlice::new(self.bytes(at, size)?);
-                    used += 1;
-                    len += size as usize;
-                }
+        loop {
+            let batch = self.batch(iovecs, &mut next)?;
+            if batch.used == 0 {
+                return Ok(taken);
             }
-            if used == 0 {
-                break;
-            }
-            match sink(&batch[..used], taken) {
+            let slices = batch.ranges.map(|range| IoSlice::new(&self.0[range]));
+            match sink(&slices[..batch.used], taken) {
                 Ok(n) => {
                     taken += n as u32;
-                    if n < len {
-                        break;
+                    if n < batch.len || next == iovecs.count {
+                        return Ok(taken);
                     }
                 }
                 Err(error) if taken == 0 => return Err(error),
-                Err(_) => break,
+                Err(_) => return Ok(taken),
             }
         }
-        Ok(taken)
     }
 
-    /// Has `source` fill the buffers that `count` iovecs at `iovs` name, in order, given the
-    /// number of bytes filled so far, until it fills less than the whole of one. With `eager`
-    /// unset it is asked once at most: asking again could wait although there is something to
-    /// return. Returns the number of bytes filled.
+    /// Has `source` fill buffers, some at a time and in order, given the number of bytes filled so
+    /// far, until it fills less than it was given. With `eager` unset it is asked once: asking again
+    /// could wait although there is something to return. Returns the number of bytes filled.
     ///
     /// # Errors
     /// `FAULT` or `INVAL` before anything is filled, when a buffer is not in memory or there are
     /// too many; the error of `source` if nothing was filled before it.
     pub fn scatter(
         &mut self,
-        iovs: u32,
-        count: u32,
+        iovecs: Iovecs,
         eager: bool,
-        mut source: impl FnMut(&mut [u8], u32) -> Result<usize, Errno>,
+        mut source: impl FnMut(&mut [IoSliceMut<'_>], u32) -> Result<usize, Errno>,
     ) -> Result<u32, Errno> {
-        self.check_iovecs(iovs, count)?;
-        let mut filled = 0;
-        for i in 0..count {
-            // Looked up afresh, since the guest may have its iovecs overwritten by the data.
-            let buffer = self.iovec(iovs, i).and_then(|(at, len)| self.bytes_mut(at, len));
-            let result = match buffer {
-                Ok([]) => continue,
-                Ok(buffer) => source(buffer, filled).map(|n| (n, n < buffer.len())),
-                Err(error) => Err(error),
+        self.check_iovecs(iovecs)?;
+        let (mut next, mut filled) = (0, 0);
+        loop {
+            // Looked up afresh, since the guest may have its array overwritten by the data.
+            let batch = match self.batch(iovecs, &mut next) {
+                Ok(batch) => batch,
+                Err(_) if filled > 0 => return Ok(filled),
+                Err(error) => return Err(error),
+            };
+            if batch.used == 0 {
+                return Ok(filled);
+            }
+            let (first, used) = (batch.ranges[0].clone(), batch.used);
+            let result = match self.0.get_disjoint_mut(batch.ranges) {
+                Ok(slices) => source(&mut slices.map(IoSliceMut::new)[..used], filled),
+                // Buffers that overlap: the first alone, which is a short read.
+                Err(_) => source(&mut [IoSliceMut::new(&mut self.0[first])], filled),
             };
             match result {
-                Ok((n, short)) => {
+                Ok(n) => {
                     filled = filled.checked_add(n as u32).ok_or(Errno::OVERFLOW)?;
-                    if short || !eager {
-                        break;
+                    if n < batch.len || !eager || next == iovecs.count {
+                        return Ok(filled);
                     }
                 }
                 Err(error) if filled == 0 => return Err(error),
-                Err(_) => break,
+                Err(_) => return Ok(filled),
             }
         }
-        Ok(filled)
     }
 
-    /// Checks the number of iovecs, that each buffer is in memory, and that their lengths add up
-    /// to no more than a result can say.
-    fn check_iovecs(&self, iovs: u32, count: u32) -> Result<(), Errno> {
-        if count > IOV_MAX {
+    /// The next buffers from `next` on that are not empty.
+    fn batch(&self, iovecs: Iovecs, next: &mut u32) -> Result<Batch, Errno> {
+        let mut batch = Batch { ranges: [const { 0..0 }; BATCH], used: 0, len: 0 };
+        while *next < iovecs.count && batch.used < BATCH {
+            let range = self.range(self.iovec(iovecs.at, *next)?)?;
+            *next += 1;
+            if !range.is_empty() {
+                batch.len += range.len();
+                batch.ranges[batch.used] = range;
+                batch.used += 1;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Checks the number of buffers, that each is in memory, and that their lengths add up to no
+    /// more than a result can say.
+    fn check_iovecs(&self, iovecs: Iovecs) -> Result<(), Errno> {
+        if iovecs.count > IOV_MAX {
             return Err(Errno::INVAL);
         }
         let mut total = 0u32;
-        for i in 0..count {
-            let (at, len) = self.iovec(iovs, i)?;
-            self.bytes(at, len)?;
-            total = total.checked_add(len).ok_or(Errno::INVAL)?;
+        for i in 0..iovecs.count {
+            let span = self.iovec(iovecs.at, i)?;
+            self.range(span)?;
+            total = total.checked_add(span.len).ok_or(Errno::INVAL)?;
         }
         Ok(())
     }
 
-    /// Address and length of buffer `i`, below [`IOV_MAX`].
-    fn iovec(&self, iovs: u32, i: u32) -> Result<(u32, u32), Errno> {
-        let at = iovs.checked_add(i * IOVEC_SIZE).ok_or(Errno::FAULT)?;
-        let raw = u64::from_le_bytes(self.array(at)?);
-        Ok((raw as u32, (raw >> 32) as u32))
+    /// Buffer `i`, below [`IOV_MAX`], of the array at `at`.
+    fn iovec(&self, at: u32, i: u32) -> Result<Span, Errno> {
+        let at = at.checked_add(i * size_of::<Iovec>() as u32).ok_or(Errno::FAULT)?;
+        let Iovec { buf, len } = self.read(at)?;
+        Ok(Span::new(buf.get(), len.get()))
     }
+}
+
+/// Buffers that are passed to the host together.
+struct Batch {
+    ranges: [Range<usize>; BATCH],
+    /// How many there are.
+    used: usize,
+    /// How many bytes they have together.
+    len: usize,
 }

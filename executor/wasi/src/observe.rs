@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 
 /// A path as the guest names it: below a preopened directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GuestPath {
     /// The guest's path of the preopened directory.
     pub preopen: String,
@@ -52,13 +52,25 @@ pub struct FileRead {
 }
 
 /// Tells one version of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The device it is on.
+    pub device: u64,
+    /// Its inode number there.
+    pub inode: u64,
+    /// Its length.
+    pub size: u64,
+    /// When its contents last changed, in seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// When it last changed at all.
+    pub changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Whether both are of one file, whatever has become of it in between.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 impl From<&Metadata> for Stamp {

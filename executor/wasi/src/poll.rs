@@ -3,43 +3,36 @@
 //! Invariant: at least one event is reported, of a subscription that was given; a wait ends when the
 //! guest is asked to stop.
 
+use crate::abi::{Event, Subscription, rights};
 use crate::clock::{MONOTONIC, REALTIME};
-use crate::descriptor::{Descriptor, StdStream};
-use crate::stream::Canceller;
+use crate::descriptor::{Kind, StdStream};
+use crate::stream::{Canceller, Input};
 use crate::{Errno, Memory, WasiCtx};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::Seek;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
-const SUBSCRIPTION_SIZE: u32 = 48;
-const EVENT_SIZE: u32 = 32;
 /// More subscriptions than a guest has use for; each costs host memory while waiting.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
+/// The tags of subscriptions and events.
+mod tag {
+    pub(super) const CLOCK: u8 = 0;
+    pub(super) const FD_READ: u8 = 1;
+    pub(super) const FD_WRITE: u8 = 2;
+}
 /// The flag of a clock subscription whose time is a point and not a span.
 const ABSTIME: u16 = 1;
 /// The flag of an event: the other end is gone.
 const HANGUP: u16 = 1;
 
-/// What is waited for.
-#[derive(Debug, Clone, Copy)]
-enum Waiting {
-    /// So many nanoseconds from now.
-    Time(u64),
-    Read(u32),
-    Write(u32),
-}
-
-/// A subscription, read from guest memory.
-#[derive(Debug, Clone, Copy)]
-struct Subscription {
-    userdata: u64,
-    tag: u8,
-    waiting: Result<Waiting, Errno>,
-}
+/// What became of a subscription: bytes ready and flags, or an error.
+type Outcome = Result<(u64, u16), Errno>;
 
 /// How a subscription stands before the wait.
 enum Standing<'a> {
-    /// An event already: the number of bytes ready, or an error.
-    Ready(Result<u64, Errno>),
+    /// An event already.
+    Ready(Outcome),
     /// After so many nanoseconds.
     After(u64),
     /// When the host says so.
@@ -53,79 +46,55 @@ pub(crate) fn poll_oneoff(
     subscriptions: u32,
     events: u32,
     count: u32,
-    reported: u32,
-) -> Result<(), Errno> {
+) -> Result<u32, Errno> {
     ctx.observed.other("time or a descriptor was waited for");
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Err(Errno::INVAL);
     }
     // All is read before anything is written: the arrays may overlap.
-    memory.bytes(events, count * EVENT_SIZE)?;
-    memory.bytes(reported, 4)?;
     let subscriptions = (0..count)
-        .map(|i| {
-            let offset = i * SUBSCRIPTION_SIZE;
-            let at = subscriptions.checked_add(offset).ok_or(Errno::FAULT)?;
-            Ok(subscription(ctx, &memory.array(at)?))
-        })
-        .collect::<Result<Vec<_>, Errno>>()?;
+        .map(|i| memory.read(element::<Subscription>(subscriptions, i)?))
+        .collect::<Result<Vec<Subscription>, Errno>>()?;
+    memory.check::<Event>(element::<Event>(events, count - 1)?)?;
+    memory.check::<Event>(events)?;
     let outcomes = wait(ctx, &subscriptions)?;
     let mut n = 0;
     for (subscription, outcome) in subscriptions.iter().zip(outcomes) {
         if let Some(outcome) = outcome {
-            memory.write(events + n * EVENT_SIZE, &event(subscription, outcome))?;
+            memory.write(element::<Event>(events, n)?, &event(subscription, outcome))?;
             n += 1;
         }
     }
-    memory.write_u32(reported, n)
+    Ok(n)
 }
 
-fn subscription(ctx: &mut WasiCtx, raw: &[u8; SUBSCRIPTION_SIZE as usize]) -> Subscription {
-    let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| raw[at + i]));
-    let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| raw[at + i]));
-    let tag = raw[8];
-    let waiting = match tag {
-        0 => {
-            let (id, time, flags) =
-                (u32_at(16), u64_at(24), u16::from_le_bytes([raw[40], raw[41]]));
-            match id {
-                REALTIME | MONOTONIC if flags & ABSTIME == 0 => Ok(Waiting::Time(time)),
-                REALTIME | MONOTONIC => {
-                    ctx.clocks.now(id).map(|now| Waiting::Time(time.saturating_sub(now)))
-                }
-                // Processor time does not pass while waiting.
-                _ => Err(Errno::NOTSUP),
-            }
-        }
-        1 => Ok(Waiting::Read(u32_at(16))),
-        2 => Ok(Waiting::Write(u32_at(16))),
-        _ => Err(Errno::INVAL),
-    };
-    Subscription { userdata: u64_at(0), tag, waiting }
+/// The address of an element of an array.
+fn element<T>(array: u32, i: u32) -> Result<u32, Errno> {
+    array.checked_add(i * size_of::<T>() as u32).ok_or(Errno::FAULT)
 }
-
-/// What became of a subscription: bytes ready and flags, or an error.
-type Outcome = Result<(u64, u16), Errno>;
 
 /// Waits until a subscription has an event; says which have one, in order.
-fn wait(ctx: &WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<Outcome>>, Errno> {
+fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<Outcome>>, Errno> {
+    // What is asked again after a restore is opened first, so that all can be looked at together.
+    let spans: Vec<_> =
+        subscriptions.iter().map(|subscription| prepare(ctx, subscription)).collect();
     let standings: Vec<_> = subscriptions
         .iter()
-        .map(|subscription| match subscription.waiting {
+        .zip(spans)
+        .map(|(subscription, prepared)| match prepared {
             Err(error) => Standing::Ready(Err(error)),
-            Ok(Waiting::Time(nanoseconds)) => Standing::After(nanoseconds),
-            Ok(Waiting::Read(fd)) => standing(ctx, fd, PollFlags::IN),
-            Ok(Waiting::Write(fd)) => standing(ctx, fd, PollFlags::OUT),
+            Ok(Some(nanoseconds)) => Standing::After(nanoseconds),
+            Ok(None) => standing(ctx, subscription.id.get(), subscription.tag),
         })
         .collect();
-    let timeout = standings
-        .iter()
-        .filter_map(|standing| match standing {
-            Standing::Ready(_) => Some(0),
-            Standing::After(nanoseconds) => Some(*nanoseconds),
-            Standing::Host(..) => None,
-        })
-        .min();
+    let ready = standings.iter().any(|standing| matches!(standing, Standing::Ready(_)));
+    let spans = standings.iter().filter_map(|standing| match standing {
+        Standing::After(nanoseconds) => Some(*nanoseconds),
+        _ => None,
+    });
+    let first = spans.min();
+    // Where time passes by being looked at, nobody has to wait for it.
+    let immediate = ready || (first.is_some() && ctx.clocks.fixed());
 
     let canceller = ctx.canceller.as_ref();
     let mut fds: Vec<_> = standings
@@ -138,62 +107,132 @@ fn wait(ctx: &WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<Outc
     if let Some(canceller) = canceller {
         fds.push(PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN));
     }
-    let timespec = timeout.map(|nanoseconds| Timespec {
-        tv_sec: (nanoseconds / 1_000_000_000).cast_signed(),
-        tv_nsec: (nanoseconds % 1_000_000_000).cast_signed(),
-    });
-    let hosts_ready = poll(&mut fds, timespec.as_ref())?;
-    if canceller.is_some_and(Canceller::is_cancelled) {
-        return Err(Errno::INTR);
-    }
-
-    let mut polled = fds.iter();
-    let outcome = |standing: &Standing<'_>| match standing {
-        Standing::Ready(ready) => Some(ready.map(|bytes| (bytes, 0))),
-        // The wait ended by time only if no host descriptor ended it.
-        Standing::After(nanoseconds) => {
-            (hosts_ready == 0 && Some(*nanoseconds) == timeout).then_some(Ok((0, 0)))
+    let begin = Instant::now();
+    let passed = || u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let hosts_ready = loop {
+        let rest = match immediate {
+            true => Some(0),
+            false => first.map(|first| first.saturating_sub(passed())),
+        };
+        let timeout = rest.map(|nanoseconds| Timespec {
+            tv_sec: (nanoseconds / 1_000_000_000).cast_signed(),
+            tv_nsec: (nanoseconds % 1_000_000_000).cast_signed(),
+        });
+        let polled = poll(&mut fds, timeout.as_ref());
+        if canceller.is_some_and(Canceller::is_cancelled) {
+            return Err(Errno::INTR);
         }
-        Standing::Host(fd, _) => {
-            let flags = polled.next()?.revents();
-            if flags.is_empty() {
-                return None;
-            }
-            let bytes = rustix::io::ioctl_fionread(fd).unwrap_or(0);
-            let hangup = if flags.contains(PollFlags::HUP) { HANGUP } else { 0 };
-            Some(Ok((bytes, hangup)))
+        match polled {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => break polled? > 0,
         }
     };
-    Ok(standings.iter().map(outcome).collect())
+
+    // Nothing else has happened, so the time that is waited for first has come.
+    let came = match first {
+        Some(first) if !ready && !hosts_ready => first,
+        _ => 0,
+    };
+    let until = if ctx.clocks.fixed() { came } else { passed().max(came) };
+    let mut polled = fds.iter();
+    let outcome = |standing: &Standing<'_>| match standing {
+        Standing::Ready(outcome) => Some(*outcome),
+        Standing::After(nanoseconds) => (*nanoseconds <= until).then_some(Ok((0, 0))),
+        Standing::Host(fd, flags) => {
+            let now = polled.next()?.revents();
+            if now.is_empty() {
+                return None;
+            }
+            // How much could be written is not known, but that something can.
+            let bytes = match flags.contains(PollFlags::IN) {
+                true => rustix::io::ioctl_fionread(fd).unwrap_or(0),
+                false => 1,
+            };
+            let gone = now.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP);
+            Some(Ok((bytes, if gone { HANGUP } else { 0 })))
+        }
+    };
+    let outcomes = standings.iter().map(outcome).collect();
+    if ctx.clocks.fixed() {
+        ctx.clocks.pass(came);
+    }
+    Ok(outcomes)
 }
 
-fn standing(ctx: &WasiCtx, fd: u32, flags: PollFlags) -> Standing<'_> {
-    let reads = flags == PollFlags::IN;
-    match ctx.descriptors.get(fd) {
-        Err(error) => Standing::Ready(Err(error)),
-        Ok(Descriptor::Stream(stream)) if reads != (stream.stream == StdStream::Stdin) => {
-            Standing::Ready(Err(Errno::BADF))
-        }
-        Ok(Descriptor::Stream(stream)) => match ctx.stdio.host(stream.stream) {
-            Some(host) => Standing::Host(host, flags),
-            None => Standing::Ready(Ok(1)),
+/// Looks at a subscription as far as that changes the context: how many nanoseconds from now it
+/// waits, if it is one to a clock; otherwise whether its descriptor can be polled.
+fn prepare(ctx: &mut WasiCtx, subscription: &Subscription) -> Result<Option<u64>, Errno> {
+    let (id, time) = (subscription.id.get(), subscription.timeout.get());
+    match (subscription.tag, id) {
+        (tag::CLOCK, REALTIME | MONOTONIC) => match subscription.flags.get() {
+            0 => Ok(Some(time)),
+            ABSTIME => Ok(Some(time.saturating_sub(ctx.clocks.now(id)?))),
+            _ => Err(Errno::INVAL),
         },
-        Ok(Descriptor::File(file)) if file.is_regular() => Standing::Ready(Ok(1)),
-        Ok(Descriptor::File(file)) => Standing::Host(file.file.as_fd(), flags),
-        Ok(Descriptor::Directory(_)) => Standing::Ready(Err(Errno::BADF)),
+        // Processor time does not pass while waiting.
+        (tag::CLOCK, 2 | 3) => Err(Errno::NOTSUP),
+        (tag::FD_READ | tag::FD_WRITE, fd) => {
+            let direction = match subscription.tag {
+                tag::FD_READ => rights::FD_READ,
+                _ => rights::FD_WRITE,
+            };
+            let descriptor = ctx.descriptors.get(fd)?;
+            match descriptor.kind {
+                Kind::File(_) => _ = ctx.descriptors.file(fd, direction)?,
+                Kind::Directory(_) => return Err(Errno::BADF),
+                _ => {}
+            }
+            ctx.descriptors.get(fd)?.rights.require(rights::POLL_FD_READWRITE)?;
+            Ok(None)
+        }
+        _ => Err(Errno::INVAL),
     }
 }
 
-fn event(subscription: &Subscription, outcome: Outcome) -> [u8; EVENT_SIZE as usize] {
-    let (errno, (bytes, flags)) = match outcome {
+/// How a descriptor that [`prepare`] has looked at stands.
+fn standing(ctx: &WasiCtx, fd: u32, tag: u8) -> Standing<'_> {
+    let reads = tag == tag::FD_READ;
+    let flags = if reads { PollFlags::IN } else { PollFlags::OUT };
+    let Some(descriptor) = ctx.descriptors.look(fd) else {
+        return Standing::Ready(Err(Errno::BADF));
+    };
+    match &descriptor.kind {
+        Kind::Stream(stream) if reads != (*stream == StdStream::Stdin) => {
+            Standing::Ready(Err(Errno::BADF))
+        }
+        Kind::Stream(stream) => match (ctx.stdio.host(*stream), &ctx.stdio.stdin) {
+            (Some(host), _) => Standing::Host(host, flags),
+            (None, Input::Bytes(bytes)) if reads => Standing::Ready(Ok((bytes.len() as u64, 0))),
+            (None, _) => Standing::Ready(Ok((1, 0))),
+        },
+        Kind::File(file) if file.is_regular() => {
+            let rest = || {
+                let at = (&file.file).stream_position().ok()?;
+                Some(file.file.metadata().ok()?.len().saturating_sub(at))
+            };
+            Standing::Ready(Ok((if reads { rest().unwrap_or(0) } else { 1 }, 0)))
+        }
+        Kind::File(file) => Standing::Host(file.file.as_fd(), flags),
+        Kind::Listener(listener, _) if reads => Standing::Host(listener.as_fd(), flags),
+        Kind::Connection(connection) if reads => {
+            Standing::Host(connection.as_fd(), flags | PollFlags::RDHUP)
+        }
+        Kind::Connection(connection) => Standing::Host(connection.as_fd(), flags),
+        Kind::Listener(..) | Kind::Directory(_) => Standing::Ready(Err(Errno::BADF)),
+    }
+}
+
+fn event(subscription: &Subscription, outcome: Outcome) -> Event {
+    let (error, (nbytes, flags)) = match outcome {
         Ok(ready) => (0, ready),
         Err(errno) => (errno.raw(), (0, 0)),
     };
-    let mut event = [0; EVENT_SIZE as usize];
-    event[..8].copy_from_slice(&subscription.userdata.to_le_bytes());
-    event[8..10].copy_from_slice(&errno.to_le_bytes());
-    event[10] = subscription.tag;
-    event[16..24].copy_from_slice(&bytes.to_le_bytes());
-    event[24..26].copy_from_slice(&flags.to_le_bytes());
-    event
+    Event {
+        userdata: subscription.userdata,
+        error: error.into(),
+        tag: subscription.tag,
+        nbytes: nbytes.into(),
+        flags: flags.into(),
+        ..Event::default()
+    }
 }

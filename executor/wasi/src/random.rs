@@ -1,25 +1,78 @@
 //! Randomness, from the host's kernel.
 //!
-//! Invariant: no generator state is kept here, so two restores of one snapshot draw different bytes.
+//! Invariant: no generator state is kept here, so two restores of one snapshot draw different bytes;
+//! unless the run asked for the same bytes every time, and then how many were drawn is state. What
+//! is drawn is entered in the ledger.
 
-use crate::{Errno, Memory, WasiCtx};
+use crate::entropy::Origin;
+use crate::{Errno, Memory, Span, WasiCtx};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// `random_get`.
+/// What the bytes of a run that wants the same ones every time are made from.
+const SEED: &str = "executor 2026 the same random bytes in every run";
+
+/// Where random bytes come from.
+#[derive(Debug, Default)]
+pub(crate) enum Source {
+    /// The host's kernel.
+    #[default]
+    Host,
+    /// A fixed sequence, at this place.
+    Fixed(u64),
+}
+
+impl Source {
+    /// How much of a fixed sequence was drawn.
+    pub(crate) fn drawn(&self) -> u64 {
+        match self {
+            Self::Host => 0,
+            Self::Fixed(drawn) => *drawn,
+        }
+    }
+
+    /// Fills a buffer. A call that was interrupted goes on as long as `goes_on` says so.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub(crate) fn fill(
+        &mut self,
+        bytes: &mut [u8],
+        goes_on: impl Fn() -> bool,
+    ) -> Result<(), Errno> {
+        match self {
+            Self::Fixed(drawn) => {
+                let mut sequence = blake3::Hasher::new_derive_key(SEED).finalize_xof();
+                sequence.set_position(*drawn);
+                sequence.fill(bytes);
+                *drawn += bytes.len() as u64;
+                Ok(())
+            }
+            Self::Host => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    match getrandom(&mut *rest, GetRandomFlags::empty()) {
+                        Ok(n) => rest = &mut rest[n..],
+                        Err(rustix::io::Errno::INTR) if goes_on() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `random_get`, from the place in the guest that `origin` says.
 pub(crate) fn random_get(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
-    at: u32,
-    len: u32,
+    buffer: Span,
+    origin: Origin,
 ) -> Result<(), Errno> {
     ctx.observed.random = true;
-    let mut rest = memory.bytes_mut(at, len)?;
-    while !rest.is_empty() {
-        match getrandom(&mut *rest, GetRandomFlags::empty()) {
-            Ok(n) => rest = &mut rest[n..],
-            Err(rustix::io::Errno::INTR) if !ctx.cancelled() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let bytes = memory.bytes_mut(buffer)?;
+    let canceller = ctx.canceller.as_ref();
+    ctx.random.fill(bytes, || canceller.is_none_or(|canceller| !canceller.is_cancelled()))?;
+    ctx.ledger.enter(origin, buffer.at, bytes);
     Ok(())
 }

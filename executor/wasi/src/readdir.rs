@@ -1,28 +1,27 @@
-//! Listing directories.
+//! Listing a directory.
 //!
-//! Invariant: one listing, from cookie 0 to its end, shows the directory as it was at its
+//! Invariant: what a guest lists is the directory as it was when it began: the list is made at its
 //! beginning, so that entries come neither twice nor get lost while the guest changes them.
 
-use crate::descriptor::{Descriptor, Directory, Entry, filetype, wasi_filetype};
-use crate::{Errno, Memory, WasiCtx};
+use crate::abi::{Dirent, filetype, filetype_of, rights};
+use crate::descriptor::{Directory, Entry, Kind};
+use crate::{Errno, Memory, Span, WasiCtx};
 use cap_std::fs::MetadataExt;
 use std::os::unix::fs::DirEntryExt;
-
-/// The size of a `dirent` before its name.
-const DIRENT_SIZE: usize = 24;
+use zerocopy::IntoBytes;
 
 /// `fd_readdir`. Names that are not UTF-8 are left out: no path the guest can give names them.
 pub(crate) fn fd_readdir(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
     fd: u32,
-    buffer: u32,
-    len: u32,
+    buffer: Span,
     cookie: u64,
-    used: u32,
-) -> Result<(), Errno> {
+) -> Result<u32, Errno> {
     ctx.observed.other("a directory was listed");
-    let Descriptor::Directory(directory) = ctx.descriptors.get_mut(fd)? else {
+    let mut rest = memory.bytes_mut(buffer)?;
+    ctx.descriptors.directory(fd, rights::FD_READDIR)?;
+    let Kind::Directory(directory) = &mut ctx.descriptors.get(fd)?.kind else {
         return Err(Errno::NOTDIR);
     };
     let listing = match directory.listing.take() {
@@ -33,20 +32,20 @@ pub(crate) fn fd_readdir(
     let start = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
 
     // An entry cut short by the end of the buffer tells the guest to ask again for it.
-    let mut rest = memory.bytes_mut(buffer, len)?;
     for (next, entry) in (start as u64 + 1..).zip(&listing[start..]) {
-        let mut dirent = [0; DIRENT_SIZE];
-        dirent[..8].copy_from_slice(&next.to_le_bytes());
-        dirent[8..16].copy_from_slice(&entry.inode.to_le_bytes());
-        dirent[16..20].copy_from_slice(&(entry.name.len() as u32).to_le_bytes());
-        dirent[20] = entry.filetype;
-        rest = fill(fill(rest, &dirent), entry.name.as_bytes());
+        let dirent = Dirent {
+            next: next.into(),
+            ino: entry.inode.into(),
+            namlen: (entry.name.len() as u32).into(),
+            filetype: entry.filetype,
+            ..Dirent::default()
+        };
+        rest = fill(fill(rest, dirent.as_bytes()), entry.name.as_bytes());
         if rest.is_empty() {
             break;
         }
     }
-    let left = rest.len() as u32;
-    memory.write_u32(used, len - left)
+    Ok(buffer.len - rest.len() as u32)
 }
 
 /// Copies what fits to the front of `buffer`; returns what is left of it.
@@ -65,7 +64,7 @@ fn list(directory: &Directory) -> Result<Vec<Entry>, Errno> {
     for entry in directory.dir.entries()? {
         let entry = entry?;
         if let Ok(name) = entry.file_name().into_string() {
-            let filetype = wasi_filetype(entry.file_type()?);
+            let filetype = filetype_of(entry.file_type()?);
             entries.push(Entry { name, inode: entry.ino(), filetype });
         }
     }

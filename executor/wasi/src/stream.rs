@@ -4,13 +4,16 @@
 //! [`Canceller`] given, waiting for input, for a stream to take output, or for time to pass ends with
 //! [`Canceller::cancel`]; only a single write larger than the host's pipe holds goes on to its end.
 
-use crate::descriptor::{StdStream, filetype};
+use crate::abi::filetype;
+use crate::descriptor::StdStream;
+use crate::io::retry;
 use crate::{Errno, WasiCtx};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::FileType;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, IsTerminal, Read};
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +24,8 @@ pub enum Input {
     /// The process's standard input.
     #[default]
     Inherit,
+    /// A file, pipe or socket of the host.
+    Fd(OwnedFd),
     /// These bytes, and then the end.
     Bytes(VecDeque<u8>),
 }
@@ -31,8 +36,20 @@ pub enum Output {
     /// The process's own stream.
     #[default]
     Inherit,
+    /// A file, pipe or socket of the host.
+    Fd(Arc<OwnedFd>),
     /// To the end of this buffer.
     Capture(Arc<Mutex<Vec<u8>>>),
+}
+
+impl Output {
+    fn host<'a>(&'a self, own: BorrowedFd<'a>) -> Option<BorrowedFd<'a>> {
+        match self {
+            Self::Inherit => Some(own),
+            Self::Fd(fd) => Some(fd.as_fd()),
+            Self::Capture(_) => None,
+        }
+    }
 }
 
 /// The three standard streams.
@@ -44,13 +61,14 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    /// The process's stream behind a standard stream, if it is one.
-    pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'static>> {
-        match (stream, &self.stdin, &self.stdout, &self.stderr) {
-            (StdStream::Stdin, Input::Inherit, _, _) => Some(stdin()),
-            (StdStream::Stdout, _, Output::Inherit, _) => Some(stdout()),
-            (StdStream::Stderr, _, _, Output::Inherit) => Some(stderr()),
-            _ => None,
+    /// The host's stream behind a standard stream, if there is one.
+    pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'_>> {
+        match (stream, &self.stdin) {
+            (StdStream::Stdin, Input::Inherit) => Some(stdin()),
+            (StdStream::Stdin, Input::Fd(fd)) => Some(fd.as_fd()),
+            (StdStream::Stdin, Input::Bytes(_)) => None,
+            (StdStream::Stdout, _) => self.stdout.host(stdout()),
+            (StdStream::Stderr, _) => self.stderr.host(stderr()),
         }
     }
 
@@ -59,23 +77,28 @@ impl Stdio {
     /// terminals.
     pub(crate) fn filetype(&self, stream: StdStream) -> u8 {
         let Some(host) = self.host(stream) else { return filetype::UNKNOWN };
-        if host.is_terminal() {
-            return filetype::CHARACTER_DEVICE;
-        }
-        match rustix::fs::fstat(host) {
-            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
-                filetype::REGULAR_FILE
-            }
+        match rustix::fs::fstat(host).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(ty) if ty.is_file() => filetype::REGULAR_FILE,
+            Ok(ty) if ty.is_char_device() && host.is_terminal() => filetype::CHARACTER_DEVICE,
             _ => filetype::UNKNOWN,
         }
     }
 
     /// Reads standard input.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match &mut self.stdin {
-            Input::Inherit => Ok(rustix::io::read(stdin(), buffer)?),
-            Input::Bytes(bytes) => Ok(bytes.read(buffer)?),
+    pub(crate) fn read(
+        &mut self,
+        buffers: &mut [IoSliceMut<'_>],
+        canceller: Option<&Canceller>,
+    ) -> Result<usize, Errno> {
+        if let Input::Bytes(bytes) = &mut self.stdin {
+            let before = bytes.len();
+            for buffer in buffers {
+                let _ = bytes.read(buffer)?;
+            }
+            return Ok(before - bytes.len());
         }
+        let host = self.host(StdStream::Stdin).ok_or(Errno::BADF)?;
+        retry(canceller, || rustix::io::readv(host, buffers))
     }
 
     /// Writes standard output or standard error.
@@ -86,21 +109,21 @@ impl Stdio {
         &mut self,
         stream: StdStream,
         buffers: &[IoSlice<'_>],
+        canceller: Option<&Canceller>,
     ) -> Result<usize, Errno> {
-        let (output, host) = match stream {
+        let output = match stream {
             StdStream::Stdin => return Err(Errno::BADF),
-            StdStream::Stdout => (&self.stdout, stdout()),
-            StdStream::Stderr => (&self.stderr, stderr()),
+            StdStream::Stdout => &self.stdout,
+            StdStream::Stderr => &self.stderr,
         };
-        match output {
-            Output::Inherit => Ok(rustix::io::writev(host, buffers)?),
-            Output::Capture(captured) => {
-                let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
-                let before = captured.len();
-                buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
-                Ok(captured.len() - before)
-            }
+        if let Output::Capture(captured) = output {
+            let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = captured.len();
+            buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
+            return Ok(captured.len() - before);
         }
+        let host = self.host(stream).ok_or(Errno::BADF)?;
+        retry(canceller, || rustix::io::writev(host, buffers))
     }
 }
 
@@ -172,20 +195,19 @@ pub(crate) fn wait(
 ) -> Result<(), Errno> {
     if nonblock {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        return match poll(&mut [PollFd::from_borrowed_fd(host, events)], Some(&now))? {
+        let mut fds = [PollFd::from_borrowed_fd(host, events)];
+        return match retry(canceller, || poll(&mut fds, Some(&now)))? {
             0 => Err(Errno::AGAIN),
             _ => Ok(()),
         };
     }
-    if let Some(canceller) = canceller {
-        poll(
-            &mut [
-                PollFd::from_borrowed_fd(host, events),
-                PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN),
-            ],
-            None,
-        )?;
-        if canceller.is_cancelled() {
+    if let Some(cancelled) = canceller {
+        let mut fds = [
+            PollFd::from_borrowed_fd(host, events),
+            PollFd::from_borrowed_fd(cancelled.as_fd(), PollFlags::IN),
+        ];
+        retry(canceller, || poll(&mut fds, None))?;
+        if cancelled.is_cancelled() {
             return Err(Errno::INTR);
         }
     }

