@@ -20,6 +20,7 @@ mod decode;
 mod emit;
 mod isa;
 mod link;
+mod short;
 mod signature;
 mod thunk;
 mod translate;

@@ -1,15 +1,22 @@
-//! Bulk operators of memories and tables: each is a builtin.
+//! Bulk operators of memories and tables: each is a builtin, but for short ranges of memory.
 
 use super::Translator;
-use cranelift_codegen::ir::Value;
+use crate::emit::Symbol;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use executor_code::abi::Builtin;
+use executor_model::MemoryIndex;
 use wasmparser::Operator;
 
 impl Translator<'_> {
     pub(super) fn bulk(&mut self, operator: &Operator<'_>) -> bool {
         match *operator {
             Operator::MemoryCopy { dst_mem, src_mem } => {
-                self.transfer(Builtin::MemoryCopy, dst_mem, src_mem);
+                let [dst, src, len] = self.pop3().map(|value| self.emitter.extend(value));
+                let short = (dst_mem == src_mem).then_some((Symbol::ShortCopy, [dst, src, len]));
+                self.short_or(dst_mem, short, |this| {
+                    let (to, from) = (this.index(dst_mem), this.index(src_mem));
+                    this.emitter.call_builtin(Builtin::MemoryCopy, &[to, from, dst, src, len]);
+                });
             }
             Operator::MemoryInit { data_index, mem } => {
                 self.transfer(Builtin::MemoryInit, mem, data_index);
@@ -23,12 +30,19 @@ impl Translator<'_> {
             Operator::MemoryFill { mem } => {
                 let len = self.pop_extended();
                 let value = self.pop_extended();
-                self.fill(Builtin::MemoryFill, mem, value, len);
+                let dst = self.pop_extended();
+                let short = (Symbol::ShortFill, [dst, value, len]);
+                self.short_or(mem, Some(short), |this| {
+                    let to = this.index(mem);
+                    this.emitter.call_builtin(Builtin::MemoryFill, &[to, dst, value, len]);
+                });
             }
             Operator::TableFill { table } => {
                 let len = self.pop_extended();
                 let value = self.pop();
-                self.fill(Builtin::TableFill, table, value, len);
+                let dst = self.pop_extended();
+                let to = self.index(table);
+                self.emitter.call_builtin(Builtin::TableFill, &[to, dst, value, len]);
             }
             Operator::DataDrop { data_index } => self.discard(Builtin::DataDrop, data_index),
             Operator::ElemDrop { elem_index } => self.discard(Builtin::ElemDrop, elem_index),
@@ -44,10 +58,24 @@ impl Translator<'_> {
         self.emitter.call_builtin(builtin, &[to, from, dst, src, len]);
     }
 
-    fn fill(&mut self, builtin: Builtin, to: u32, value: Value, len: Value) {
-        let dst = self.pop_extended();
-        let to = self.index(to);
-        self.emitter.call_builtin(builtin, &[to, dst, value, len]);
+    /// Does with a range of a memory what `short` does, if it will, and else what `long` does.
+    fn short_or(
+        &mut self,
+        memory: MemoryIndex,
+        short: Option<(Symbol, [Value; 3])>,
+        long: impl FnOnce(&mut Self),
+    ) {
+        let Some((symbol, args)) = short.filter(|_| self.emitter.has_short_ranges(memory)) else {
+            return long(self);
+        };
+        let done = self.emitter.call_short(symbol, args);
+        let [next, rest] = [(); 2].map(|()| self.emitter.builder.create_block());
+        self.emitter.builder.set_cold_block(rest);
+        self.ins().brif(done, next, &[], rest, &[]);
+        self.switch_to(rest);
+        long(self);
+        self.ins().jump(next, &[]);
+        self.switch_to(next);
     }
 
     fn discard(&mut self, builtin: Builtin, segment: u32) {

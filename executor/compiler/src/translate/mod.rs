@@ -41,7 +41,9 @@ pub(crate) fn function(
     let bytes = &context.module.bytes[range];
     let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, FEATURES));
 
-    let (emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let (mut emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let mut operators = body.get_operators_reader().map_err(|e| invalid(&e))?;
+    emitter.loads_base = operators.clone().into_iter().flatten().any(memory::is_worth_a_base);
     let mut translator = Translator {
         emitter,
         stack: Vec::new(),
@@ -61,7 +63,6 @@ pub(crate) fn function(
         (0..count).for_each(|_| translator.local(ty, zero));
     }
     translator.begin(&ty.results);
-    let mut operators = body.get_operators_reader().map_err(|e| invalid(&e))?;
     while !operators.eof() {
         let offset = operators.original_position();
         let operator = operators.read().map_err(|e| invalid(&e))?;

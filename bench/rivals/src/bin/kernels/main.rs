@@ -11,27 +11,14 @@ mod theirs;
 use executor_bench::input;
 use ours::Ours;
 use rustix::time::{ClockId, clock_gettime};
-use std::{
-    env, fs,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{env, fs, process::ExitCode, time::Duration};
 use theirs::Theirs;
 
 /// What can go wrong, in words.
 type Result<T> = std::result::Result<T, String>;
 
-const KERNELS: [&str; 9] = [
-    "sha256",
-    "json",
-    "matmul",
-    "mandelbrot",
-    "interpreter",
-    "sort",
-    "hashmap",
-    "lz",
-    "queens",
-];
+const KERNELS: [&str; 9] =
+    ["sha256", "json", "matmul", "mandelbrot", "interpreter", "sort", "hashmap", "lz", "queens"];
 
 /// How long one timed call of a kernel takes, about.
 const CALL: Duration = Duration::from_millis(40);
@@ -150,7 +137,9 @@ fn kernels(names: &[&str]) -> Result<()> {
     }
     let [off, on, median_off, median_on] = ratios.map(|all| mean(&all));
     println!("| geometric mean | | | {off:.3} | | | {on:.3} |");
-    println!("\nProcessor time, the least of {REPEATS} times, for one round; ratio: how many times as long we take.");
+    println!(
+        "\nProcessor time, the least of {REPEATS} times, for one round; ratio: how many times as long we take."
+    );
     println!("Geometric means by the medians: {median_off:.3} off, {median_on:.3} on.");
     Ok(())
 }
