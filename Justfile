@@ -35,9 +35,14 @@ bench: build
 rivals: build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
 
-# What a call of a WASI function costs, beside Wasmtime.
-hostcalls: build
-    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --bin hostcalls
+# Compute kernels and calls of the host, beside Wasmtime; after bench/fetch.
+kernels *NAMES:
+    bench/kernels/build
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features kernels --bin kernels -- {{NAMES}}
+
+# What compiling a module costs, beside the wasmtime command; after bench/fetch.
+compile-cost FILE TIMES="3": build
+    bench/compile-cost {{FILE}} {{TIMES}}
 
 # Against Wasmtime, on modules that wasm-smith makes from the seeds SEED, SEED + 1, ...
 differential SEED="0" COUNT="1000":

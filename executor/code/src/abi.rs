@@ -38,8 +38,9 @@ pub struct VmHeader {
     pub builtins: *const usize,
     /// The instance's id as references hold it (`InstanceId::key`).
     pub instance_key: u64,
-    /// Padding, so that import slots begin 16-byte aligned.
-    pub reserved: u64,
+    /// The first byte of owned memory 0, or null when there is none: a base of its own for what
+    /// most accesses of a function go to.
+    pub memory: *mut u8,
 }
 
 /// What machine code and builtins know of the store.

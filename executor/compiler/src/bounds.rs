@@ -41,12 +41,16 @@
 //! the first element or byte, not memory of another instance. A check by the hardware needs no
 //! mask: no address outside the reservation can be formed.
 
-use crate::{emit::Emitter, signature::WORD};
+use crate::{emit::Emitter, short::LONGEST, signature::WORD};
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types};
 #[cfg(doc)]
 use executor_code::layout::MEMORY_RESERVATION;
-use executor_code::layout::{MEMORY_GUARD, checked_by_hardware, whole_pages};
+use executor_code::{
+    abi::VmHeader,
+    layout::{MEMORY_GUARD, checked_by_hardware, whole_pages},
+};
 use executor_model::{MemoryIndex, TableIndex, TrapCode};
+use std::mem::offset_of;
 
 /// The size of a table element.
 const ELEMENT: u64 = 8;
@@ -97,18 +101,50 @@ impl Emitter<'_> {
     /// `index + offset` of a memory, unchecked.
     fn memory_at(&mut self, memory: MemoryIndex, index: Value, offset: u64) -> (Value, i32) {
         let info = self.context.info();
+        let small = i32::try_from(offset).expect("at most the guard's size");
         let (base, offset) = match memory.checked_sub(info.imported_memories) {
+            Some(0) if self.loads_base => {
+                (self.load_fixed(WORD, offset_of!(VmHeader, memory) as i64), small)
+            }
             // The distance is a constant and folds into the access.
             Some(owned) => {
                 let after = self.context.layout.memories[owned as usize].after;
                 self.at((after + offset).cast_signed())
             }
-            None => {
-                let offset = i32::try_from(offset).expect("at most the guard's size");
-                (self.linked(self.counts().memory_link(memory)), offset)
-            }
+            None => (self.linked(self.counts().memory_link(memory)), small),
         };
         (self.builder.ins().iadd(base, index), offset)
+    }
+
+    /// Whether memory is of the kind that [`Self::short_ranges`] knows.
+    pub(crate) fn has_short_ranges(&self, memory: MemoryIndex) -> bool {
+        let ty = self.context.info().memories[memory as usize];
+        memory == self.counts().imported_memories && checked_by_hardware(&ty) && !ty.shared
+    }
+
+    /// Whether `len` bytes from each of `starts` on lie in owned memory 0 and are no more than
+    /// [`LONGEST`], and the addresses of the starts. Indices and length are 32-bit, extended, so
+    /// sums do not wrap; and where a processor guesses wrong that they are inside, as many bytes
+    /// from there on are still in the reservation.
+    pub(crate) fn short_ranges<const N: usize>(
+        &mut self,
+        starts: [Value; N],
+        len: Value,
+    ) -> (Value, [Value; N]) {
+        const { assert!(LONGEST <= MEMORY_GUARD) };
+        let memory = self.counts().imported_memories;
+        let size = self.memory_size(memory);
+        let longest = LONGEST.cast_signed();
+        let mut inside =
+            self.builder.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, len, longest);
+        let addresses = starts.map(|start| {
+            let end = self.builder.ins().iadd(start, len);
+            let fits = self.builder.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, size);
+            inside = self.builder.ins().band(inside, fits);
+            let (base, offset) = self.memory_at(memory, start, 0);
+            self.builder.ins().iadd_imm_s(base, i64::from(offset))
+        });
+        (inside, addresses)
     }
 
     /// The current size of a memory in bytes.

@@ -6,7 +6,7 @@
 use crate::{
     emit::Symbol,
     isa::{Extent, Target},
-    thunk, translate,
+    short, thunk, translate,
 };
 use cranelift_codegen::{
     CodegenError, Context, ExceptionContextLoc, FinalizedMachExceptionHandler,
@@ -60,6 +60,10 @@ pub(crate) enum Unit {
     Body(FuncIndex),
     /// The enter trampoline of a type.
     Enter(TypeIndex),
+    /// What copies short ranges of memory.
+    ShortCopy,
+    /// What fills them.
+    ShortFill,
 }
 
 /// The machine code of a [`Unit`]; offsets are within it.
@@ -88,7 +92,7 @@ pub(crate) fn compile(
     options: CompileOptions,
     progress: Progress<'_>,
 ) -> Result<(Vec<Unit>, Vec<Code>), CompileError> {
-    let units = units(context.info(), options);
+    let mut units = units(context.info(), options);
     // Large functions first, so that none is left for one thread at the end; each thread takes the
     // next when it is done with one.
     let mut order: Vec<usize> = (0..units.len()).collect();
@@ -111,10 +115,21 @@ pub(crate) fn compile(
     for (i, result) in results {
         codes[i] = result;
     }
-    Ok((units, codes.into_iter().collect::<Result<_, _>>()?))
+    let mut codes = codes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (symbol, unit) in
+        [(Symbol::ShortCopy, Unit::ShortCopy), (Symbol::ShortFill, Unit::ShortFill)]
+    {
+        let mut relocations = codes.iter().flat_map(|code| &code.relocations);
+        if relocations.any(|relocation| relocation.symbol == symbol) {
+            codes.push(Worker::new().compile(context, unit, options.opt_level, progress)?);
+            units.push(unit);
+        }
+    }
+    Ok((units, codes))
 }
 
-/// Functions in the order of their indices, then an enter trampoline for each type in use.
+/// Functions in the order of their indices, then an enter trampoline for each type in use. What
+/// only some modules need follows when it is known to be needed.
 fn units(info: &ModuleInfo, options: CompileOptions) -> Vec<Unit> {
     let mut units = Vec::with_capacity(info.functions.len());
     for func in 0..info.functions.len() as FuncIndex {
@@ -183,6 +198,8 @@ impl Worker {
             Unit::UnboundImport(func) => thunk::unbound_import(context, func, function, builder),
             Unit::Listener(func) => thunk::listener(context, func, function, builder),
             Unit::Enter(ty) => thunk::enter(context, ty, function, builder),
+            Unit::ShortCopy => short::copy(context, function, builder),
+            Unit::ShortFill => short::fill(context, function, builder),
             Unit::Body(func) => return translate::function(context, func, function, builder),
         }
         Ok(Extent::default())
@@ -254,11 +271,14 @@ impl Worker {
 
 /// A defect of the compiler, met in `unit`.
 fn codegen_error(unit: Unit, message: String) -> CompileError {
-    let (Unit::Import(index)
-    | Unit::UnboundImport(index)
-    | Unit::Listener(index)
-    | Unit::Body(index)
-    | Unit::Enter(index)) = unit;
+    let index = match unit {
+        Unit::Import(index)
+        | Unit::UnboundImport(index)
+        | Unit::Listener(index)
+        | Unit::Body(index)
+        | Unit::Enter(index) => index,
+        Unit::ShortCopy | Unit::ShortFill => 0,
+    };
     CompileError::Codegen { func: index, message: format!("{unit:?}: {message}") }
 }
 

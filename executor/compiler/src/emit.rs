@@ -32,6 +32,10 @@ pub(crate) enum Symbol {
     Body(FuncIndex),
     /// The function table (`Section::Functions` of the code file).
     FunctionTable,
+    /// What copies short ranges of memory.
+    ShortCopy,
+    /// What fills them.
+    ShortFill,
 }
 
 impl Symbol {
@@ -41,6 +45,8 @@ impl Symbol {
             Self::Function(func) => (0, func),
             Self::Body(func) => (1, func),
             Self::FunctionTable => (2, 0),
+            Self::ShortCopy => (3, 0),
+            Self::ShortFill => (3, 1),
         };
         UserExternalName { namespace, index }
     }
@@ -51,6 +57,8 @@ impl Symbol {
             (0, func) => Self::Function(func),
             (1, func) => Self::Body(func),
             (2, 0) => Self::FunctionTable,
+            (3, 0) => Self::ShortCopy,
+            (3, 1) => Self::ShortFill,
             _ => return None,
         })
     }
@@ -103,7 +111,13 @@ pub(crate) struct Emitter<'a> {
     pub(crate) access: Access,
     /// This instance's `vmctx`.
     pub(crate) vmctx: Value,
+    /// Whether the base of owned memory 0 is loaded, to be in a register of its own, or `vmctx`
+    /// with a distance. A load is worth it where there are loops, for the accesses in them are
+    /// shorter; and where there are calls, since the register allocator does not keep in one
+    /// register what is an argument of each.
+    pub(crate) loads_base: bool,
     functions: HashMap<FuncIndex, FuncRef>,
+    short: Vec<(Symbol, FuncRef)>,
     types: HashMap<TypeIndex, SigRef>,
     builtins: [Option<SigRef>; Builtin::ALL.len()],
     function_table: Option<GlobalValue>,
@@ -132,7 +146,9 @@ impl<'a> Emitter<'a> {
             builder,
             access,
             vmctx: params[vmctx],
+            loads_base: false,
             functions: HashMap::new(),
+            short: Vec::new(),
             types: HashMap::new(),
             builtins: [None; Builtin::ALL.len()],
             function_table: None,
@@ -240,6 +256,26 @@ impl<'a> Emitter<'a> {
     /// `symbol`, which has the type of `func`, to be called directly.
     pub(crate) fn import(&mut self, symbol: Symbol, func: FuncIndex) -> FuncRef {
         let signature = self.signature(self.context.info().functions[func as usize]);
+        self.import_as(symbol, signature)
+    }
+
+    /// Calls what handles short ranges of memory; returns whether it did.
+    pub(crate) fn call_short(&mut self, symbol: Symbol, args: [Value; 3]) -> Value {
+        let function = match self.short.iter().find(|(known, _)| *known == symbol) {
+            Some((_, function)) => *function,
+            None => {
+                let signature = self.builder.import_signature(signature::short());
+                let function = self.import_as(symbol, signature);
+                self.short.push((symbol, function));
+                function
+            }
+        };
+        let [dst, what, len] = args;
+        let call = self.builder.ins().call(function, &[self.vmctx, dst, what, len]);
+        self.builder.inst_results(call)[0]
+    }
+
+    fn import_as(&mut self, symbol: Symbol, signature: SigRef) -> FuncRef {
         let name = self.name(symbol);
         self.builder.import_function(ExtFuncData {
             name,

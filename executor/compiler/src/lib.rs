@@ -21,6 +21,7 @@ mod emit;
 mod features;
 mod isa;
 mod link;
+mod short;
 mod signature;
 mod thunk;
 mod translate;

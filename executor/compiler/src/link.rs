@@ -13,8 +13,8 @@ use executor_code::{
 };
 use executor_model::{ModuleInfo, TrapCode};
 
-/// Every unit begins at a multiple of this.
-const ALIGNMENT: u64 = 16;
+/// Every unit begins at a multiple of this, which processors fetch as one.
+const ALIGNMENT: u64 = 32;
 /// Between units: `int3`, which stops whatever strays there.
 const PADDING: u8 = 0xcc;
 /// Distances are 32-bit.
@@ -40,6 +40,7 @@ pub(crate) fn link(
     let mut functions = Vec::with_capacity(info.functions.len());
     let mut bodies = vec![0; info.functions.len()];
     let mut enter = vec![NO_TRAMPOLINE; info.types.len()];
+    let (mut short_copy, mut short_fill) = (0, 0);
     let mut starts = Vec::with_capacity(units.len());
     let mut end = 0u64;
     for (unit, code) in units.iter().zip(&codes) {
@@ -59,6 +60,8 @@ pub(crate) fn link(
                 }
             }
             Unit::Enter(ty) => enter[ty as usize] = start,
+            Unit::ShortCopy => short_copy = start,
+            Unit::ShortFill => short_fill = start,
         }
         starts.push(start);
     }
@@ -77,6 +80,8 @@ pub(crate) fn link(
                 Symbol::Function(func) => u64::from(functions[func as usize]),
                 Symbol::Body(func) => u64::from(bodies[func as usize]),
                 Symbol::FunctionTable => table,
+                Symbol::ShortCopy => u64::from(short_copy),
+                Symbol::ShortFill => u64::from(short_fill),
             };
             // `MAX_TEXT` keeps this within 32 bits.
             let distance = (target as i64 + reloc.addend - i64::from(site)) as i32;
@@ -141,9 +146,9 @@ mod tests {
         };
         let codes = vec![code(Symbol::Function(1)), code(Symbol::FunctionTable)];
         let linked = link(&info, &[Unit::Body(0), Unit::Body(1)], codes).expect("linked");
-        assert_eq!(linked.functions, [0, 16]);
-        assert_eq!(linked.text[1..5], 11i32.to_le_bytes());
-        assert_eq!(linked.text[5..16], [PADDING; 11]);
-        assert_eq!(linked.text[17..21], (4096 - 21i32).to_le_bytes());
+        assert_eq!(linked.functions, [0, 32]);
+        assert_eq!(linked.text[1..5], 27i32.to_le_bytes());
+        assert_eq!(linked.text[5..32], [PADDING; 27]);
+        assert_eq!(linked.text[33..37], (4096 - 37i32).to_le_bytes());
     }
 }

@@ -48,6 +48,14 @@ pub(crate) fn wasm(ty: &FuncType) -> Signature {
     signature
 }
 
+/// A function for short ranges of memory: `(vmctx, dst, src or value, len) -> done`.
+pub(crate) fn short() -> Signature {
+    let mut signature = Signature::new(CallConv::Tail);
+    signature.params.extend([AbiParam::new(WORD); 4]);
+    signature.returns.push(AbiParam::new(WORD));
+    signature
+}
+
 /// An enter trampoline: `(code, vmctx, values)`.
 pub(crate) fn enter() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);

@@ -10,7 +10,7 @@ use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
 use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode};
 use object::{Endianness, elf, write::elf as out};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 use zerocopy::IntoBytes;
 
 /// What a code file is written from. Offsets are in the text.
@@ -246,14 +246,13 @@ fn symbol_names(info: &ModuleInfo) -> BTreeMap<u32, &str> {
 }
 
 /// The contents of each section.
-fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
+fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()] {
     let info = &*parts.module.info;
     let mut strings = Strings::default();
     let mut sections: [Vec<u8>; Section::ALL.len()] = Default::default();
     let mut put =
         |section: Section, bytes: &[u8]| sections[section as usize].extend_from_slice(bytes);
 
-    put(Section::Text, &parts.text);
     let table = function_table_distance(parts.text.len() as u64) as i64;
     for start in &parts.functions {
         put(Section::Functions, &((i64::from(*start) - table) as i32).to_le_bytes());
@@ -344,5 +343,8 @@ fn sections(parts: &CodeParts<'_>) -> [Vec<u8>; Section::ALL.len()] {
     sections[Section::Info as usize] =
         bincode::serde::encode_to_vec(&info, bincode::config::standard()).expect("plain data");
     sections[Section::Strings as usize] = strings.0;
+    let mut sections = sections.map(Cow::from);
+    // The largest by far is not copied.
+    sections[Section::Text as usize] = Cow::Borrowed(&parts.text);
     sections
 }

@@ -92,20 +92,23 @@ impl Translator<'_> {
         let code = self.emitter.builder.append_block_param(call, WORD);
         let vmctx = self.emitter.builder.append_block_param(call, WORD);
 
-        // What is left without the instance is the type and the function, if the instance is this
-        // one; null and other instances leave something above the type.
+        // What is left without the instance and the type is the function, if they are this instance
+        // and the type expected; null and anything else leave something above the function.
         let key = self.emitter.instance_key();
-        let local = self.ins().isub(reference, key);
-        let (shift, expected) = match known {
-            Known::Nothing => (FuncRef::TYPE_SHIFT, i64::from(ty)),
-            Known::Type => (FuncRef::INSTANCE_SHIFT, 0),
+        // Of the reference to a function of a type that is known already, the type says nothing.
+        let (expected, bits) = match known {
+            Known::Nothing => (u64::from(ty) << FuncRef::TYPE_SHIFT, FuncRef::TYPE_SHIFT),
+            Known::Type => (0, FuncRef::INSTANCE_SHIFT),
         };
-        let rest = self.ins().ushr_imm_u(local, i64::from(shift));
-        let matches = self.ins().icmp_imm_u(IntCC::Equal, rest, expected);
+        let expected = self.ins().iadd_imm_u(key, expected.cast_signed());
+        let rest = self.ins().isub(reference, expected);
+        let last = (1i64 << bits) - 1;
+        let matches = self.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, rest, last);
         self.ins().brif(matches, fast, &[], slow, &[]);
 
         self.switch_to(fast);
-        let func = self.ins().band_imm_u(local, FuncRef::FUNC_MASK.cast_signed());
+        // For a processor that guesses the check wrong: nothing far from the table is read.
+        let func = self.ins().band_imm_u(rest, FuncRef::FUNC_MASK.cast_signed());
         let functions = self.emitter.function_table();
         let at = self.ins().ishl_imm_u(func, 2);
         let at = self.ins().iadd(functions, at);

@@ -10,6 +10,28 @@ use executor_code::abi::Builtin;
 use executor_model::{MemoryIndex, MemoryType};
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
+/// Whether an operator is a loop, or calls a function or the host: see `Emitter::loads_base`.
+pub(super) fn is_worth_a_base(operator: Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Loop { .. }
+            | Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::MemoryGrow { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableInit { .. }
+    )
+}
+
 impl Translator<'_> {
     pub(super) fn memory(&mut self, operator: &Operator<'_>) -> bool {
         match *operator {

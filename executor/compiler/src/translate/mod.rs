@@ -47,7 +47,9 @@ pub(crate) fn function(
     let every = features::wasmparser(Features::ALL);
     let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, every));
 
-    let (emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let (mut emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let mut operators = body.get_operators_reader().map_err(|e| invalid(&e))?;
+    emitter.loads_base = operators.clone().into_iter().flatten().any(memory::is_worth_a_base);
     let mut translator = Translator {
         emitter,
         stack: Vec::new(),
@@ -68,7 +70,6 @@ pub(crate) fn function(
         (0..count).for_each(|_| translator.local(ty, zero));
     }
     translator.begin(&ty.results);
-    let mut operators = body.get_operators_reader().map_err(|e| invalid(&e))?;
     while !operators.eof() {
         let offset = operators.original_position();
         let operator = operators.read().map_err(|e| invalid(&e))?;

@@ -44,11 +44,15 @@ impl VmInstance {
         slot.commit(origin - counts.state_len(), counts.state_len() + counts.header_len())?;
         let vmctx = NonNull::new(slot.at(origin).cast::<VmHeader>())
             .ok_or_else(|| io::Error::other("slot at address 0"))?;
+        let memory = match module.code().memories().first() {
+            Some(plan) => slot.at(origin + plan.after),
+            None => std::ptr::null_mut(),
+        };
         let header = VmHeader {
             store,
             builtins: super::builtin_table().as_ptr(),
             instance_key: id.key(),
-            reserved: 0,
+            memory,
         };
         // SAFETY: the header's pages were just made writable, and `origin` is page-aligned.
         unsafe { vmctx.write(header) };
