@@ -256,7 +256,7 @@ fn functions_too_large_to_optimise_catch_too() {
         r#"(module
              (tag $t (param i32 i64))
              (func $step (param i32) (result i32)
-               (if (i32.eq (local.get 0) (i32.const 30000))
+               (if (i32.eq (local.get 0) (i32.const 20000))
                  (then (throw $t (i32.const 7) (i64.const 9))))
                (i32.const 1))
              (func (export "f") (param $n i32) (result i32 i64 i32)
@@ -266,12 +266,12 @@ fn functions_too_large_to_optimise_catch_too() {
                    (return (i32.const 0) (i64.const 0) (local.get $n)))
                  unreachable)
                (local.get $n)))"#,
-        step.repeat(40_000)
+        step.repeat(28_000)
     ));
     let caught = call(&mut store, id, "f", &[Val::I32(100)]).unwrap();
-    assert_eq!(caught, [Val::I32(7), Val::I64(9), Val::I32(30_000)]);
-    let returned = call(&mut store, id, "f", &[Val::I32(30_001)]).unwrap();
-    assert_eq!(returned, [Val::I32(0), Val::I64(0), Val::I32(70_001)]);
+    assert_eq!(caught, [Val::I32(7), Val::I64(9), Val::I32(20_000)]);
+    let returned = call(&mut store, id, "f", &[Val::I32(20_001)]).unwrap();
+    assert_eq!(returned, [Val::I32(0), Val::I64(0), Val::I32(48_001)]);
 }
 
 #[test]
