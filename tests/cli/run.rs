@@ -78,6 +78,23 @@ fn a_trap_prints_the_backtrace_with_function_names_and_exits_134() {
 }
 
 #[test]
+fn an_exception_that_nothing_catches_prints_its_tag_and_exits_134() {
+    let sandbox = Sandbox::new();
+    let wat = r#"(module $lib (tag $t (export "failure") (param i32))
+        (func $boom (param i32) (throw $t (local.get 0)))
+        (func (export "throw") (param i32) (call $boom (local.get 0))))"#;
+    sandbox.file("throw.wat", wat);
+    for _ in 0..2 {
+        let run = sandbox.report(&["--invoke", "throw", "throw.wat", "7"]);
+        assert_eq!((run.code, run.stdout.as_str()), (134, ""), "{run:?}");
+        run.says(&["wasm exception: tag 0 (\"failure\") of instance 1 with [I32(7)]", "lib!boom"]);
+    }
+    sandbox.file("start.wat", "(module (tag $t) (func $s (throw $t)) (start $s))");
+    let create = sandbox.run(&["snapshot", "create", "start.wat", "--name", "s"]);
+    create.failed(134, &["wasm exception: tag 0"]);
+}
+
+#[test]
 fn deep_recursion_is_a_trap() {
     let sandbox = Sandbox::new();
     sandbox.file("library.wat", guests::LIBRARY);

@@ -376,6 +376,47 @@ fn typed_references_stay_what_they_are() {
 }
 
 #[test]
+fn tags_stay_the_same_tag_and_exceptions_find_their_handlers() {
+    let mut scene = Scene::new();
+    let owner = r#"(module (tag (export "t") (param i32)) (tag $own (export "u") (param i32))
+        (func (export "throw") (param i32) (throw 0 (local.get 0)))
+        (func (export "throw own") (param i32) (throw $own (local.get 0))))"#;
+    scene.add("other", owner);
+    scene.add("owner", owner);
+    scene.add(
+        "a",
+        r#"(module
+             (import "owner" "u" (tag $u (param i32))) (import "owner" "t" (tag $t (param i32)))
+             (import "other" "t" (tag $other (param i32)))
+             (import "owner" "throw" (func $throw (param i32)))
+             (import "other" "throw" (func $throw_other (param i32)))
+             (import "owner" "throw own" (func $throw_own (param i32)))
+             (global $none (mut exnref) (ref.null exn)) (table $nulls 3 exnref)
+             (func $any (param i32 i32)
+               (if (i32.eqz (local.get 0)) (then (return_call $throw (local.get 1))))
+               (if (i32.eq (local.get 0) (i32.const 1)) (then (return_call $throw_other (local.get 1))))
+               (call $throw_own (local.get 1)))
+             (func (export "catch") (param i32 i32) (result i32)
+               (block $h2 (result i32)
+                 (block $h1 (result i32)
+                   (block $h0 (result i32)
+                     (try_table (catch $t $h0) (catch $other $h1) (catch $u $h2)
+                       (call $any (local.get 0) (local.get 1)))
+                     (unreachable))
+                   (return (i32.add (i32.const 100))))
+                 (return (i32.add (i32.const 200))))
+               (i32.add (i32.const 300)))
+             (func (export "null") (throw_ref (table.get $nulls (i32.const 2)))))"#,
+    );
+    scene.assert_indistinguishable(&[
+        gives("a", "catch", &[0, 1], int(101)),
+        gives("a", "catch", &[1, 2], int(202)),
+        gives("a", "catch", &[2, 3], int(303)),
+        traps("a", "null", &[], TrapCode::NullExceptionReference),
+    ]);
+}
+
+#[test]
 fn a_module_without_state_is_restored_too() {
     let mut scene = Scene::new();
     scene.add("a", r#"(module (func (export "f") (result i32) (i32.const 4)))"#);

@@ -70,6 +70,7 @@ fn version_3() -> Vec<TestFile<'static>> {
         Proposal::MultiMemory,
         Proposal::WideArithmetic,
         Proposal::CustomPageSizes,
+        Proposal::ExceptionHandling,
     ];
     let all = spec(SpecVersion::V3).chain(later.into_iter().flat_map(proposal));
     let ours = OURS.iter().map(|(name, contents)| TestFile {
@@ -86,6 +87,7 @@ fn left_out(file: &TestFile<'_>) -> bool {
 
 /// Our scripts.
 const OURS: &[(&str, &str)] = &[
+    ("legacy-exceptions.wast", include_str!("legacy-exceptions.wast")),
     ("memories.wast", include_str!("memories.wast")),
     ("relaxed.wast", include_str!("relaxed.wast")),
     ("threads.wast", include_str!("threads.wast")),

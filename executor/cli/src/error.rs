@@ -8,7 +8,7 @@ use std::fmt::Display;
 pub const EXIT_FAILURE: i32 = 1;
 /// The exit code of a command line that makes no sense.
 pub const EXIT_USAGE: i32 = 2;
-/// The exit code of a trap: that of a shell's child killed by SIGABRT.
+/// The exit code of a trap, or of an exception that nothing catches: that of a shell's child killed by SIGABRT.
 pub const EXIT_TRAP: i32 = 134;
 
 /// A message for people and an exit code.

@@ -372,6 +372,10 @@ impl Run<'_> {
                 eprintln!("executor: error: {time}{trap}");
                 Exit { trap: Some(trap.code.message()), ..exit(EXIT_TRAP) }
             }
+            CallError::Exception(thrown) => {
+                eprintln!("executor: error: {thrown}");
+                Exit { error: Some(thrown.description), ..exit(EXIT_TRAP) }
+            }
             error => {
                 let message = error.to_string();
                 eprint!("executor: error: {message}");

@@ -99,6 +99,9 @@ fn not_ready(stop: Stop, timeout: &Timeout) -> Failure {
             let time = timeout.passed().map(|line| line + ": ").unwrap_or_default();
             Failure { message: format!("{time}{trap}"), code: EXIT_TRAP }
         }
+        Stop::Ended(error @ CallError::Exception(_)) => {
+            Failure { message: error.to_string(), code: EXIT_TRAP }
+        }
         Stop::Ended(error) => Failure::new(error),
     }
 }

@@ -204,6 +204,15 @@ fn a_very_large_body_compiles() {
 }
 
 #[test]
+fn calls_with_more_handlers_than_can_be_are_refused() {
+    let (begin, end) = ("(block (try_table (catch 0 0) ".repeat(1500), "))".repeat(1500));
+    let wat = format!("(module (tag) (func $f {begin} {} {end}))", "(call $f)".repeat(1000));
+    let error = compiler().compile(&decode(&wat), PLAIN, &|_| {}).expect_err("refused");
+    let expected = "the calls of function 0 have more than 1048576 exception handlers";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
 fn deeply_nested_loops_compile() {
     let (begin, end) = ("loop ".repeat(1000), "local.get 0 br_if 0 end ".repeat(1000));
     let file = compile(&format!("(module (func (param i32) {begin} {end}))"), PLAIN);

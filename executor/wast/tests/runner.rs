@@ -85,11 +85,11 @@ fn a_script_that_is_not_well_formed_is_one_failure() {
 
 #[test]
 fn what_the_engine_lacks_is_skipped_with_its_reason() {
-    let report = run("(module)\n(thread $t (invoke \"f\"))");
+    let report = run("(module)\n(assert_suspension (invoke \"f\") \"unhandled\")");
     assert_eq!(report.passed, 1);
     assert_eq!(report.failed, []);
     let skipped: Vec<_> = report.skipped.iter().map(|(line, why)| (*line, why.as_str())).collect();
-    assert_eq!(skipped, [(2, "threads are not supported")]);
+    assert_eq!(skipped, [(2, "stack switching is not supported")]);
 }
 
 #[test]

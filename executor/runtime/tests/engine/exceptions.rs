@@ -250,6 +250,31 @@ fn ten_thousand_frames_are_left_at_once() {
 }
 
 #[test]
+fn functions_too_large_to_optimise_catch_too() {
+    let step = "(local.set $n (i32.add (local.get $n) (call $step (local.get $n))))\n";
+    let (mut store, id) = instantiate(&format!(
+        r#"(module
+             (tag $t (param i32 i64))
+             (func $step (param i32) (result i32)
+               (if (i32.eq (local.get 0) (i32.const 20000))
+                 (then (throw $t (i32.const 7) (i64.const 9))))
+               (i32.const 1))
+             (func (export "f") (param $n i32) (result i32 i64 i32)
+               (block $h (result i32 i64)
+                 (try_table (catch $t $h)
+                   {}
+                   (return (i32.const 0) (i64.const 0) (local.get $n)))
+                 unreachable)
+               (local.get $n)))"#,
+        step.repeat(28_000)
+    ));
+    let caught = call(&mut store, id, "f", &[Val::I32(100)]).unwrap();
+    assert_eq!(caught, [Val::I32(7), Val::I64(9), Val::I32(20_000)]);
+    let returned = call(&mut store, id, "f", &[Val::I32(20_001)]).unwrap();
+    assert_eq!(returned, [Val::I32(0), Val::I64(0), Val::I32(48_001)]);
+}
+
+#[test]
 fn a_tail_call_leaves_the_try_that_it_is_in() {
     let (mut store, id) = instantiate(
         r#"(module
@@ -346,42 +371,47 @@ fn the_older_try_catches_delegates_and_rethrows() {
                (if (i32.eq (local.get 0) (i32.const 1)) (then (throw $a (i32.const 10))))
                (if (i32.eq (local.get 0) (i32.const 2)) (then (throw $b))))
              (func (export "catch") (param i32) (result i32)
-               (try (result i32)
-                 (do (call $throw (local.get 0)) (i32.const 1))
-                 (catch $a (i32.add (i32.const 100)))
-                 (catch_all (i32.const 2))))
+               try (result i32) (call $throw (local.get 0)) (i32.const 1)
+               catch $a (i32.add (i32.const 100))
+               catch_all (i32.const 2)
+               end)
              (func (export "rethrow") (param i32) (result i32)
-               (try (result i32)
-                 (do (try (result i32)
-                       (do (call $throw (local.get 0)) (i32.const 1))
-                       (catch $a drop (rethrow 0))
-                       (catch_all (try (do (throw $a (i32.const 3)))
-                                       (catch $a drop (rethrow 1))) (i32.const 4))))
-                 (catch $a (i32.add (i32.const 1000)))
-                 (catch $b (i32.const 5))))
+               try (result i32)
+                 try (result i32) (call $throw (local.get 0)) (i32.const 1)
+                 catch $a drop rethrow 0
+                 catch_all
+                   try (throw $a (i32.const 3))
+                   catch $a drop rethrow 1
+                   end
+                   (i32.const 4)
+                 end
+               catch $a (i32.add (i32.const 1000))
+               catch $b (i32.const 5)
+               end)
              (func (export "delegate") (param i32) (result i32)
-               (try $outer (result i32)
-                 (do (try (result i32)
-                       (do (try (result i32)
-                             (do (call $throw (local.get 0)) (i32.const 1))
-                             (delegate $outer)))
-                       (catch_all (i32.const -1))))
-                 (catch $a (i32.add (i32.const 2000)))
-                 (catch_all (i32.const 6))))
+               try $outer (result i32)
+                 try (result i32)
+                   try (result i32) (call $throw (local.get 0)) (i32.const 1)
+                   delegate $outer
+                 catch_all (i32.const -1)
+                 end
+               catch $a (i32.add (i32.const 2000))
+               catch_all (i32.const 6)
+               end)
              (func $out (param i32) (result i32)
-               (try (result i32)
-                 (do (try (result i32)
-                   (do (call $throw (local.get 0)) (i32.const 1))
-                   (delegate 1)))
-                 (catch_all (i32.const -1))))
+               try (result i32)
+                 try (result i32) (call $throw (local.get 0)) (i32.const 1)
+                 delegate 1
+               catch_all (i32.const -1)
+               end)
              (func (export "to_caller") (param i32) (result i32)
-               (try (result i32) (do (call $out (local.get 0))) (catch_all (i32.const 7))))
+               try (result i32) (call $out (local.get 0)) catch_all (i32.const 7) end)
              (func (export "none") (result i32)
-               (try (result i32) (do (i32.const 8)) (catch $b (i32.const 9)) (catch_all (i32.const 10))))
+               try (result i32) (i32.const 8) catch $b (i32.const 9) catch_all (i32.const 10) end)
              (func (export "unreached") (result i32)
                (return (i32.const 11))
-               (try (do (throw $b)) (catch $b (rethrow 0)))
-               (try (do) (delegate 0))
+               try (throw $b) catch $b rethrow 0 end
+               try delegate 0
                (i32.const 12)))"#,
     );
     for (name, expected) in [
