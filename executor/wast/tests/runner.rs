@@ -85,11 +85,14 @@ fn a_script_that_is_not_well_formed_is_one_failure() {
 
 #[test]
 fn what_the_engine_lacks_is_skipped_with_its_reason() {
-    let report = run("(module)\n(assert_suspension (invoke \"f\") \"unhandled\")");
+    let report = run("(module)
+(assert_suspension (invoke \"f\") \"unhandled\")
+(assert_malformed_custom (module) \"x\")");
     assert_eq!(report.passed, 1);
     assert_eq!(report.failed, []);
     let skipped: Vec<_> = report.skipped.iter().map(|(line, why)| (*line, why.as_str())).collect();
-    assert_eq!(skipped, [(2, "stack switching is not supported")]);
+    let custom = "the contents of custom sections are not validated";
+    assert_eq!(skipped, [(2, "stack switching is not supported"), (3, custom)]);
 }
 
 #[test]
@@ -183,4 +186,33 @@ fn a_live_host_value_keeps_the_store_as_it_is() {
     assert_eq!(report.restored, 2);
     assert_eq!(report.not_captured.len(), 1);
     assert_eq!(report.not_captured[0].0, 5);
+}
+
+#[test]
+fn what_does_not_hold_in_a_thread_is_reported_at_its_line() {
+    let script = r#"(module $m (memory (export "shared") 1 1 shared))
+        (thread $t (shared (module $m))
+          (register "m" $m)
+          (module (memory (import "m" "shared") 1 1 shared)
+            (func (export "set") (result i32) (i32.store (i32.const 0) (i32.const 6)) (i32.const 1)))
+          (assert_return (invoke "set") (i32.const 2))
+          (assert_return (invoke $m "set")))
+        (wait $t)
+        (wait $t)
+        (register "m" $m)
+        (module (memory (import "m" "shared") 1 1 shared)
+          (func (export "get") (result i32) (i32.load (i32.const 0))))
+        (assert_return (invoke "get") (i32.const 6))
+        (thread $alone (assert_return (invoke "get")))"#;
+    for through_snapshots in [false, true] {
+        let report = run_with(Options { through_snapshots, ..Options::default() }, script);
+        let failed: Vec<_> = report.failed.iter().map(|f| f.line).collect();
+        assert_eq!(failed, [6, 7, 9, 14], "{:#?}", report.failed);
+        assert!(report.failed[2].message.contains("there is no thread `$t`"));
+        assert_eq!(report.passed, 9);
+        // While the thread has the memory, nothing is captured.
+        let refused = report.not_captured.iter();
+        assert!(refused.clone().all(|(_, why)| why.contains("is shared with another store")));
+        assert_eq!(report.restored > 0, through_snapshots);
+    }
 }
