@@ -40,7 +40,7 @@ pub fn manifest(
     if let Some(wasi) = guest.store.data::<WasiCtx>() {
         let CaptureArgs { strict, entropy } = options;
         let options = CaptureOptions { strict: *strict, entropy: entropy.clone() };
-        let memory = |instance| guest.store.memory(instance, 0);
+        let memory = |instance, memory| guest.store.memory(instance, memory);
         let state = wasi.state(memory, &options).map_err(refused)?;
         manifest.warnings.extend(entropy_warning(&state)?);
         manifest.wasi = Some(state.encode());

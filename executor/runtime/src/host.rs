@@ -117,7 +117,9 @@ impl<'a> Caller<'a> {
         self.store.memory_mut(self.instance, self.memory_index())
     }
 
-    fn memory_index(&self) -> u32 {
+    /// The index of that memory.
+    #[must_use]
+    pub fn memory_index(&self) -> u32 {
         let vm = &self.store.instances[self.instance.position()].vm;
         let counts = vm.counts();
         match counts.imported_memories + counts.owned_memories {

@@ -30,11 +30,13 @@ pub enum Entropy {
     Refill(Option<Vec<u32>>),
 }
 
-/// Bytes in the memory 0 of an instance.
+/// Bytes in a memory of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryRange {
     /// The instance's number.
     pub instance: u32,
+    /// The memory's index in the instance.
+    pub memory: u32,
     /// Where they begin.
     pub address: u32,
     /// How many there are.
@@ -42,8 +44,9 @@ pub struct MemoryRange {
 }
 
 impl MemoryRange {
-    /// The bytes in the instance's memory, if they are in it.
-    fn of<'m>(&self, memory: &'m [u8]) -> Option<&'m [u8]> {
+    /// The bytes, if the memory has them.
+    fn of<'m>(&self, memory: impl Fn(InstanceId, u32) -> Option<&'m [u8]>) -> Option<&'m [u8]> {
+        let memory = memory(InstanceId::new(self.instance)?, self.memory)?;
         memory.get(self.address as usize..)?.get(..self.len as usize)
     }
 }
@@ -82,6 +85,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub(crate) struct Origin {
     instance: u32,
+    memory: u32,
     /// Left out where the ledger has no room for it.
     backtrace: Option<String>,
 }
@@ -112,9 +116,10 @@ impl Recorder {
             self.ledger.more += 1;
             return;
         };
-        let (instance, len) = (origin.instance, bytes.len() as u32);
+        let Origin { instance, memory, .. } = origin;
+        let len = bytes.len() as u32;
         self.ledger.draws.push(Draw {
-            range: MemoryRange { instance, address, len },
+            range: MemoryRange { instance, memory, address, len },
             hash: *blake3::hash(bytes).as_bytes(),
             backtrace,
             intact: true,
@@ -125,16 +130,14 @@ impl Recorder {
     /// earlier one cannot be read.
     pub(crate) fn close<'m>(
         &self,
-        memory: impl Fn(InstanceId) -> Option<&'m [u8]>,
+        memory: impl Fn(InstanceId, u32) -> Option<&'m [u8]>,
     ) -> Option<Ledger> {
         let mut all = Ledger::decode(&self.earlier)?;
         let room = MAX_DRAWS.saturating_sub(all.draws.len());
         all.draws.extend(self.ledger.draws.iter().take(room).cloned());
         all.more += self.ledger.more + self.ledger.draws.len().saturating_sub(room) as u64;
         for draw in &mut all.draws {
-            let bytes = InstanceId::new(draw.range.instance)
-                .and_then(&memory)
-                .and_then(|memory| draw.range.of(memory));
+            let bytes = draw.range.of(&memory);
             draw.intact = bytes.is_some_and(|bytes| *blake3::hash(bytes).as_bytes() == draw.hash);
         }
         Some(all)
@@ -150,7 +153,7 @@ impl Origin {
             text.truncate(text.floor_char_boundary(MAX_BACKTRACE));
             text
         });
-        Self { instance: caller.instance().get(), backtrace }
+        Self { instance: caller.instance().get(), memory: caller.memory_index(), backtrace }
     }
 }
 
@@ -193,12 +196,12 @@ impl Ledger {
 /// left out.
 pub(crate) fn refill(ranges: &[MemoryRange], store: &mut Store) -> Result<(), Errno> {
     for range in ranges {
-        let Some(instance) = InstanceId::new(range.instance) else { continue };
-        let memory = store.memory(instance, 0).unwrap_or_default();
+        let memory = |instance, memory| store.memory(instance, memory);
         let Some(mut fresh) = range.of(memory).map(<[u8]>::to_vec) else { continue };
         let Some(ctx) = store.data_mut::<WasiCtx>() else { return Ok(()) };
         ctx.random.fill(&mut fresh, || true)?;
-        let memory = store.memory_mut(instance, 0).unwrap_or_default();
+        let instance = InstanceId::new(range.instance);
+        let memory = instance.and_then(|id| store.memory_mut(id, range.memory)).unwrap_or_default();
         memory[range.address as usize..][..fresh.len()].copy_from_slice(&fresh);
     }
     Ok(())

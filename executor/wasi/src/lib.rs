@@ -58,7 +58,7 @@ fn serve(
     function: impl FnOnce(&mut WasiCtx, &mut Memory<'_>) -> Result<(), Errno>,
 ) -> Result<i32, HostError> {
     let Some((bytes, ctx)) = caller.memory_and_data::<WasiCtx>() else {
-        let reason = "a WASI function was called by an instance without a memory, or in a store without a WASI context";
+        let reason = "a WASI function was called by an instance without a memory (or with one that another thread holds), or in a store without a WASI context";
         return Err(HostError::Error(reason.to_owned()));
     };
     match function(ctx, &mut Memory::new(bytes)) {
@@ -113,7 +113,7 @@ macro_rules! function {
 }
 
 /// Defines all functions of WASI preview 1. They work on the [`WasiCtx`] that is the data of the
-/// caller's store, and on memory 0 of the calling instance.
+/// caller's store, and on the memory that the calling instance exports as `memory`.
 pub fn add_to_linker(linker: &mut Linker) {
     functions! { linker:
         args_environ::args_get(pointers: u32, buffer: u32);

@@ -172,15 +172,15 @@ pub enum WasiStateError {
 pub struct InvalidWasiState;
 
 impl WasiCtx {
-    /// The state as it is now. `memory` tells the bytes of an instance's memory 0, to see which
-    /// random bytes are still there.
+    /// The state as it is now. `memory` tells the bytes of a memory of an instance, to see
+    /// which random bytes are still there.
     ///
     /// # Errors
     /// When something is open that cannot be captured, or something was drawn or opened that
     /// `options` refuses; the error names it.
     pub fn state<'m>(
         &self,
-        memory: impl Fn(InstanceId) -> Option<&'m [u8]>,
+        memory: impl Fn(InstanceId, u32) -> Option<&'m [u8]>,
         options: &CaptureOptions,
     ) -> Result<WasiState, WasiStateError> {
         let capture = |(fd, slot): (u32, &Slot)| {

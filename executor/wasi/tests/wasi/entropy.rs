@@ -114,8 +114,10 @@ fn made_up_ranges_and_ledgers_do_no_harm() {
     draw(&mut guest, DATA, 16);
     let mut state = guest.capture(&options(Entropy::Refill(None))).unwrap();
     let range = state.refill[0];
-    for (instance, address, len) in [(0, 0, 1), (99, 0, 1), (1, END, 2), (1, u32::MAX, u32::MAX)] {
-        state.refill = vec![executor_wasi::MemoryRange { instance, address, len }];
+    for (instance, memory, address, len) in
+        [(0, 0, 0, 1), (99, 0, 0, 1), (1, 1, 0, 1), (1, 0, END, 2), (1, 0, u32::MAX, u32::MAX)]
+    {
+        state.refill = vec![executor_wasi::MemoryRange { instance, memory, address, len }];
         state.refill(&mut guest.store).unwrap();
     }
     assert_eq!(range.instance, guest.instance.get());

@@ -210,7 +210,7 @@ impl Guest {
 
     pub fn capture(&self, options: &CaptureOptions) -> Result<WasiState, WasiStateError> {
         let ctx = self.store.data::<WasiCtx>().unwrap();
-        ctx.state(|instance| self.store.memory(instance, 0), options)
+        ctx.state(|instance, memory| self.store.memory(instance, memory), options)
     }
 
     /// Calls a function by its name.
