@@ -184,3 +184,32 @@ fn a_live_host_value_keeps_the_store_as_it_is() {
     assert_eq!(report.not_captured.len(), 1);
     assert_eq!(report.not_captured[0].0, 5);
 }
+
+#[test]
+fn what_does_not_hold_in_a_thread_is_reported_at_its_line() {
+    let script = r#"(module $m (memory (export "shared") 1 1 shared))
+        (thread $t (shared (module $m))
+          (register "m" $m)
+          (module (memory (import "m" "shared") 1 1 shared)
+            (func (export "set") (result i32) (i32.store (i32.const 0) (i32.const 6)) (i32.const 1)))
+          (assert_return (invoke "set") (i32.const 2))
+          (assert_return (invoke $m "set")))
+        (wait $t)
+        (wait $t)
+        (register "m" $m)
+        (module (memory (import "m" "shared") 1 1 shared)
+          (func (export "get") (result i32) (i32.load (i32.const 0))))
+        (assert_return (invoke "get") (i32.const 6))
+        (thread $alone (assert_return (invoke "get")))"#;
+    for through_snapshots in [false, true] {
+        let report = run_with(Options { through_snapshots, ..Options::default() }, script);
+        let failed: Vec<_> = report.failed.iter().map(|f| f.line).collect();
+        assert_eq!(failed, [6, 7, 9, 14], "{:#?}", report.failed);
+        assert!(report.failed[2].message.contains("there is no thread `$t`"));
+        assert_eq!(report.passed, 9);
+        // While the thread has the memory, nothing is captured.
+        let refused = report.not_captured.iter();
+        assert!(refused.clone().all(|(_, why)| why.contains("is shared with another store")));
+        assert_eq!(report.restored > 0, through_snapshots);
+    }
+}

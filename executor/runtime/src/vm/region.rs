@@ -114,7 +114,7 @@ impl Region {
         Ok(unsafe {
             match width {
                 4 => AtomicU32::from_ptr(address as *mut u32).load(SeqCst).into(),
-                _ => AtomicU64::from_ptr((address & !7) as *mut u64).load(SeqCst),
+                _ => AtomicU64::from_ptr(address as *mut u64).load(SeqCst),
             }
         })
     }
