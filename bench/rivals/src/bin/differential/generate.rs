@@ -54,7 +54,6 @@ fn config(rng: &mut Rng) -> Config {
         memory64_enabled: true,
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
-        // A wait may be for ever; `operators` has the atomic operators.
         threads_enabled: false,
         wide_arithmetic_enabled: true,
         ..Config::default()

@@ -230,7 +230,7 @@ fn same_state(
         let name = export.name.as_str();
         let differs = |what: String| Err(format!("after {when}: {what} of {name:?}"));
         match export.kind {
-            ExternKind::Func => {}
+            ExternKind::Func | ExternKind::Tag => {}
             ExternKind::Global => {
                 let (a, b) = (ours.global(export.index), theirs.global(name));
                 if a != b {

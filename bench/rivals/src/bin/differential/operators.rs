@@ -111,11 +111,11 @@ const OPERATORS: &[(&str, &str, &str)] = &[
          i32.load16_u 1 offset=4294967296;i32.load8_u 1 offset=33554431;\
          i32.load 1 offset=33554429",
     ),
-    ("i64", "i64", "i64.load 1;i64.load32_u 1 offset=131068;memory.grow 1;i64.atomic.load16_u 1"),
+    ("i64", "i64", "i64.load 1;i64.load32_u 1 offset=131068;memory.grow 1"),
     ("i64", "v128", "v128.load 1;v128.load 1 offset=65520;v128.load 1 offset=18446744073709551600"),
     ("i64 i32", "", "i32.store 1;i32.store8 1 offset=131071;i32.store 1 offset=33554430"),
     ("i32", "i32", "i32.load 2;i32.load8_u 2 offset=99;i32.load 2 offset=4294967295;memory.grow 2"),
-    ("i32 i32", "", "i32.store 2;i32.store16 2 offset=100;i32.atomic.store 2;i32.atomic.store16"),
+    ("i32 i32", "", "i32.store 2;i32.store16 2 offset=100"),
     ("i32 v128", "", "v128.store 2;v128.store8_lane 2 offset=200 3"),
     ("", "i64", "memory.size 1;table.size 3"),
     ("", "i32", "memory.size 2"),
@@ -135,19 +135,6 @@ const OPERATORS: &[(&str, &str, &str)] = &[
     ("i64 i64 i64", "i64", "call_indirect 3 (param i64 i64) (result i64)"),
     ("i64 i64 i64 i64", "i64 i64", "i64.add128;i64.sub128"),
     ("i64 i64", "i64 i64", "i64.mul_wide_s;i64.mul_wide_u"),
-    ("i32", "i32", "i32.atomic.load;i32.atomic.load8_u offset=65535;i32.atomic.load16_u 2"),
-    (
-        "i32 i32",
-        "i32",
-        "i32.atomic.rmw.add;i32.atomic.rmw.and;i32.atomic.rmw8.sub_u;i32.atomic.rmw16.xor_u;\
-         i32.atomic.rmw.xchg 2;i32.atomic.rmw8.or_u 2;memory.atomic.notify;\
-         memory.atomic.notify 2 offset=4",
-    ),
-    ("i32 i64", "i64", "i64.atomic.rmw.add;i64.atomic.rmw16.or_u;i64.atomic.rmw32.xchg_u"),
-    ("i64 i64", "i64", "i64.atomic.rmw.sub 1;i64.atomic.rmw.and 1;i64.atomic.rmw8.xor_u 1"),
-    ("i32 i32 i32", "i32", "i32.atomic.rmw.cmpxchg;i32.atomic.rmw8.cmpxchg_u 2"),
-    ("i64 i64 i64", "i64", "i64.atomic.rmw.cmpxchg 1;i64.atomic.rmw16.cmpxchg_u 1"),
-    ("i32 i32 i64", "i32", "memory.atomic.wait32;memory.atomic.wait32 2"),
 ];
 
 /// A module of a few operators, and tables that hold its functions.
@@ -179,7 +166,8 @@ pub fn module(rng: &mut Rng) -> Vec<u8> {
     add(format!("(memory (export \"m64\") i64 {} {})", rng.u8(1..3), rng.u8(3..30)));
     let (min, max) = (rng.u32(0..9000), rng.u32(9000..20_000));
     add(format!("(memory (export \"m1\") {min} {max} (pagesize 1))"));
-    add("(table (export \"t3\") i64 20 60 funcref) (elem (table 3) (i64.const 3) func $f0 $f1)".into());
+    let third = "(table (export \"t3\") i64 20 60 funcref)";
+    add(format!("{third} (elem (table 3) (i64.const 3) func $f0 $f1)"));
     add("(data \"some bytes\") (data (i32.const 65530) \"across\")".to_owned());
     add(format!("(data \"{}\")", "more bytes ".repeat(rng.usize(1..600))));
     wat::parse_str(text + ")").expect("every operator is given what it takes")

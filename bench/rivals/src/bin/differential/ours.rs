@@ -6,7 +6,9 @@
 use crate::shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, number};
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{Features, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType};
+use executor_model::{
+    Features, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType,
+};
 use executor_runtime::{
     CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
 };

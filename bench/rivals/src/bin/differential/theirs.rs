@@ -19,7 +19,6 @@ pub fn engine() -> Engine {
     config.wasm_relaxed_simd(false);
     config.wasm_custom_page_sizes(true);
     config.wasm_wide_arithmetic(true);
-    config.wasm_threads(true);
     config.parallel_compilation(false);
     config.max_wasm_stack(1 << 20);
     Engine::new(&config).expect("an engine")
@@ -61,8 +60,6 @@ fn end(error: &wasmtime::Error) -> End {
         Trap::BadConversionToInteger => TrapCode::InvalidConversionToInteger,
         Trap::StackOverflow => TrapCode::StackOverflow,
         Trap::NullReference => TrapCode::NullReference,
-        Trap::HeapMisaligned => TrapCode::UnalignedAtomic,
-        Trap::AtomicWaitNonSharedMemory => TrapCode::ExpectedSharedMemory,
         other => return End::Other(other.to_string()),
     })
 }
@@ -122,7 +119,9 @@ fn from_number(value: Val) -> wasmtime::Val {
         Val::F32(bits) => wasmtime::Val::F32(bits),
         Val::F64(bits) => wasmtime::Val::F64(bits),
         Val::V128(bits) => wasmtime::Val::V128(bits.into()),
-        Val::FuncRef(_) | Val::ExternRef(_) => unreachable!("a reference is not a number"),
+        Val::FuncRef(_) | Val::ExternRef(_) | Val::ExnRef(_) => {
+            unreachable!("a reference is not a number")
+        }
     }
 }
 
