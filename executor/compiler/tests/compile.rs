@@ -241,9 +241,10 @@ fn a_function_too_large_to_optimise_is_told() {
     let told = |opt_level| {
         let events = Mutex::new(Vec::new());
         let options = CompileOptions { opt_level, ..PLAIN };
-        let observe = |event| match event {
-            CompileEvent::Simplified { func, .. } => events.lock().unwrap().push(func),
-            _ => {}
+        let observe = |event| {
+            if let CompileEvent::Simplified { func, .. } = event {
+                events.lock().unwrap().push(func);
+            }
         };
         compiler().compile(&module, options, &observe).expect("compiled");
         events.into_inner().unwrap()
