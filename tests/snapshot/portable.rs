@@ -8,6 +8,7 @@ use executor_model::{
 };
 use executor_runtime::{CompiledModule, EngineConfig, NativeEngine, StoreConfig};
 use std::{
+    process::Command,
     sync::{Arc, Mutex},
     thread,
 };
@@ -100,6 +101,28 @@ fn a_snapshot_runs_with_other_machine_code_of_its_module() {
     ];
     assert_eq!(*log.0.lock().unwrap(), told);
     assert_eq!(restored.snapshot_id(), scene.guest.snapshot_id(), "still the same state");
+}
+
+#[test]
+fn another_process_unwinds_by_the_tables_of_the_cached_code() {
+    let mut scene = Scene::new();
+    scene.add(
+        "a",
+        r#"(module (tag $t (param i32)) (global $n (mut i32) (i32.const 0))
+             (func $deep (param i32)
+               (if (i32.eqz (local.get 0)) (then (throw $t (global.get $n))))
+               (call $deep (i32.sub (local.get 0) (i32.const 1))))
+             (func (export "set") (global.set $n (i32.const 42)))
+             (func (export "get") (result i32)
+               (block $h (result i32) (try_table (catch $t $h) (call $deep (i32.const 100)))
+                 (i32.const -1))))"#,
+    );
+    scene.guest.expect(&[gives("a", "set", &[], [])], "before");
+    scene.guest.write(&scene.path("s.snap"));
+    let mut restorer = Command::new(env!("CARGO_BIN_EXE_restorer"));
+    let output = restorer.arg(scene.path("code")).arg(scene.path("s.snap")).arg("2").output();
+    let output = output.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[I32(42)]\n", "{output:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Restores a snapshot a number of times, for `system_calls.rs` to count what that takes.
+//! Restores a snapshot a number of times, in a process of its own (`system_calls.rs` counts what
+//! that takes).
 //!
 //! `restorer CODE_CACHE SNAPSHOT TIMES`: like any process that restores, it has no compiler. Each
 //! time it opens the file, restores the store, calls `get` of the last instance, and drops all.
