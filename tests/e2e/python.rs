@@ -88,7 +88,8 @@ fn cpython_runs_a_program_as_under_wasmtime() {
     let create = create.output().unwrap();
     assert!(create.status.success(), "{}", String::from_utf8_lossy(&create.stderr));
     for _ in 0..2 {
-        let ours = program(&[world.clone()], Path::new("python")).run(engines.executor(&["run"]));
+        let ours = program(std::slice::from_ref(&world), Path::new("python"))
+            .run(engines.executor(&["run"]));
         assert_eq!((ours.code, &ours.stdout), (theirs.code, &theirs.stdout), "{ours:?}");
     }
 }
