@@ -19,14 +19,13 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
     CompileError, CompileEvent, CompileOptions, OptLevel, Progress,
-    file::{HandlerRecord, TryCall},
+    file::{HandlerRecord, TryCall, map::MapEncoder},
     layout::InstanceLayout,
 };
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
 use rayon::prelude::*;
 use std::{
     cmp::Reverse,
-    ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -72,8 +71,8 @@ pub(crate) struct Code {
     pub(crate) bytes: Vec<u8>,
     pub(crate) relocations: Vec<Relocation>,
     pub(crate) traps: Vec<(u32, TrapCode)>,
-    /// Ascending ranges and the offset in the module's bytes that they come from.
-    pub(crate) locations: Vec<(Range<u32>, u32)>,
+    /// Its run of the address map.
+    pub(crate) map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub(crate) try_calls: Vec<TryCall>,
 }
@@ -223,9 +222,12 @@ impl Worker {
                 .ok_or_else(|| fail(format!("trap {} has no meaning here", trap.code)))?;
             code.traps.push((trap.offset, trap_code));
         }
+        let mut map = MapEncoder::default();
         for range in buffer.get_srclocs_sorted().iter().filter(|l| l.loc != SourceLoc::default()) {
-            code.locations.push((range.start..range.end, range.loc.bits()));
+            map.set(range.start, Some(range.loc.bits()));
+            map.set(range.end, None);
         }
+        code.map = map.finish();
         for site in buffer.call_sites().filter(|site| !site.exception_handlers.is_empty()) {
             let frame =
                 site.frame_offset.ok_or_else(|| fail("a call without a frame".to_owned()))?;

@@ -108,7 +108,8 @@ impl Compiler for NativeCompiler {
             functions: linked.functions,
             enter: linked.enter,
             traps: linked.traps,
-            address_map: linked.address_map,
+            map_records: linked.map_records,
+            map: linked.map,
             try_calls: linked.try_calls,
         }))
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 use executor_code::{
     CompileError,
-    file::{NO_TRAMPOLINE, TryCall, function_table_distance},
+    file::{MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
 };
 use executor_model::{ModuleInfo, TrapCode};
 
@@ -27,7 +27,8 @@ pub(crate) struct Linked {
     pub(crate) functions: Vec<u32>,
     pub(crate) enter: Vec<u32>,
     pub(crate) traps: Vec<(u32, TrapCode)>,
-    pub(crate) address_map: Vec<(u32, Option<u32>)>,
+    pub(crate) map_records: Vec<MapRecord>,
+    pub(crate) map: Vec<u8>,
     pub(crate) try_calls: Vec<TryCall>,
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn link(
     let table = function_table_distance(end);
     let mut text = Vec::with_capacity(end as usize);
     let mut traps = Vec::new();
-    let mut address_map = AddressMap::default();
+    let (mut map_records, mut map) = (Vec::with_capacity(starts.len()), Vec::new());
     let mut try_calls = Vec::new();
     for (code, start) in codes.into_iter().zip(starts) {
         text.resize(start as usize, PADDING);
@@ -94,46 +95,16 @@ pub(crate) fn link(
             call.handlers.iter_mut().for_each(|handler| handler.landing += start);
             try_calls.push(call);
         }
-        address_map.set(start, None);
-        for (range, wasm) in &code.locations {
-            address_map.set(start + range.start, Some(*wasm));
-            address_map.set(start + range.end, None);
-        }
+        map_records.push(MapRecord { code: start, run: map.len() as u32 });
+        map.extend_from_slice(&code.map);
     }
-    address_map.set(text.len() as u32, None);
-    Ok(Linked { text, functions, enter, traps, address_map: address_map.0, try_calls })
-}
-
-/// Which operator code belongs to, from each offset on; neighbours differ.
-#[derive(Default)]
-struct AddressMap(Vec<(u32, Option<u32>)>);
-
-impl AddressMap {
-    /// From `offset` on it is `wasm`; offsets never go back.
-    fn set(&mut self, offset: u32, wasm: Option<u32>) {
-        // What was said of an empty range is of no interest.
-        self.0.pop_if(|(last, _)| *last == offset);
-        if self.0.last().is_none_or(|(_, last)| *last != wasm) {
-            self.0.push((offset, wasm));
-        }
-    }
+    Ok(Linked { text, functions, enter, traps, map_records, map, try_calls })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compile::Relocation;
-
-    #[test]
-    fn the_address_map_merges_what_is_equal_and_drops_what_is_empty() {
-        let mut map = AddressMap::default();
-        for (offset, wasm) in
-            [(0, None), (0, Some(7)), (4, None), (4, Some(7)), (9, None), (9, Some(8)), (12, None)]
-        {
-            map.set(offset, wasm);
-        }
-        assert_eq!(map.0, [(0, Some(7)), (9, Some(8)), (12, None)]);
-    }
 
     #[test]
     fn references_are_distances() {

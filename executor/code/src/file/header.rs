@@ -25,10 +25,10 @@ pub enum Section {
     TrapOffsets,
     /// For each of them, the trap code (u8).
     TrapCodes,
-    /// Offsets in the text at which the address map changes, ascending (u32).
-    MapOffsets,
-    /// For each of them, the offset in the module's bytes, or `u32::MAX` for none (u32).
-    MapWasm,
+    /// [`MapRecord`]s, ascending.
+    MapRecords,
+    /// The runs of the address map (see [`super::map`]).
+    Map,
     /// Offsets in the text that calls with handlers return to, ascending (u32).
     TryReturns,
     /// For each of them, a [`TryCallRecord`].
@@ -68,8 +68,8 @@ impl Section {
         Self::Enter,
         Self::TrapOffsets,
         Self::TrapCodes,
-        Self::MapOffsets,
-        Self::MapWasm,
+        Self::MapRecords,
+        Self::Map,
         Self::TryReturns,
         Self::TryCalls,
         Self::Handlers,
@@ -223,6 +223,16 @@ pub struct TypeRecord {
 
 /// Stands in [`TypeRecord::supertype`] for a type that declares none.
 pub const NO_SUPERTYPE: u32 = u32::MAX;
+
+/// The address map of one function or trampoline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MapRecord {
+    /// Where its code begins, as an offset in the text.
+    pub code: u32,
+    /// Where its run begins in the map; it ends where the next one begins.
+    pub run: u32,
+}
 
 /// An export.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -17,14 +17,15 @@
 //! All numbers are little-endian.
 
 mod header;
+pub mod map;
 mod reader;
 #[cfg(feature = "write")]
 mod writer;
 
 pub use header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
-    ImportRecord, MODULE_NAME, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange,
-    TryCallRecord, TypeRecord,
+    ImportRecord, MODULE_NAME, MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section,
+    SectionRange, TryCallRecord, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]

@@ -7,9 +7,9 @@
 
 use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
-    ImportRecord, MODULE_NAME, NameRecord, Section, TryCallRecord, TypeRecord,
+    ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, TryCallRecord, TypeRecord,
 };
-use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, type_of_word};
+use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, map::operator_at, type_of_word};
 use crate::{
     CpuFeatures, abi,
     layout::{Counts, MemoryPlan, PAGE, TablePlan},
@@ -88,7 +88,6 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
             range(Section::TrapOffsets).len == range(Section::TrapCodes).len * 4,
             Section::TrapCodes,
         )?;
-        check(range(Section::MapOffsets).len == range(Section::MapWasm).len, Section::MapWasm)?;
         let calls = range(Section::TryCalls).len / size_of::<TryCallRecord>() as u64;
         check(range(Section::TryReturns).len == calls * 4, Section::TryCalls)?;
         let types = range(Section::Types).len / size_of::<TypeRecord>() as u64;
@@ -341,10 +340,12 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// text belongs to.
     #[must_use]
     pub fn wasm_offset_at(&self, offset: u32) -> Option<u32> {
-        let offsets = self.records::<u32>(Section::MapOffsets);
-        let at = offsets.partition_point(|o| *o <= offset).checked_sub(1)?;
-        let wasm = *self.records::<u32>(Section::MapWasm).get(at)?;
-        (wasm != u32::MAX).then_some(wasm)
+        let records = self.records::<MapRecord>(Section::MapRecords);
+        let at = records.partition_point(|record| record.code <= offset).checked_sub(1)?;
+        let map = self.section(Section::Map);
+        let end = records.get(at + 1).map_or(map.len(), |next| next.run as usize);
+        let run = map.get(records[at].run as usize..end)?;
+        operator_at(run, offset - records[at].code)
     }
 }
 

@@ -4,7 +4,8 @@
 
 use super::header::{
     CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord, ImportRecord, MODULE_NAME,
-    NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord, TypeRecord,
+    MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
+    TypeRecord,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
@@ -34,8 +35,10 @@ pub struct CodeParts<'a> {
     pub enter: Vec<u32>,
     /// Instructions that can trap, ascending.
     pub traps: Vec<(u32, TrapCode)>,
-    /// Where the operator that the code belongs to changes, ascending; `None` is no operator.
-    pub address_map: Vec<(u32, Option<u32>)>,
+    /// Whose run of the address map begins where; ascending.
+    pub map_records: Vec<MapRecord>,
+    /// The runs (see [`super::map::MapEncoder`]).
+    pub map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub try_calls: Vec<TryCall>,
 }
@@ -263,10 +266,7 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
         put(Section::TrapOffsets, &offset.to_le_bytes());
         put(Section::TrapCodes, &[*code as u8]);
     }
-    for (offset, wasm) in &parts.address_map {
-        put(Section::MapOffsets, &offset.to_le_bytes());
-        put(Section::MapWasm, &wasm.unwrap_or(u32::MAX).to_le_bytes());
-    }
+    put(Section::MapRecords, parts.map_records.as_bytes());
     let mut handlers: Vec<HandlerRecord> = Vec::new();
     let mut count = 0;
     for call in &parts.try_calls {
@@ -344,7 +344,8 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
         bincode::serde::encode_to_vec(&info, bincode::config::standard()).expect("plain data");
     sections[Section::Strings as usize] = strings.0;
     let mut sections = sections.map(Cow::from);
-    // The largest by far is not copied.
+    // The largest are not copied.
     sections[Section::Text as usize] = Cow::Borrowed(&parts.text);
+    sections[Section::Map as usize] = Cow::Borrowed(&parts.map);
     sections
 }
