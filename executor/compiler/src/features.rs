@@ -57,7 +57,7 @@ pub(crate) fn explain(wasm: &[u8], features: Features, error: &wasmparser::Error
     let mut all = wasmparser(Features::ALL);
     if valid(all) {
         let mut needed = Features::ALL.without(features);
-        for (ours, _) in PAIRS {
+        for (ours, _) in PAIRS.iter().filter(|(ours, _)| !features.contains(*ours)) {
             let fewer = needed.without(*ours);
             if valid(wasmparser(features.with(fewer))) {
                 needed = fewer;

@@ -24,10 +24,10 @@ impl Ours {
     /// A fresh instance of a reactor, which can be interrupted or not.
     pub fn new(wasm: &[u8], interruption: bool) -> Result<Self> {
         let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().map_err(text)?);
-        let module = compiler.decode(wasm, ModuleHash::of(wasm)).map_err(text)?;
-        let config = EngineConfig { compiler: Some(compiler), cache: None };
+        let config = EngineConfig { compiler: Some(compiler), ..EngineConfig::default() };
         let engine = NativeEngine::new(config).map_err(text)?;
-        let compiled = engine.compile(&module, &Listeners::none(), interruption, &|_, _| {});
+        let module = engine.decode(wasm, ModuleHash::of(wasm)).map_err(text)?;
+        let compiled = engine.compile(&module, &Listeners::none(), interruption, &|_| {});
         let mut linker = Linker::new();
         executor_wasi::add_to_linker(&mut linker);
         let mut store = Store::new(&engine, linker, StoreConfig::default()).map_err(text)?;
