@@ -19,6 +19,10 @@ pub struct CodeArgs {
     pub opt_level: Option<OptLevel>,
 }
 
+/// What Wasmtime has a switch for and this engine has not: always off.
+const UNSUPPORTED: &[&str] =
+    &["component-model", "gc", "shared-everything-threads", "stack-switching"];
+
 /// Features, and whether they are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch {
@@ -43,6 +47,12 @@ fn parse_switch(text: &str) -> Result<Switch, String> {
         "n" | "no" | "false" => false,
         other => return Err(format!("{name}={other}: say y or n")),
     };
+    if UNSUPPORTED.contains(&name) {
+        return match on {
+            true => Err(format!("{name} is not supported")),
+            false => Ok(Switch { features: Features::NONE, on }),
+        };
+    }
     if name == "all-proposals" {
         return Ok(Switch { features: Features::ALL, on });
     }
@@ -83,6 +93,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_with_what_there_is() {
         assert!(parse_switch("smid").unwrap_err().contains("relaxed-simd"));
+        assert_eq!(parse_switch("gc").unwrap_err(), "gc is not supported");
+        assert_eq!(features(&["gc=n"]), Features::default());
         assert!(parse_switch("simd=maybe").unwrap_err().contains("y or n"));
         assert!(parse_level("3").is_err());
         assert_eq!(parse_level("s"), Ok(OptLevel::Size));

@@ -140,7 +140,9 @@ impl<'a> Caller<'a> {
     pub fn memory_and_data<T: Any>(&mut self) -> Option<(&mut [u8], &mut T)> {
         let index = self.memory_index();
         // Only where nobody else can reach it.
-        self.store.memory(self.instance, index)?;
+        if self.store.is_lent(self.instance, index) {
+            return None;
+        }
         let memory = self.store.instances[self.instance.position()].vm.memory_mut(index)?;
         Some((memory, self.store.data.as_mut()?.downcast_mut()?))
     }

@@ -147,21 +147,27 @@ impl StoreInner {
         self.shared_memory(region).is_some_and(|memory| !memory.is_only())
     }
 
+    /// As [`Self::is_shared`], of a memory of an instance. Nearly always nothing was ever shared, and
+    /// the question costs a host call nothing.
+    pub(crate) fn is_lent(&self, id: InstanceId, index: u32) -> bool {
+        let region = || self.instance(id)?.vm.memory_region(index);
+        !self.shared_memories.is_empty() && region().is_some_and(|region| self.is_shared(region))
+    }
+
     /// The bytes of a memory that only this store can reach.
     pub(crate) fn memory(&self, id: InstanceId, index: u32) -> Option<&[u8]> {
-        let vm = &self.instance(id)?.vm;
-        if self.is_shared(vm.memory_region(index)?) {
+        if self.is_lent(id, index) {
             return None;
         }
-        vm.memory(index)
+        self.instance(id)?.vm.memory(index)
     }
 
     /// The bytes of a memory that only this store can reach, to change.
     pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<&mut [u8]> {
-        if self.is_shared(self.instance(id)?.vm.memory_region(index)?) {
+        if self.is_lent(id, index) {
             return None;
         }
-        self.instances[id.position()].vm.memory_mut(index)
+        self.instances.get_mut(id.position())?.vm.memory_mut(index)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The functions of WASI preview 1, each called as a guest calls it: through the linker and machine
 //! code, on the memory of an instance; and what becomes of a guest's WASI state.
 
+mod allocations;
 mod args;
 mod clocks;
 mod descriptors;
