@@ -49,7 +49,7 @@ fn config(rng: &mut Rng) -> Config {
         max_types: 20,
         compact_imports_enabled: false,
         custom_page_sizes_enabled: true,
-        exceptions_enabled: false,
+        exceptions_enabled: true,
         gc_enabled: false,
         memory64_enabled: true,
         relaxed_simd_enabled: false,

@@ -3,14 +3,15 @@
 //! Invariant: a store has one instance, so all ids are known; nothing of the store that a snapshot
 //! was taken of is used after it.
 
-use crate::shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, number};
+use crate::shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, comparable, number};
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
 use executor_model::{
-    Features, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType,
+    Features, Hierarchy, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType,
 };
 use executor_runtime::{
-    CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
+    CaptureError, CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store,
+    StoreConfig,
 };
 use executor_snapshot::{
     Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, restore_untrusted,
@@ -93,16 +94,26 @@ impl Ours {
         Ok((module, outcome))
     }
 
-    /// The same instance, restored from a file in another engine.
-    pub fn through_a_snapshot(self, wasm: &[u8], ensure_termination: bool) -> Result<Self, String> {
-        let file = self.snapshot()?;
+    /// The same instance, restored from a file in another engine, and true; or, where an exception
+    /// is in a global or table, which cannot be kept, as it is.
+    pub fn through_a_snapshot(
+        self,
+        wasm: &[u8],
+        ensure_termination: bool,
+    ) -> Result<(Self, bool), String> {
+        let file = match self.store.capture() {
+            Err(CaptureError::HostReference { hierarchy: Hierarchy::Exn, .. }) => {
+                return Ok((self, false));
+            }
+            _ => self.snapshot()?,
+        };
         let linker = self.store.linker().clone();
         drop(self);
         let (engine, _, compiled) = compile(wasm, ensure_termination)?;
         let file = SnapshotFile::open(file.path()).map_err(text)?;
         let module = |_| Ok::<_, SnapshotError>(compiled.clone());
         let store = restore_untrusted(&engine, linker, config(), &file, module).map_err(text)?;
-        Ok(Self { store })
+        Ok((Self { store }, true))
     }
 
     fn snapshot(&self) -> Result<NamedTempFile, String> {
@@ -123,7 +134,8 @@ impl Ours {
     /// Calls an exported function.
     pub fn call(&mut self, name: &str, params: &[Val]) -> Result<Vec<Val>, End> {
         let func = self.store.exported_func(instance(), name).expect("an exported function");
-        Ok(self.store.call(func, params)?)
+        let results = self.store.call(func, params)?;
+        Ok(results.into_iter().map(comparable).collect())
     }
 
     /// Gives the guest fuel, if it uses any.
@@ -135,13 +147,14 @@ impl Ours {
 
     /// The value of a global.
     pub fn global(&self, index: u32) -> Val {
-        self.store.global(instance(), index).expect("a global")
+        comparable(self.store.global(instance(), index).expect("a global"))
     }
 
     /// The elements of a table.
     pub fn table(&self, index: u32) -> Vec<Val> {
         let size = self.store.table_size(instance(), index).expect("a table");
-        let element = |i| self.store.table_get(instance(), index, i).expect("an element");
+        let element =
+            |i| comparable(self.store.table_get(instance(), index, i).expect("an element"));
         (0..size).map(element).collect()
     }
 

@@ -4,7 +4,10 @@
 //! see the same host. References are passed on; of other results each is made from all arguments.
 
 use executor_model::{RawValue, TrapCode, Val, ValType};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    num::NonZeroU64,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The name of the global that holds how many loop iterations and calls are left.
 pub const FUEL_NAME: &str = "fuel of the differential test";
@@ -29,15 +32,29 @@ pub const IMPORTS: &str = r#"(module
 pub enum End {
     /// It trapped.
     Trap(TrapCode),
+    /// It threw, and nothing caught.
+    Exception,
     /// It ended in a way that no generated module asks for.
     Other(String),
 }
 
+/// A value without what the engines number each in its own way.
+pub fn comparable(value: Val) -> Val {
+    match value {
+        Val::ExnRef(to) => Val::ExnRef(to.map(|_| NonZeroU64::MIN)),
+        other => other,
+    }
+}
+
 impl End {
-    /// A trap, as far as both engines tell traps apart: Wasmtime has one for every table access.
+    /// A trap, as far as both engines tell traps apart: Wasmtime has one for every table access, and
+    /// one for every null.
     pub fn trap(code: TrapCode) -> Self {
         Self::Trap(match code {
             TrapCode::UndefinedElement => TrapCode::TableOutOfBounds,
+            TrapCode::NullExceptionReference | TrapCode::NullFunctionReference => {
+                TrapCode::NullReference
+            }
             code => code,
         })
     }
@@ -59,7 +76,7 @@ impl HostLog {
             let bits = match value {
                 // The engines number references each in its own way.
                 Val::FuncRef(to) => u128::from(to.is_some()),
-                Val::ExternRef(to) => u128::from(to.is_some()),
+                Val::ExternRef(to) | Val::ExnRef(to) => u128::from(to.is_some()),
                 number => number.to_raw().0,
             };
             let halves = [bits as u64, (bits >> 64) as u64];

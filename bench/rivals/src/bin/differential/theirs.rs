@@ -10,13 +10,15 @@ use crate::{
 use executor_model::{ExternKind, FuncRef, ImportKind, InstanceId, Module, TrapCode, Val, ValType};
 use std::{collections::HashMap, num::NonZeroU64};
 use wasmtime::{
-    Config, Engine, ExternRef, Func, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder, Trap,
+    Config, Engine, ExternRef, Func, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder,
+    ThrownException, Trap,
 };
 
 /// An engine with the features of ours.
 pub fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_relaxed_simd(false);
+    config.wasm_exceptions(true);
     config.wasm_custom_page_sizes(true);
     config.wasm_wide_arithmetic(true);
     config.parallel_compilation(false);
@@ -46,6 +48,9 @@ fn plain(value: &wasmtime::Val) -> Option<Val> {
 }
 
 fn end(error: &wasmtime::Error) -> End {
+    if error.is::<ThrownException>() {
+        return End::Exception;
+    }
     let Some(trap) = error.downcast_ref::<Trap>() else {
         return End::Other(format!("{error:?}"));
     };
@@ -168,6 +173,7 @@ impl Theirs {
                 let handle = data.and_then(|data| data.downcast_ref::<NonZeroU64>());
                 *handle.expect("the host makes only handles")
             })),
+            wasmtime::Val::ExnRef(to) => Val::ExnRef(to.map(|_| NonZeroU64::MIN)),
             number => plain(number).expect("no other reference type is enabled"),
         }
     }
@@ -178,6 +184,7 @@ impl Theirs {
             Val::ExternRef(handle) => wasmtime::Val::ExternRef(handle.map(|handle| {
                 ExternRef::new(&mut self.store, handle).expect("room for a host value")
             })),
+            Val::ExnRef(_) => wasmtime::Val::ExnRef(None),
             number => from_number(number),
         }
     }
@@ -187,7 +194,10 @@ impl Theirs {
         let func = self.instance.get_func(&mut self.store, name).expect("an exported function");
         let params: Vec<_> = params.iter().map(|value| self.theirs(*value)).collect();
         let mut results = vec![wasmtime::Val::I32(0); func.ty(&self.store).results().len()];
-        func.call(&mut self.store, &params, &mut results).map_err(|error| end(&error))?;
+        let called = func.call(&mut self.store, &params, &mut results);
+        // It waits to be looked at.
+        self.store.take_pending_exception();
+        called.map_err(|error| end(&error))?;
         Ok(results.iter().map(|value| self.ours(value)).collect())
     }
 
