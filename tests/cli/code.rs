@@ -22,6 +22,21 @@ fn a_feature_that_is_off_is_named_with_its_switch_whether_or_not_code_is_cached(
 }
 
 #[test]
+fn code_of_a_module_that_was_allowed_more_is_replaced_once() {
+    let sandbox = Sandbox::new();
+    sandbox.file("vectors.wat", VECTORS);
+    let compile = |switches: &[&str]| {
+        let run = sandbox.run(&[&["compile", "vectors.wat"], switches].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run.stdout.contains(": compiled,")
+    };
+    assert!(compile(&["-W", "all-proposals"]));
+    assert!(compile(&[]));
+    assert!(!compile(&[]));
+    assert!(!compile(&["-W", "all-proposals"]));
+}
+
+#[test]
 fn features_that_are_off_at_first_can_be_switched_on() {
     let sandbox = Sandbox::new();
     let wide = r#"(module (func (export "high") (result i64)

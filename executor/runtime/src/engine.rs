@@ -169,7 +169,9 @@ impl NativeEngine {
         {
             return Ok((Arc::clone(known), CodeOrigin::Memory));
         }
-        if let Some(found) = self.open_cached(&module.hash, listeners, ensure_termination)? {
+        // Code of a module that was allowed more is replaced, so that later runs find it at once.
+        let found = self.open_cached(&module.hash, listeners, ensure_termination)?;
+        if let Some(found) = found.filter(|found| self.is_allowed(found)) {
             return Ok((self.remember(found)?, CodeOrigin::Cache));
         }
         let Some(compiler) = self.compiler() else {
