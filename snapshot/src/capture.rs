@@ -67,7 +67,7 @@ impl<'a> Capture<'a> {
                 memories: instance.memories.iter().map(|m| layout.area(m, MAX_EXTENTS)).collect(),
             });
         }
-        let metadata = Metadata { instances, manifest };
+        let metadata = Metadata { instances, call: state.call.cloned(), manifest };
         let Layout { pieces, data_len } = layout;
 
         let mut hasher = blake3::Hasher::new();

@@ -6,9 +6,11 @@
 //!
 //! ```text
 //! offset 0          Header
-//!        144        InstanceRecord * instances
+//!        152        InstanceRecord * instances
 //!                   AreaRecord * areas         (of each instance: its tables, then its memories)
 //!                   ExtentRecord * extents     (of each area, by ascending address)
+//!                   FrameRecord * frames       (of the call that is suspended, if one is)
+//!                   ValueRecord * values       (of each frame)
 //!                   the manifest, encoded by bincode
 //!                   zeroes up to a multiple of 4096: the metadata ends, the data begins
 //!                   data, a multiple of 4096: the state blocks and the extents
@@ -20,10 +22,13 @@
 //! third, proportional to the state, is for `verify`. Magic and format version are at offsets 0
 //! and 8 in every version to come.
 
-use crate::{Manifest, SnapshotId};
+use crate::{
+    Manifest, SnapshotId,
+    call::{self, FrameRecord, ValueRecord},
+};
 use executor_code::layout::{PAGE, STATE_VERSION, align_up};
 use executor_model::{InstanceId, ModuleHash};
-use executor_runtime::Extent;
+use executor_runtime::{CallState, Extent};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     little_endian::{U32, U64},
@@ -32,7 +37,7 @@ use zerocopy::{
 /// The first bytes of every snapshot: not text, and damaged by a transfer that thinks it is.
 pub const MAGIC: [u8; 8] = *b"\x89snap\r\n\x1a";
 /// The version of this format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most extents that are written for one memory.
 pub const MAX_EXTENTS: usize = 16;
 /// Zeroes shorter than this are never worth an extent of their own.
@@ -60,6 +65,10 @@ pub struct Header {
     pub areas: U32,
     /// How many extent records there are.
     pub extents: U32,
+    /// How many frame records there are.
+    pub frames: U32,
+    /// How many value records there are.
+    pub values: U32,
     /// The length of the encoded manifest.
     pub manifest_len: U32,
     /// The hash of the metadata.
@@ -187,6 +196,8 @@ pub struct Instance {
 pub struct Metadata {
     /// The instances, in order of their ids.
     pub instances: Vec<Instance>,
+    /// The call that is suspended.
+    pub call: Option<CallState>,
     /// What the snapshot says about itself.
     pub manifest: Manifest,
 }
@@ -220,6 +231,8 @@ impl Header {
             + size(header.instances, size_of::<InstanceRecord>())
             + size(header.areas, size_of::<AreaRecord>())
             + size(header.extents, size_of::<ExtentRecord>())
+            + size(header.frames, size_of::<FrameRecord>())
+            + size(header.values, size_of::<ValueRecord>())
             + size(header.manifest_len, 1);
         let data_start = align_up(content, PAGE);
         if header.metadata_len.get() > MAX_METADATA
@@ -266,6 +279,8 @@ impl Metadata {
         let (instances, rest) = records::<InstanceRecord>(bytes, header.instances)?;
         let (areas, rest) = records::<AreaRecord>(rest, header.areas)?;
         let (extents, rest) = records::<ExtentRecord>(rest, header.extents)?;
+        let (frames, rest) = records::<FrameRecord>(rest, header.frames)?;
+        let (values, rest) = records::<ValueRecord>(rest, header.values)?;
         let manifest = rest
             .get(..header.manifest_len.get() as usize)
             .ok_or(Damaged("its manifest is cut short"))?;
@@ -277,7 +292,8 @@ impl Metadata {
         if reader.areas.next().is_some() || reader.extents.next().is_some() {
             return Err(Damaged("some of its records belong to nothing"));
         }
-        let metadata = Self { instances, manifest: decode_manifest(manifest)? };
+        let call = call::decode(frames, values, instances.len())?;
+        let metadata = Self { instances, call, manifest: decode_manifest(manifest)? };
         metadata.check().map_err(Damaged)?;
         Ok(metadata)
     }
@@ -291,6 +307,8 @@ impl Metadata {
         self.check().map_err(FormatError::Unwritable)?;
         let areas = self.areas().count();
         let extents = self.areas().map(|a| a.extents.len()).sum::<usize>();
+        let frames = self.call.iter().flat_map(|call| &call.frames);
+        let (frames, values) = (frames.clone().count(), frames.map(|f| f.values.len()).sum());
         let manifest = encode_manifest(&self.manifest);
         let count = |n: usize| U32::new(u32::try_from(n).unwrap_or(u32::MAX));
 
@@ -301,7 +319,7 @@ impl Metadata {
         let metadata = &bytes[HEADER_LEN..];
         if metadata.len() as u64 > MAX_METADATA {
             return Err(FormatError::Unwritable(
-                "it has too many instances, or too large a manifest",
+                "it has too many instances or frames, or too large a manifest",
             ));
         }
         let mut header = Header {
@@ -314,6 +332,8 @@ impl Metadata {
             instances: count(self.instances.len()),
             areas: count(areas),
             extents: count(extents),
+            frames: count(frames),
+            values: count(values),
             manifest_len: count(manifest.len()),
             metadata_hash: *blake3::hash(metadata).as_bytes(),
             data_hash,
@@ -365,6 +385,11 @@ impl Metadata {
                 len: U64::new(extent.len),
             };
             bytes.extend(record.as_bytes());
+        }
+        if let Some(call) = &self.call {
+            let (frames, values) = call::encode(call);
+            bytes.extend(frames.as_bytes());
+            bytes.extend(values.as_bytes());
         }
         bytes
     }

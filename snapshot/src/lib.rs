@@ -6,6 +6,7 @@
 //! extents (at most 16 for a memory), never to the size of the state.
 #![forbid(unsafe_code)]
 
+mod call;
 mod capture;
 pub mod catalogue;
 mod error;
@@ -21,5 +22,5 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use error::SnapshotError;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError};
-pub use manifest::{EntryKind, InstanceNames, Manifest, NotAHash, SnapshotId};
+pub use manifest::{EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId};
 pub use restore::{SnapshotFile, restore, restore_untrusted};

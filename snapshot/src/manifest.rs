@@ -20,6 +20,8 @@ pub enum EntryKind {
     Command,
     /// It is initialised; its exports may be called in any order.
     Reactor,
+    /// It is inside a call, which goes on.
+    Call,
 }
 
 impl fmt::Display for EntryKind {
@@ -27,6 +29,7 @@ impl fmt::Display for EntryKind {
         f.write_str(match self {
             Self::Command => "command",
             Self::Reactor => "reactor",
+            Self::Call => "call",
         })
     }
 }
@@ -40,6 +43,17 @@ pub struct InstanceNames {
     pub module: Option<String>,
 }
 
+/// A directory of the host that a guest was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenDirectory {
+    /// Its path on the host, absolute.
+    pub host: String,
+    /// What the guest calls it.
+    pub guest: String,
+    /// Whether the guest can change nothing in it.
+    pub read_only: bool,
+}
+
 /// The facts about a snapshot that people and the command line want.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -49,6 +63,10 @@ pub struct Manifest {
     pub main: u32,
     /// How it is meant to be called.
     pub entry: EntryKind,
+    /// The point that it was taken at, inside a call.
+    pub at: Option<String>,
+    /// The directories that its guest was given, for runs that give none of that name.
+    pub directories: Vec<GivenDirectory>,
     /// The exports that were called to initialise it, in order.
     pub inits: Vec<String>,
     /// What the initialisation observed of the world outside the store.
@@ -73,6 +91,8 @@ impl Manifest {
             instances,
             main: main.get(),
             entry,
+            at: None,
+            directories: Vec::new(),
             inits: Vec::new(),
             observations: Vec::new(),
             warnings: Vec::new(),

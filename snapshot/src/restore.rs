@@ -11,7 +11,7 @@ use crate::{
 };
 use executor_model::ModuleHash;
 use executor_runtime::{
-    CompiledModule, Extent, InstancePlan, Linker, NativeEngine, RestorePlan, Store, StoreConfig,
+    CallState, CompiledModule, Extent, InstancePlan, Linker, NativeEngine, RestorePlan, Store, StoreConfig,
 };
 use std::{
     fs::File,
@@ -72,6 +72,12 @@ impl SnapshotFile {
     #[must_use]
     pub fn instances(&self) -> &[Instance] {
         &self.metadata.instances
+    }
+
+    /// The call that is suspended, if the snapshot was taken inside one.
+    #[must_use]
+    pub fn call(&self) -> Option<&CallState> {
+        self.metadata.call.as_ref()
     }
 
     /// The module of every instance, in order of their ids; a module can occur more than once.
@@ -139,7 +145,7 @@ impl SnapshotFile {
                 memories: place(&instance.memories),
             });
         }
-        Ok(RestorePlan { file: &self.file, instances })
+        Ok(RestorePlan { file: &self.file, instances, call: self.metadata.call.as_ref() })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{code_args::CodeArgs, error::Failure, units};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use executor_wasi::Entropy;
+use executor_wasi::{Entropy, NotAPoint, Point};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -73,15 +73,19 @@ impl RunArgs {
     /// # Errors
     /// When an argument is not UTF-8, as WASI wants it.
     pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
-        let [target, args @ ..] = &self.target_and_args[..] else {
-            return Err(Failure::usage("nothing to run"));
-        };
-        let text = |arg: &OsString| match arg.to_str() {
-            Some(text) => Ok(text.to_owned()),
-            None => Err(Failure::usage(format_args!("argument {} is not UTF-8", arg.display()))),
-        };
-        Ok((target, args.iter().map(text).collect::<Result<_, _>>()?))
+        split(&self.target_and_args)
     }
+}
+
+fn split(target_and_args: &[OsString]) -> Result<(&OsStr, Vec<String>), Failure> {
+    let [target, args @ ..] = target_and_args else {
+        return Err(Failure::usage("nothing to run"));
+    };
+    let text = |arg: &OsString| match arg.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(Failure::usage(format_args!("argument {} is not UTF-8", arg.display()))),
+    };
+    Ok((target, args.iter().map(text).collect::<Result<_, _>>()?))
 }
 
 /// What a guest is given, and how it is initialised.
@@ -142,6 +146,14 @@ pub struct CaptureArgs {
         hide_default_value = true
     )]
     pub entropy: Entropy,
+    /// Take the snapshot inside the call of `_start` (or --invoke), before the guest first reads
+    /// standard input, uses a path, or calls an import (for the Nth time)
+    #[arg(
+        long,
+        value_name = "stdin|path:GUEST_PATH|import:MODULE.NAME[:N]|checkpoint",
+        value_parser = parse_point
+    )]
+    pub at: Option<Point>,
 }
 
 /// Where modules, code, snapshots and functions are kept.
@@ -220,6 +232,9 @@ pub enum SnapshotCommand {
 
 /// `executor snapshot create`.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "executor snapshot create [OPTIONS] <FILE.wasm|FILE.wat|FILE.snap|NAME> [ARGS]..."
+)]
 pub struct CreateArgs {
     /// Write the snapshot to this file
     #[arg(short, long, value_name = "FILE.snap")]
@@ -227,6 +242,9 @@ pub struct CreateArgs {
     /// Keep it in the store as the function NAME
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// With --at: call this export instead of `_start`, with ARGS as its arguments
+    #[arg(long, value_name = "EXPORT", requires = "at")]
+    pub invoke: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub guest: GuestArgs,
@@ -239,8 +257,20 @@ pub struct CreateArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
-    /// The module (.wasm, .wat)
-    pub file: PathBuf,
+    /// A module (.wasm, .wat), or what is to go on from: a snapshot (.snap) or a stored function; then
+    /// the guest's arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
+    pub target_and_args: Vec<OsString>,
+}
+
+impl CreateArgs {
+    /// What a snapshot is made of, and its arguments.
+    ///
+    /// # Errors
+    /// As [`RunArgs::split`].
+    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
+        split(&self.target_and_args)
+    }
 }
 
 /// `executor wast`.
@@ -348,6 +378,10 @@ fn parse_entropy(text: &str) -> Result<Entropy, String> {
             .map(|at| Entropy::Refill(Some(at))),
         _ => Err("expected keep, deny, refill or refill=ADDRESS,...".to_owned()),
     }
+}
+
+fn parse_point(text: &str) -> Result<Point, String> {
+    text.parse().map_err(|error: NotAPoint| error.to_string())
 }
 
 fn parse_preload(text: &str) -> Result<Preload, String> {

@@ -13,13 +13,15 @@ use executor_model::ModuleHash;
 use executor_snapshot::catalogue::{AutoKey, Conditions, Digest, digest};
 use executor_wasi::{Entropy, GuestPath, Observations, WasiCtx, WasiCtxBuilder};
 
-/// What a module is initialised with: everything but what it looks at by itself.
-pub fn key(
+/// What a module is initialised with: everything but what it looks at by itself. `call` is what
+/// `--invoke` and the arguments after it say, which matters to a snapshot inside the call.
+pub fn key<'a>(
     policy: SnapshotPolicy,
     module: ModuleHash,
     preloads: &[(String, ModuleHash)],
     guest: &GuestArgs,
     capture: &CaptureArgs,
+    call: impl IntoIterator<Item = &'a str>,
 ) -> AutoKey {
     // Every option must be named here: a new field does not compile until it is.
     let GuestArgs {
@@ -36,7 +38,7 @@ pub fn key(
         max_stack,
         verbose: _,
     } = guest;
-    let CaptureArgs { strict, entropy } = capture;
+    let CaptureArgs { strict, entropy, at } = capture;
     let limit = |limit: &Option<u64>| limit.map_or([0xff; 8], u64::to_le_bytes);
     let mut options = vec![u8::from(policy == SnapshotPolicy::Always)];
     options.extend(limit(max_memory));
@@ -51,6 +53,11 @@ pub fn key(
         Entropy::Refill(None) => digest(["refill"]),
         Entropy::Refill(Some(addresses)) => digest(addresses.iter().map(|at| at.to_le_bytes())),
     });
+    // What is called is part of the state only where that is inside the call.
+    if let Some(at) = at {
+        let call = call.into_iter().map(str::to_owned);
+        options.extend(digest(std::iter::once(at.to_string()).chain(call)));
+    }
     AutoKey::new(module, init, preloads, &options)
 }
 
@@ -86,6 +93,18 @@ impl World {
         if !blockers.is_empty() {
             return Err(blockers);
         }
+        self.seen(wasi, observations)
+    }
+
+    /// Those conditions, whatever else was observed.
+    ///
+    /// # Errors
+    /// When a file is not as the guest found it, or cannot be read.
+    pub fn seen(
+        &self,
+        wasi: &WasiCtx,
+        observations: &Observations,
+    ) -> Result<Conditions, Vec<String>> {
         let files = wasi.file_digests(observations).map_err(|e| vec![e.to_string()])?;
         Ok(Conditions {
             args: observations.args.then(|| digest(&self.args)),
@@ -139,7 +158,7 @@ mod tests {
     fn a_snapshot_is_for_the_arguments_and_environment_that_were_seen() {
         let dirs = WasiCtxBuilder::new();
         let (args, env) = (vec!["a".to_owned()], vec![("A".to_owned(), "1".to_owned())]);
-        let world = World { args: args.clone(), env: env.clone() };
+        let world = World { args: args.clone(), env: env.clone(), ..World::default() };
         assert_eq!(world.differs(&Conditions::default(), &dirs), None);
         let seen = Conditions {
             args: Some(digest(&args)),
@@ -147,15 +166,15 @@ mod tests {
             files: Vec::new(),
         };
         assert_eq!(world.differs(&seen, &dirs), None);
-        let other = World { args: Vec::new(), env };
+        let other = World { env, ..World::default() };
         assert!(other.differs(&seen, &dirs).unwrap().contains("arguments"));
-        let other = World { args, env: Vec::new() };
+        let other = World { args, ..World::default() };
         assert!(other.differs(&seen, &dirs).unwrap().contains("environment"));
     }
 
     #[test]
     fn a_file_that_cannot_be_looked_at_is_another_file() {
-        let world = World { args: Vec::new(), env: Vec::new() };
+        let world = World::default();
         let files = vec![("/\0x".to_owned(), None)];
         let seen = Conditions { files, ..Conditions::default() };
         assert_eq!(world.differs(&seen, &WasiCtxBuilder::new()).unwrap(), "file `/x` differs");

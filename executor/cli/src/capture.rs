@@ -6,12 +6,14 @@ use crate::{
     args::CaptureArgs,
     auto,
     error::Failure,
-    guest::{self, Guest, Modules},
+    guest::{self, Guest},
     progress::Progress,
     source::Sources,
 };
-use executor_snapshot::{Capture, Manifest, SnapshotId, catalogue::Adding};
-use executor_wasi::{CaptureOptions, Observations, WasiCtx, WasiState, WasiStateError};
+use executor_snapshot::{
+    Capture, EntryKind, InstanceNames, Manifest, SnapshotId, catalogue::Adding,
+};
+use executor_wasi::{CaptureOptions, Observations, Point, WasiCtx, WasiState, WasiStateError};
 use std::path::Path;
 
 /// The WASI state of a manifest.
@@ -28,17 +30,24 @@ pub fn wasi_state(manifest: &Manifest) -> Result<Option<WasiState>, Failure> {
 /// When the guest has something of WASI's that cannot be captured, or is not to be.
 pub fn manifest(
     guest: &Guest,
-    modules: &Modules,
+    names: Vec<InstanceNames>,
     init: &[String],
     options: &CaptureArgs,
+    at: Option<&Point>,
     mut observations: Observations,
 ) -> Result<Manifest, Failure> {
-    let entry = guest::kind(&modules.main);
-    let mut manifest = Manifest::new(guest.main, entry, modules.names());
+    let entry = match (guest.store.suspended(), guest.store.module(guest.main)) {
+        (Some(_), _) => EntryKind::Call,
+        (None, Some(module)) => guest::kind(module),
+        (None, None) => EntryKind::Reactor,
+    };
+    let mut manifest = Manifest::new(guest.main, entry, names);
     manifest.inits = init.to_vec();
+    let at = at.filter(|_| entry == EntryKind::Call);
+    manifest.at = at.map(Point::to_string);
     manifest.observations = auto::describe(&observations);
     if let Some(wasi) = guest.store.data::<WasiCtx>() {
-        let CaptureArgs { strict, entropy } = options;
+        let CaptureArgs { strict, entropy, at: _ } = options;
         let options = CaptureOptions { strict: *strict, entropy: entropy.clone() };
         let memory = |instance, memory| guest.store.memory(instance, memory);
         let state = wasi.state(memory, &options).map_err(refused)?;
@@ -95,8 +104,8 @@ pub struct Written {
 pub enum Place<'a> {
     /// A file.
     File(&'a Path),
-    /// The store, with the modules it needs.
-    Store(&'a Adding<'a>, &'a Sources),
+    /// The store, with the modules that it may lack.
+    Store(&'a Adding<'a>, Option<&'a Sources>),
 }
 
 /// Captures a guest and writes it to each place.
@@ -113,7 +122,7 @@ pub fn write(guest: &Guest, manifest: Manifest, places: &[Place<'_>]) -> Result<
             Place::File(path) => capture.publish(path, &report).map_err(Failure::new)?,
             Place::Store(adding, sources) => {
                 adding.put_snapshot(&capture, &report).map_err(Failure::new)?;
-                for source in sources.all() {
+                for source in sources.iter().flat_map(|sources| sources.all()) {
                     adding.put_module(source.hash(), &source.bytes()?).map_err(Failure::new)?;
                 }
             }

@@ -7,14 +7,15 @@ use crate::{
     error::Failure,
     progress::Progress,
     report::{Code, Phases},
-    source::Source,
+    source::{Source, Sources},
     units, warn,
 };
 use executor_code::{CompileEvent, Compiler};
 use executor_model::{EngineError, Features, Listeners, ModuleHash};
-use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
+use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine, Store};
 use executor_snapshot::Catalogue;
 use std::{
+    borrow::Cow,
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -50,10 +51,92 @@ impl Host {
             cache,
             features: code.features(Features::default()),
             opt_level: code.opt_level,
+            frame_maps: false,
         };
         let engine = NativeEngine::new(config.clone()).map_err(Failure::new)?;
         phases.end("engine");
         Ok(Self { engine, config, catalogue, code: Code::default(), phases, verbose })
+    }
+
+    /// The same with frame maps in its code, so that calls can be suspended.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_frame_maps(&self) -> Result<Self, Failure> {
+        let config = EngineConfig { frame_maps: true, ..self.config.clone() };
+        let engine = NativeEngine::new(config.clone()).map_err(Failure::new)?;
+        let (catalogue, verbose) = (self.catalogue.clone(), self.verbose);
+        let (code, phases) = (Code::default(), Phases::begin());
+        Ok(Self { engine, config, catalogue, code, phases, verbose })
+    }
+
+    /// The code that the suspended call of a store goes on with.
+    ///
+    /// # Errors
+    /// When it is not in the store, and the module is not either, or has no such calls.
+    pub fn continuations(&mut self, store: &Store) -> Result<Vec<Arc<CompiledModule>>, Failure> {
+        self.make_continuations(store, |host, hash| host.module_bytes(hash))
+    }
+
+    /// The same, of modules whose files are at hand.
+    ///
+    /// # Errors
+    /// When a module has no such calls.
+    pub fn continuations_of(
+        &mut self,
+        store: &Store,
+        sources: &Sources,
+    ) -> Result<Vec<Arc<CompiledModule>>, Failure> {
+        self.make_continuations(store, |host, hash| {
+            match sources.all().find(|source| source.hash() == hash) {
+                Some(source) => source.bytes().map(Cow::into_owned),
+                None => host.module_bytes(hash),
+            }
+        })
+    }
+
+    fn make_continuations(
+        &mut self,
+        store: &Store,
+        bytes: impl Fn(&Self, ModuleHash) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Vec<Arc<CompiledModule>>, Failure> {
+        let mut continuations = Vec::new();
+        for (hash, sites) in store.suspended_sites() {
+            let found = self.engine.load_continuations(&hash, &sites, &Listeners::none());
+            let found = found.unwrap_or_else(|error| {
+                warn(format_args!("{error}; compiling again"));
+                None
+            });
+            continuations.push(match found {
+                Some(found) => found,
+                None => {
+                    let bytes = bytes(self, hash)?;
+                    let fail =
+                        |error: &dyn Display| Failure::new(format_args!("module {hash}: {error}"));
+                    let module = self.engine.decode(&bytes, hash).map_err(|e| fail(&e))?;
+                    let none = Listeners::none();
+                    self.engine
+                        .compile_continuations(&module, &sites, &none)
+                        .map_err(|e| fail(&e))?
+                }
+            });
+        }
+        self.phases.end("continuations");
+        Ok(continuations)
+    }
+
+    /// The bytes of a module that the store has.
+    fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Failure> {
+        let bytes = match &self.catalogue {
+            Some(catalogue) => catalogue.module(hash).map_err(Failure::new)?,
+            None => None,
+        };
+        bytes.ok_or_else(|| {
+            Failure::new(format_args!(
+                "the code of module {hash} is not in the store; give the module to \
+                 `executor compile` first"
+            ))
+        })
     }
 
     /// Says what happened, with `-v`.
@@ -82,16 +165,7 @@ impl Host {
         if let Some(module) = self.load(hash) {
             return Ok(module);
         }
-        let bytes = match &self.catalogue {
-            Some(catalogue) => catalogue.module(hash).map_err(Failure::new)?,
-            None => None,
-        };
-        let bytes = bytes.ok_or_else(|| {
-            Failure::new(format_args!(
-                "the code of module {hash} is not in the store; give the module to \
-                 `executor compile` first"
-            ))
-        })?;
+        let bytes = self.module_bytes(hash)?;
         self.compile(hash, &bytes, format_args!("module {hash}"))
     }
 
@@ -138,7 +212,10 @@ impl Host {
         if let Some(Err(error)) = self.catalogue.as_ref().map(|c| c.add().map(drop)) {
             self.give_up_store(&error)?;
         }
-        let progress = Progress::new("compiling");
+        let progress = Progress::new(match self.config.frame_maps {
+            true => "compiling with frame maps",
+            false => "compiling",
+        });
         let simplified = Mutex::new(Vec::new());
         let report = |event: CompileEvent| match event {
             CompileEvent::Progress { done, total } => progress.report(done as u64, total as u64),
@@ -200,7 +277,7 @@ pub fn compiler() -> Arc<dyn Compiler> {
 
 #[cfg(feature = "compiler")]
 mod lazy {
-    use executor_code::{CompileError, CompileOptions, Compiler, Progress};
+    use executor_code::{CompileError, CompileOptions, Compiler, Progress, file::CallSite};
     use executor_compiler::NativeCompiler;
     use executor_model::{Features, Module, ModuleHash};
     use std::sync::OnceLock;
@@ -237,6 +314,15 @@ mod lazy {
             progress: Progress<'_>,
         ) -> Result<Vec<u8>, CompileError> {
             self.get()?.compile(module, options, progress)
+        }
+
+        fn compile_continuations(
+            &self,
+            module: &Module,
+            sites: &[CallSite],
+            options: CompileOptions,
+        ) -> Result<Vec<u8>, CompileError> {
+            self.get()?.compile_continuations(module, sites, options)
         }
     }
 }

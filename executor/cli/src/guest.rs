@@ -11,12 +11,13 @@ use crate::{
     timeout::Timeout,
     values,
 };
-use executor_model::{CallError, ExternKind, FuncType, InstanceId, Val};
+use executor_model::{CallError, ExternKind, FuncRef, FuncType, InstanceId, Val};
 use executor_runtime::{
-    CompiledModule, InstantiateError, Linker, NativeEngine, Store, StoreConfig,
+    CompiledModule, InstantiateError, Linker, NativeEngine, Reached, Store, StoreConfig,
+    SuspendError,
 };
 use executor_snapshot::{EntryKind, Hook, HookError, InstanceNames};
-use executor_wasi::{Observations, WasiCtx};
+use executor_wasi::{Observations, Point, WasiCtx};
 use std::sync::Arc;
 
 /// Why a guest did not get ready, or did not return.
@@ -38,6 +39,15 @@ impl From<CallError> for Stop {
         match error {
             CallError::Usage(message) => Self::Failure(Failure::new(message)),
             error => Self::Ended(error),
+        }
+    }
+}
+
+impl From<SuspendError> for Stop {
+    fn from(error: SuspendError) -> Self {
+        match error {
+            SuspendError::Call(error) => error.into(),
+            error => Self::Failure(Failure::new(error)),
         }
     }
 }
@@ -101,6 +111,10 @@ pub enum Entry {
     Start,
     /// An export, with its arguments.
     Export(String, Vec<Val>),
+    /// The call that is suspended, with the code that it goes on with.
+    Suspended(Vec<Arc<CompiledModule>>),
+    /// Nothing: the call has returned these results.
+    Ended(Vec<Val>),
     /// Nothing: a reactor is ready once it is initialised.
     Nothing,
 }
@@ -165,7 +179,7 @@ impl Entry {
                 check_niladic(module, "_start")?;
                 Ok(Self::Start)
             }
-            (None, EntryKind::Reactor) => Ok(Self::Nothing),
+            (None, EntryKind::Reactor | EntryKind::Call) => Ok(Self::Nothing),
         }
     }
 }
@@ -184,6 +198,7 @@ fn check_niladic(module: &CompiledModule, name: &str) -> Result<(), Failure> {
 pub fn linker() -> Linker {
     let mut linker = Linker::new();
     executor_wasi::add_to_linker(&mut linker);
+    executor_wasi::add_checkpoint_to_linker(&mut linker);
     linker
 }
 
@@ -242,6 +257,17 @@ impl Guest {
         self.store.data_mut::<WasiCtx>().map(WasiCtx::take_observations).unwrap_or_default()
     }
 
+    /// Initialises it further: calls exports of the main instance.
+    ///
+    /// # Errors
+    /// As [`Self::instantiate`].
+    pub fn initialise(&mut self, init: &[String], timeout: &mut Timeout) -> Result<(), Stop> {
+        let Self { store, main } = self;
+        timeout.watch(store.interrupter(), || {
+            init.iter().try_for_each(|name| call_export(store, *main, name, &[]).map(drop))
+        })
+    }
+
     /// Runs a hook of the guest's instances, where they have it.
     ///
     /// # Errors
@@ -267,10 +293,48 @@ impl Guest {
         let (name, args) = match entry {
             Entry::Start => ("_start", &[][..]),
             Entry::Export(name, args) => (name.as_str(), &args[..]),
+            Entry::Suspended(code) => {
+                let (code, store) = (code.clone(), &mut self.store);
+                return Ok(timeout.watch(store.interrupter(), || store.resume(code))?);
+            }
+            Entry::Ended(results) => return Ok(results.clone()),
             Entry::Nothing => return Ok(Vec::new()),
         };
         let Self { store, main } = self;
         timeout.watch(store.interrupter(), || call_export(store, *main, name, args))
+    }
+
+    /// Calls the entry until it returns or gets to a point, where it stays suspended.
+    ///
+    /// # Errors
+    /// When the guest traps or exits, or cannot be suspended at the point.
+    pub fn call_until(
+        &mut self,
+        entry: &Entry,
+        point: Point,
+        timeout: &mut Timeout,
+    ) -> Result<Reached, Stop> {
+        let Self { store, main } = self;
+        let main = *main;
+        let reached = timeout.watch(store.interrupter(), || {
+            let (name, args) = match entry {
+                Entry::Start => ("_start", &[][..]),
+                Entry::Export(name, args) => (name.as_str(), &args[..]),
+                Entry::Suspended(code) => {
+                    return Ok(store.resume_until(code.clone(), point.reached())?);
+                }
+                Entry::Ended(results) => return Ok(Reached::End(results.clone())),
+                Entry::Nothing => {
+                    return Err(Stop::Failure(Failure::usage(
+                        "--at is a point inside a call, and a reactor has no `_start`: name the \
+                         export to call with --invoke",
+                    )));
+                }
+            };
+            let func = function(store, main, name)?;
+            Ok(store.call_until(func, args, point.reached())?)
+        });
+        reached
     }
 }
 
@@ -295,8 +359,11 @@ fn call_export(
     name: &str,
     args: &[Val],
 ) -> Result<Vec<Val>, Stop> {
-    let func = store
-        .exported_func(instance, name)
-        .ok_or_else(|| Failure::new(format_args!("the module has no function `{name}`")))?;
+    let func = function(store, instance, name)?;
     Ok(store.call(func, args)?)
+}
+
+fn function(store: &Store, instance: InstanceId, name: &str) -> Result<FuncRef, Failure> {
+    let func = store.exported_func(instance, name);
+    func.ok_or_else(|| Failure::new(format_args!("the module has no function `{name}`")))
 }

@@ -12,18 +12,20 @@ use crate::{
     guest::{self, Entry, Guest, Modules, Stop},
     out,
     report::{Exit, Instance, Phases, Report, Snapshot},
+    restore::{Trust, restore},
     source::{Sources, Target},
     store_dir,
     timeout::Timeout,
     values, warn,
     world::World,
 };
-use executor_model::{CallError, InstanceId, ModuleHash};
+use executor_model::CallError;
+use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, CatalogueError, Hook, Manifest, SnapshotError, SnapshotFile, SnapshotId,
+    Catalogue, CatalogueError, GivenDirectory, Hook, Manifest, SnapshotFile, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
 };
-use executor_wasi::{Entropy, Observations, WasiCtx, WasiCtxBuilder, WasiError};
+use executor_wasi::{Entropy, Observations, WasiCtx, WasiCtxBuilder};
 use std::{ffi::OsStr, path::Path};
 
 /// A run in progress.
@@ -116,7 +118,7 @@ impl Run<'_> {
             error => Failure::new(error),
         })?;
         self.host.phases.end("open");
-        let wasi = self.wasi()?;
+        let wasi = self.wasi(&file.manifest().directories)?;
         let guest = self.restore(&file, wasi, Trust::Own)?;
         self.instance = Instance::restored(file.id().to_string(), format!("function `{name}`"));
         Ok(self.resume(guest)?)
@@ -127,7 +129,8 @@ impl Run<'_> {
         self.refuse_initialisation(&path.display().to_string())?;
         let file = SnapshotFile::open(path).map_err(Failure::new)?;
         self.host.phases.end("open");
-        let wasi = self.wasi()?;
+        // Whoever made the file does not say what this user's guests are given.
+        let wasi = self.wasi(&[])?;
         let guest = self.restore(&file, wasi, Trust::Nobody)?;
         let why = format!("snapshot file {}", path.display());
         self.instance = Instance::restored(file.id().to_string(), why);
@@ -139,7 +142,16 @@ impl Run<'_> {
         let module = guest.store.module(guest.main).ok_or_else(|| {
             Failure::new("the snapshot names a main instance that it does not have")
         })?;
-        let entry = Entry::plan(module, self.args.invoke.as_deref(), &self.rest)?;
+        let invoke = self.args.invoke.as_deref();
+        let entry = match guest.store.suspended() {
+            None => Entry::plan(module, invoke, &self.rest)?,
+            Some(_) if invoke.is_some() && self.args.capture.at.is_none() => {
+                return Err(Failure::usage(
+                    "--invoke: the snapshot is inside a call already, which goes on",
+                ));
+            }
+            Some(_) => Entry::Suspended(self.host.continuations(&guest.store)?),
+        };
         guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;
         Ok((guest, entry))
     }
@@ -151,6 +163,7 @@ impl Run<'_> {
             (!self.args.guest.preload.is_empty(), "--preload"),
             (self.args.capture.strict, "--strict"),
             (self.args.capture.entropy != Entropy::Keep, "--entropy"),
+            (self.args.capture.at.is_some(), "--at"),
         ];
         match given.into_iter().find(|(given, _)| *given) {
             None => Ok(()),
@@ -165,9 +178,11 @@ impl Run<'_> {
         let args = self.args;
         let sources = Sources::open(self.host.catalogue.as_ref(), &args.guest.preload, path)?;
         self.host.phases.end("resolve");
-        let mut wasi = self.wasi()?;
+        let mut wasi = self.wasi(&[])?;
         let (module, preloads) = (sources.main.hash(), sources.preload_hashes());
-        let key = auto::key(args.snapshot, module, &preloads, &args.guest, &args.capture);
+        let call = args.invoke.iter().chain(self.rest.iter().filter(|_| args.invoke.is_some()));
+        let call = call.map(String::as_str);
+        let key = auto::key(args.snapshot, module, &preloads, &args.guest, &args.capture, call);
 
         let why = match self.find(&key, &wasi) {
             Err(why) => why,
@@ -180,29 +195,51 @@ impl Run<'_> {
                 }
                 Err(failure) => {
                     warn(format_args!("{}; initialising again", failure.line()));
-                    wasi = self.wasi()?;
+                    wasi = self.wasi(&[])?;
                     "the automatic snapshot cannot be restored".to_owned()
                 }
             },
         };
 
-        let modules = Modules::compile(&mut self.host, &sources)?;
-        let entry = Entry::plan(&modules.main, args.invoke.as_deref(), &self.rest)?;
+        // Frame maps are worth their price only where a snapshot can come of it.
+        let at = args.capture.at.clone().filter(|_| self.keeps_snapshots().is_ok());
+        let mut mapped = at.as_ref().map(|_| self.host.with_frame_maps()).transpose()?;
+        let host = mapped.as_mut().unwrap_or(&mut self.host);
+        let modules = Modules::compile(host, &sources)?;
+        let engine = host.engine.clone();
+        let mut entry = Entry::plan(&modules.main, args.invoke.as_deref(), &self.rest)?;
         let wasi = wasi.build().map_err(Failure::new)?;
         let (config, init) = (guest::config(&args.guest)?, &args.guest.init);
         self.instance = Instance::instantiated(why);
-        let engine = self.host.engine.clone();
         let ready = Guest::instantiate(&engine, &modules, init, config, wasi, &mut self.timeout);
         self.host.phases.end("instantiate");
         if ready.is_err() {
             self.snapshot.reasons.push("initialisation did not end well".to_owned());
         }
         let mut guest = ready?;
+        if let Some(point) = at {
+            let reached = guest.call_until(&entry, point.clone(), &mut self.timeout);
+            self.host.phases.end("call");
+            if !matches!(reached, Ok(Reached::Point)) {
+                let reason = format!("the call ended before it reached the point {point}");
+                warn(format_args!("took no snapshot: {reason}"));
+                self.snapshot.reasons.push(reason);
+            }
+            match reached? {
+                Reached::End(results) => return Ok((guest, Entry::Ended(results))),
+                Reached::Point => {}
+            }
+        }
         match self.keeps_snapshots() {
             Err(why) => self.snapshot.reasons.push(why.to_owned()),
             Ok(_) => {
                 guest.run_hook(Hook::BeforeSnapshot, &mut self.timeout)?;
                 self.take_snapshot(&mut guest, &modules, &sources, &key);
+                if guest.store.suspended().is_some() {
+                    // The code that later runs need, now that there is time for it.
+                    Modules::compile(&mut self.host, &sources)?;
+                    entry = Entry::Suspended(self.host.continuations_of(&guest.store, &sources)?);
+                }
                 // The guest goes on as every later run will.
                 guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;
             }
@@ -276,6 +313,11 @@ impl Run<'_> {
                 let line = || format!("took no snapshot: {}", reasons.join("; "));
                 match self.args.snapshot {
                     SnapshotPolicy::Always => warn(line()),
+                    // Asked for by name.
+                    _ if self.args.capture.at.is_some() => warn(format_args!(
+                        "{} (to take it all the same: --snapshot always)",
+                        line()
+                    )),
                     SnapshotPolicy::Auto | SnapshotPolicy::Never => self.host.say(line),
                 }
                 self.snapshot.reasons = reasons;
@@ -291,6 +333,10 @@ impl Run<'_> {
     ) -> Result<Conditions, Vec<String>> {
         match (self.args.snapshot, guest.store.data::<WasiCtx>()) {
             (SnapshotPolicy::Auto, Some(wasi)) => self.world.conditions(wasi, observations),
+            // The program itself is among the arguments of a call that has begun.
+            (_, Some(wasi)) if self.args.capture.at.is_some() => {
+                self.world.seen(wasi, observations)
+            }
             _ => Ok(Conditions::default()),
         }
     }
@@ -306,10 +352,17 @@ impl Run<'_> {
     ) -> Result<(SnapshotId, Manifest), Failure> {
         let catalogue = self.keeps_snapshots().map_err(Failure::new)?;
         let RunArgs { guest: GuestArgs { init, .. }, capture, .. } = self.args;
-        let manifest = capture::manifest(guest, modules, init, capture, observations)?;
+        let manifest = capture::manifest(
+            guest,
+            modules.names(),
+            init,
+            capture,
+            capture.at.as_ref(),
+            observations,
+        )?;
         let adding = catalogue.add().map_err(Failure::new)?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
-        let written = capture::write(guest, manifest.clone(), &[Place::Store(&adding, sources)])?;
+        let written = capture::write(guest, manifest.clone(), &[Place::Store(&adding, Some(sources))])?;
         let entry = AutoEntry { conditions, snapshot: written.id };
         adding.insert_auto(key, entry).map_err(Failure::new)?;
         drop(adding);
@@ -320,45 +373,17 @@ impl Run<'_> {
         Ok((written.id, manifest))
     }
 
-    fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
-        self.world.wasi(&self.args.guest, &self.timeout)
+    fn wasi(&self, kept: &[GivenDirectory]) -> Result<WasiCtxBuilder, Failure> {
+        self.world.wasi(&self.args.guest, kept, &self.timeout)
     }
 
-    /// Restores a snapshot's store and its WASI state.
     fn restore(
         &mut self,
         file: &SnapshotFile,
         wasi: WasiCtxBuilder,
         trust: Trust,
     ) -> Result<Guest, Failure> {
-        let manifest = file.manifest();
-        let main = InstanceId::new(manifest.main)
-            .ok_or_else(|| Failure::new("the snapshot has no main instance"))?;
-        let state = capture::wasi_state(manifest)?;
-        let config = guest::config(&self.args.guest)?;
-        let (engine, linker) = (self.host.engine.clone(), guest::linker());
-        let host = &mut self.host;
-        host.phases.end("link");
-        let code = |hash: ModuleHash| host.code_of_hash(hash);
-        let mut store = match trust {
-            Trust::Own => executor_snapshot::restore(&engine, linker, config, file, code),
-            Trust::Nobody => {
-                executor_snapshot::restore_untrusted(&engine, linker, config, file, code)
-            }
-        }?;
-        match state {
-            Some(state) => {
-                wasi.differences(&state).iter().for_each(warn);
-                store.set_data(wasi.restore(&state).map_err(not_given)?);
-                state.refill(&mut store).map_err(|errno| {
-                    Failure::new(format_args!("random bytes cannot be drawn: {errno:?}"))
-                })?;
-            }
-            None => store.set_data(wasi.build().map_err(Failure::new)?),
-        }
-        self.host.phases.end("restore");
-        self.host.say(|| format!("restored snapshot {}", file.id()));
-        Ok(Guest { store, main })
+        restore(&mut self.host, &self.world, &self.args.guest, file, wasi, trust)
     }
 
     /// How the guest ended, said on standard error where it was not by an exit.
@@ -392,33 +417,5 @@ impl Run<'_> {
         let Self { target, host: Host { code, phases, .. }, instance, snapshot, .. } = self;
         let target = target.display().to_string();
         Report { target, code, instance, snapshot, exit, phases }
-    }
-}
-
-/// What to do about a state that needs what this run does not give.
-fn not_given(error: WasiError) -> Failure {
-    match &error {
-        WasiError::MissingPreopen(guest) => {
-            Failure::new(format_args!("{error}; give it with --dir HOST::{guest}"))
-        }
-        WasiError::MissingListener(_) => {
-            Failure::new(format_args!("{error}; give them with --listen ADDR:PORT"))
-        }
-        _ => Failure::new(error),
-    }
-}
-
-/// Who may have written a snapshot file.
-#[derive(Debug, Clone, Copy)]
-enum Trust {
-    /// This user's store: its checked header is enough.
-    Own,
-    /// Anyone: every byte and every reference is checked.
-    Nobody,
-}
-
-impl From<SnapshotError> for Failure {
-    fn from(error: SnapshotError) -> Self {
-        Self::new(error)
     }
 }

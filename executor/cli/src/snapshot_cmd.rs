@@ -3,22 +3,15 @@
 //! Invariant: only `create` runs a guest, and only `create` and `rm` write.
 
 use crate::{
-    args::{CreateArgs, SnapshotCommand, StoreDirArgs},
-    capture::{self, Place, Written},
-    engine::Host,
-    error::{EXIT_FAILURE, EXIT_TRAP, Failure},
-    guest::{self, Guest, Modules, Stop},
+    args::{SnapshotCommand, StoreDirArgs},
+    create,
+    error::{EXIT_FAILURE, Failure},
     inspect::Inspection,
     out,
-    report::Phases,
-    source::{Sources, Target},
-    store_dir,
-    timeout::Timeout,
-    units, warn,
-    world::World,
+    source::Target,
+    store_dir, units,
 };
-use executor_model::CallError;
-use executor_snapshot::{Catalogue, Hook, SnapshotFile};
+use executor_snapshot::{Catalogue, SnapshotFile};
 use std::{ffi::OsStr, fmt::Write};
 
 /// Runs one of the commands.
@@ -27,82 +20,11 @@ use std::{ffi::OsStr, fmt::Write};
 /// When it fails.
 pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
     match command {
-        SnapshotCommand::Create(args) => create(args),
+        SnapshotCommand::Create(args) => create::create(args),
         SnapshotCommand::List { store } => list(&store_dir::open(store)?),
         SnapshotCommand::Inspect { store, json, target } => inspect(store, target, *json),
         SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
         SnapshotCommand::Rm { store, name } => remove(&store_dir::open(store)?, name),
-    }
-}
-
-fn create(args: &CreateArgs) -> Result<i32, Failure> {
-    let CreateArgs { output, name, guest: options, capture: captured, store, file, code } = args;
-    let catalogue = match name {
-        None if output.is_none() => {
-            return Err(Failure::usage(
-                "say where the snapshot goes: --name NAME, -o FILE.snap or both",
-            ));
-        }
-        // A file can be written without a store.
-        None => store_dir::open_if_usable(store),
-        Some(name) => {
-            let catalogue = store_dir::open(store)?;
-            catalogue.function(name).map_err(Failure::new)?;
-            Some(catalogue)
-        }
-    };
-    let mut host = Host::new(catalogue.clone(), code, options.verbose, Phases::begin())?;
-    let mut timeout = Timeout::new(options.timeout)?;
-    let sources = Sources::open(catalogue.as_ref(), &options.preload, file)?;
-    let modules = Modules::compile(&mut host, &sources)?;
-    modules.check_hooks()?;
-    let world = World::of(options, file.as_os_str(), &[])?;
-    let wasi = world.wasi(options, &timeout)?.build().map_err(Failure::new)?;
-    let config = guest::config(options)?;
-    let ready =
-        Guest::instantiate(&host.engine, &modules, &options.init, config, wasi, &mut timeout);
-    let mut guest = ready.map_err(|stop| not_ready(stop, &timeout))?;
-
-    guest.run_hook(Hook::BeforeSnapshot, &mut timeout)?;
-    let observations = guest.take_observations();
-    let manifest = capture::manifest(&guest, &modules, &options.init, captured, observations)?;
-    let warnings = manifest.warnings.clone();
-
-    let adding = match (name, &catalogue) {
-        (Some(_), Some(catalogue)) => Some(catalogue.add().map_err(Failure::new)?),
-        _ => None,
-    };
-    let file = output.as_deref().map(Place::File);
-    let stored = adding.as_ref().map(|adding| Place::Store(adding, &sources));
-    let places: Vec<Place<'_>> = file.into_iter().chain(stored).collect();
-    let Written { id, len } = capture::write(&guest, manifest, &places)?;
-    if let (Some(name), Some(adding)) = (name, &adding) {
-        adding.set_function(name, id).map_err(Failure::new)?;
-    }
-    // The process ends soon: unmapping gigabytes piece by piece would only take time.
-    std::mem::forget(guest);
-    for warning in warnings {
-        warn(warning);
-    }
-    out(format_args!("{id} {}\n", units::show_size(len)))?;
-    Ok(0)
-}
-
-/// Why there is nothing to make a snapshot of.
-fn not_ready(stop: Stop, timeout: &Timeout) -> Failure {
-    match stop {
-        Stop::Failure(failure) => failure,
-        Stop::Ended(CallError::Exit(code)) => Failure::new(format_args!(
-            "the initialisation ended by exiting with code {code}; there is no instance to capture"
-        )),
-        Stop::Ended(CallError::Trap(trap)) => {
-            let time = timeout.passed().map(|line| line + ": ").unwrap_or_default();
-            Failure { message: format!("{time}{trap}"), code: EXIT_TRAP }
-        }
-        Stop::Ended(error @ CallError::Exception(_)) => {
-            Failure { message: error.to_string(), code: EXIT_TRAP }
-        }
-        Stop::Ended(error) => Failure::new(error),
     }
 }
 

@@ -9,16 +9,21 @@ use crate::{
     timeout::Timeout,
     warn,
 };
-use executor_wasi::WasiCtxBuilder;
+use executor_snapshot::GivenDirectory;
+use executor_wasi::{WasiCtxBuilder, WasiState};
 use std::{env, ffi::OsStr, net::TcpListener, path::Path};
 
 /// The arguments and the environment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct World {
     /// The arguments, `argv[0]` first.
     pub args: Vec<String>,
     /// The environment, each name once.
     pub env: Vec<(String, String)>,
+    /// Whether the command line says what the arguments are.
+    pub args_given: bool,
+    /// Whether it says what is in the environment.
+    pub env_given: bool,
 }
 
 impl World {
@@ -32,17 +37,45 @@ impl World {
             || Path::new(target).file_name().unwrap_or(target).to_string_lossy().into_owned();
         let argv0 = options.argv0.clone().unwrap_or_else(name);
         let args = std::iter::once(argv0).chain(rest.iter().cloned()).collect();
-        Ok(Self { args, env: environment(options)? })
+        let args_given = options.argv0.is_some() || !rest.is_empty();
+        let env_given = options.inherit_env || !options.env.is_empty();
+        Ok(Self { args, env: environment(options)?, args_given, env_given })
     }
 
-    /// The guest's view of it.
+    /// What a guest that has read its arguments and environment goes on with, where the command line
+    /// says nothing of them: what it has read.
+    pub fn adopt(&self, state: &WasiState, builder: &mut WasiCtxBuilder) {
+        if let (false, Some(args)) = (self.args_given, &state.args) {
+            builder.args(args.clone());
+        }
+        if let (false, Some(env)) = (self.env_given, &state.env) {
+            let variable = |text: &String| {
+                text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+            };
+            builder.env(env.iter().filter_map(variable).collect());
+        }
+    }
+
+    /// The guest's view of it. `kept` are directories that it is given as well, where the options
+    /// give none of that name.
     ///
     /// # Errors
     /// When a directory cannot be opened, or an address not be listened at.
-    pub fn wasi(&self, options: &GuestArgs, timeout: &Timeout) -> Result<WasiCtxBuilder, Failure> {
+    pub fn wasi(
+        &self,
+        options: &GuestArgs,
+        kept: &[GivenDirectory],
+        timeout: &Timeout,
+    ) -> Result<WasiCtxBuilder, Failure> {
         let mut builder = WasiCtxBuilder::new();
         builder.args(self.args.clone()).env(self.env.clone());
-        for Dir { host, guest, read_only } in &options.dirs {
+        let kept = kept.iter().map(|GivenDirectory { host, guest, read_only }| Dir {
+            host: host.into(),
+            guest: guest.clone(),
+            read_only: *read_only,
+        });
+        let kept = kept.filter(|kept| options.dirs.iter().all(|dir| dir.guest != kept.guest));
+        for Dir { host, guest, read_only } in options.dirs.iter().cloned().chain(kept) {
             match read_only {
                 true => builder.preopen_read_only(host, guest),
                 false => builder.preopen(host, guest),
@@ -61,6 +94,22 @@ impl World {
         }
         Ok(builder)
     }
+}
+
+/// The directories that options give, as a snapshot keeps them for later runs.
+///
+/// # Errors
+/// When one has no absolute path, or one that is not UTF-8.
+pub fn given_directories(options: &GuestArgs) -> Result<Vec<GivenDirectory>, Failure> {
+    let given = |Dir { host, guest, read_only }: &Dir| {
+        let path = host.canonicalize().context(host.display())?;
+        let path = path.to_str().ok_or_else(|| {
+            Failure::new(format_args!("{}: a snapshot keeps only paths in UTF-8", path.display()))
+        })?;
+        let (host, guest) = (path.to_owned(), guest.clone());
+        Ok(GivenDirectory { host, guest, read_only: *read_only })
+    };
+    options.dirs.iter().map(given).collect()
 }
 
 /// The guest's environment. A later `--env` of a name is stronger than an earlier one, and any than

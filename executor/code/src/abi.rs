@@ -23,10 +23,18 @@
 //!   in `rax` (if the handler asks for it) and the address of its payload, an array of `RawValue`s
 //!   that is good until the next builtin is called, in `rdx`. Callee-saved registers matter only to
 //!   handlers of a builtin's own call: those hold what they held there.
+//! - A continuation is called with the `Tail` convention as `(vmctx: i64, frame: *const ResumedFrame)
+//!   -> results`, where the results are those of its function. It calls the next frame in place of
+//!   the call that it goes on from. The enter trampolines of a file of continuations, by the type
+//!   of the function, take the address of the frame from `values[0]`.
+
+
+
+use executor_model::RawValue;
 
 /// The version of this interface and of everything else that code is compiled for: code files of
 /// another are compiled again. A change of [`crate::layout::STATE_VERSION`] changes it too.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What lies at `vmctx`. Only the runtime writes it; it is never captured.
 #[repr(C)]
@@ -41,6 +49,22 @@ pub struct VmHeader {
     /// The first byte of owned memory 0, or null when there is none: a base of its own for what
     /// most accesses of a function go to.
     pub memory: *mut u8,
+    /// The function table of the module's code file ([`crate::file::Section::Functions`]), for
+    /// continuations, which lie in a file of their own.
+    pub functions: *const i32,
+}
+
+/// A frame that is made again. The host makes an array of them, outermost first; each continuation
+/// is given the address of its own and calls the one after it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ResumedFrame {
+    /// The address of the continuation's code.
+    pub code: usize,
+    /// The `vmctx` to call it with.
+    pub vmctx: usize,
+    /// The values that it takes.
+    pub values: *const RawValue,
 }
 
 /// What machine code and builtins know of the store.

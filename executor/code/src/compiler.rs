@@ -1,5 +1,6 @@
 //! The compiler as the runtime knows it: something that turns a module into a code file.
 
+use crate::file::CallSite;
 use executor_model::{Features, FuncIndex, Module, ModuleHash};
 
 /// What is told while a module is compiled.
@@ -31,6 +32,9 @@ pub type Progress<'a> = &'a (dyn Fn(CompileEvent) + Sync);
 pub struct CompileOptions {
     /// Call the listener builtins at entry to and return from every defined function.
     pub listeners: bool,
+    /// Store, before each call that can reach the host, what the frame goes on with (see
+    /// [`crate::file::frames`]).
+    pub frame_maps: bool,
     /// How much work goes into the machine code.
     pub opt_level: OptLevel,
     /// What the module was allowed to use when it was validated. Written into the code file.
@@ -93,6 +97,9 @@ pub enum CompileError {
         /// What Cranelift said.
         message: String,
     },
+    /// A call to go on from is not there.
+    #[error("function {} has no call at offset {:#x} to go on from", .0.func, .0.offset)]
+    NoSuchCall(CallSite),
     /// This machine lacks something that compiled code needs.
     #[error("{0}")]
     Host(String),
@@ -121,5 +128,18 @@ pub trait Compiler: Send + Sync {
         module: &Module,
         options: CompileOptions,
         progress: Progress<'_>,
+    ) -> Result<Vec<u8>, CompileError>;
+
+    /// Compiles the continuations of calls of a module's functions to the bytes of a code file.
+    /// `sites` are ascending, each once.
+    ///
+    /// # Errors
+    /// When the module cannot be compiled; [`CompileError::NoSuchCall`] when a function has no such
+    /// call, or none that can be reached.
+    fn compile_continuations(
+        &self,
+        module: &Module,
+        sites: &[CallSite],
+        options: CompileOptions,
     ) -> Result<Vec<u8>, CompileError>;
 }

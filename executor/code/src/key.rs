@@ -3,7 +3,7 @@
 //! Invariant: two code files of one key are interchangeable on the machine that computed it. One may
 //! be quicker than the other: how much work went into it stands in its header.
 
-use crate::abi;
+use crate::{abi, file::CallSite};
 use executor_model::ModuleHash;
 use std::{fmt, fs::File, io, os::unix::fs::MetadataExt};
 
@@ -79,6 +79,17 @@ impl CpuFeatures {
     }
 }
 
+/// What a code file of a module is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CodeKind<'a> {
+    /// Listeners are called.
+    pub listeners: bool,
+    /// The code has frame maps.
+    pub frame_maps: bool,
+    /// It goes on from these calls, ascending; `None` is the code of the module itself.
+    pub continuations: Option<&'a [CallSite]>,
+}
+
 /// The key of a code file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodeKey(pub [u8; 32]);
@@ -86,15 +97,21 @@ pub struct CodeKey(pub [u8; 32]);
 impl CodeKey {
     /// The key of a module's code for this machine and engine.
     #[must_use]
-    pub fn new(module: &ModuleHash, listeners: bool, features: CpuFeatures) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("executor code file key v1");
+    pub fn new(module: &ModuleHash, kind: CodeKind<'_>, features: CpuFeatures) -> Self {
+        let CodeKind { listeners, frame_maps, continuations } = kind;
+        let mut hasher = blake3::Hasher::new_derive_key("executor code file key v2");
         hasher.update(&module.0);
         hasher.update(std::env::consts::ARCH.as_bytes());
         hasher.update(b"-");
         hasher.update(std::env::consts::OS.as_bytes());
         hasher.update(&features.bits().to_le_bytes());
         hasher.update(&abi::VERSION.to_le_bytes());
-        hasher.update(&[u8::from(listeners)]);
+        hasher.update(&[listeners, frame_maps, continuations.is_some()].map(u8::from));
+        hasher.update(&(continuations.map_or(0, <[_]>::len) as u64).to_le_bytes());
+        for site in continuations.unwrap_or_default() {
+            hasher.update(&site.func.to_le_bytes());
+            hasher.update(&site.offset.to_le_bytes());
+        }
         hasher.update(ENGINE_VERSION.as_bytes());
         // Two builds of one version may differ in the compiler: see build.rs.
         hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());

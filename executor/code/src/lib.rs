@@ -15,5 +15,5 @@ mod publish;
 
 pub use cache::{CacheError, CodeCache};
 pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
-pub use key::{CodeKey, CpuFeatures, ENGINE_VERSION, ensure_private};
+pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION, ensure_private};
 pub use publish::publish;

@@ -6,7 +6,10 @@
 use crate::{
     emit::Symbol,
     isa::{Extent, Target},
-    short, thunk, translate,
+    reach::Reach,
+    short, thunk,
+    translate::{self, FrameMap, Translated},
+    types::ModuleTypes,
 };
 use cranelift_codegen::{
     CodegenError, Context, ExceptionContextLoc, FinalizedMachExceptionHandler,
@@ -19,7 +22,7 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
     CompileError, CompileEvent, CompileOptions, OptLevel, Progress,
-    file::{HandlerRecord, TryCall, map::MapEncoder},
+    file::{CallSite, FrameUnit, FrameValue, HandlerRecord, TryCall, map::MapEncoder},
     layout::InstanceLayout,
 };
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
@@ -38,6 +41,10 @@ pub(crate) struct ModuleContext<'a> {
     pub(crate) module: &'a Module,
     pub(crate) layout: &'a InstanceLayout,
     pub(crate) target: &'a Target,
+    /// What values are typed by, where frames or continuations are asked for.
+    pub(crate) types: Option<&'a ModuleTypes>,
+    /// Which calls the frame maps have, where they are asked for.
+    pub(crate) reach: Option<&'a Reach>,
 }
 
 impl<'a> ModuleContext<'a> {
@@ -59,6 +66,14 @@ pub(crate) enum Unit {
     Body(FuncIndex),
     /// The enter trampoline of a type.
     Enter(TypeIndex),
+    /// What comes behind a call, by its place among those asked for.
+    Continuation(u32, CallSite),
+    /// What stands before that, where there are listeners: it tells of the function's return.
+    ResumeListener(u32, FuncIndex),
+    /// The call of an imported function that was about to be made.
+    ResumeImport(FuncIndex),
+    /// The enter trampoline of continuations of functions of a type.
+    EnterContinuation(TypeIndex),
     /// What copies short ranges of memory.
     ShortCopy,
     /// What fills them.
@@ -75,6 +90,10 @@ pub(crate) struct Code {
     pub(crate) map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub(crate) try_calls: Vec<TryCall>,
+    /// Its frame map.
+    pub(crate) frames: Option<FrameUnit>,
+    /// Of a continuation: the type of the call, and the values that it takes.
+    pub(crate) resumed: Option<(TypeIndex, Vec<FrameValue>)>,
 }
 
 /// Four bytes that hold the distance to a symbol.
@@ -91,7 +110,16 @@ pub(crate) fn compile(
     options: CompileOptions,
     progress: Progress<'_>,
 ) -> Result<(Vec<Unit>, Vec<Code>), CompileError> {
-    let mut units = units(context.info(), options);
+    compile_units(context, units(context.info(), options), options, progress)
+}
+
+/// The code of each unit, and of what else they turn out to need.
+pub(crate) fn compile_units(
+    context: &ModuleContext<'_>,
+    mut units: Vec<Unit>,
+    options: CompileOptions,
+    progress: Progress<'_>,
+) -> Result<(Vec<Unit>, Vec<Code>), CompileError> {
     // Large functions first, so that none is left for one thread at the end; each thread takes the
     // next when it is done with one.
     let mut order: Vec<usize> = (0..units.len()).collect();
@@ -151,7 +179,7 @@ fn units(info: &ModuleInfo, options: CompileOptions) -> Vec<Unit> {
 /// How much work a unit is: the bytes of its body.
 fn size(module: &Module, unit: Unit) -> usize {
     match unit {
-        Unit::Body(func) => module.bodies[(func - module.info.imported_functions) as usize].len(),
+        Unit::Body(func) | Unit::Continuation(_, CallSite { func, .. }) => module.bodies[(func - module.info.imported_functions) as usize].len(),
         _ => 0,
     }
 }
@@ -174,12 +202,14 @@ impl Worker {
         level: OptLevel,
         progress: Progress<'_>,
     ) -> Result<Code, CompileError> {
-        let result = self.build(context, unit).and_then(|extent| {
+        let result = self.build(context, unit).and_then(|translated| {
+            let Translated { extent, frames, resumed } = translated;
             if let (Unit::Body(func), true) = (unit, extent.is_large() && level != OptLevel::None) {
                 progress(CompileEvent::Simplified { func, len: extent.body });
             }
             let isa = context.target.for_function(extent);
-            self.emit(isa, unit)
+            let code = self.emit(isa, unit, frames)?;
+            Ok(Code { resumed, ..code })
         });
         match result {
             Ok(_) => self.context.clear(),
@@ -190,7 +220,11 @@ impl Worker {
     }
 
     /// The IR of a unit, in `self.context`.
-    fn build(&mut self, context: &ModuleContext<'_>, unit: Unit) -> Result<Extent, CompileError> {
+    fn build(
+        &mut self,
+        context: &ModuleContext<'_>,
+        unit: Unit,
+    ) -> Result<Translated, CompileError> {
         let (function, builder) = (&mut self.context.func, &mut self.builder);
         match unit {
             Unit::Import(func) => thunk::import(context, func, function, builder),
@@ -199,13 +233,38 @@ impl Worker {
             Unit::Enter(ty) => thunk::enter(context, ty, function, builder),
             Unit::ShortCopy => short::copy(context, function, builder),
             Unit::ShortFill => short::fill(context, function, builder),
-            Unit::Body(func) => return translate::function(context, func, function, builder),
+            Unit::ResumeListener(at, func) => {
+                thunk::resume_listener(context, at, func, function, builder);
+            }
+            Unit::EnterContinuation(ty) => {
+                thunk::enter_continuation(context, ty, function, builder);
+            }
+            Unit::ResumeImport(func) => {
+                let ty = context.info().functions[func as usize];
+                let values = thunk::resume_import(context, func, function, builder);
+                let resumed = Some((ty, values));
+                return Ok(Translated { extent: Extent::default(), frames: None, resumed });
+            }
+            Unit::Body(func) => return translate::function(context, func, None, function, builder),
+            Unit::Continuation(_, site) => {
+                let CallSite { func, offset } = site;
+                let made = translate::function(context, func, Some(offset), function, builder)?;
+                return match made.resumed {
+                    Some(_) => Ok(made),
+                    None => Err(CompileError::NoSuchCall(site)),
+                };
+            }
         }
-        Ok(Extent::default())
+        Ok(Translated { extent: Extent::default(), frames: None, resumed: None })
     }
 
     /// The IR in `self.context` to machine code.
-    fn emit(&mut self, isa: &dyn TargetIsa, unit: Unit) -> Result<Code, CompileError> {
+    fn emit(
+        &mut self,
+        isa: &dyn TargetIsa,
+        unit: Unit,
+        frames: Option<FrameMap>,
+    ) -> Result<Code, CompileError> {
         let fail = |message| codegen_error(unit, message);
         if let Err(error) = self.context.compile(isa, &mut ControlPlane::default()) {
             return Err(match error.inner {
@@ -248,6 +307,12 @@ impl Worker {
             }
             code.try_calls.push(call);
         }
+        if let Some(FrameMap { slot, calls }) = frames {
+            let layout = buffer.frame_layout();
+            let layout = layout.ok_or_else(|| fail("a frame without a layout".to_owned()))?;
+            let slot = layout.frame_to_fp_offset - layout.stackslots[slot].offset;
+            code.frames = Some(FrameUnit { code: 0, slot, calls });
+        }
         let names = self.context.func.params.user_named_funcs();
         for reloc in buffer.relocs() {
             let symbol = match &reloc.target {
@@ -278,7 +343,11 @@ fn codegen_error(unit: Unit, message: String) -> CompileError {
         | Unit::UnboundImport(index)
         | Unit::Listener(index)
         | Unit::Body(index)
-        | Unit::Enter(index) => index,
+        | Unit::ResumeListener(_, index)
+        | Unit::ResumeImport(index)
+        | Unit::Continuation(_, CallSite { func: index, .. })
+        | Unit::Enter(index)
+        | Unit::EnterContinuation(index) => index,
         Unit::ShortCopy | Unit::ShortFill => 0,
     };
     CompileError::Codegen { func: index, message: format!("{unit:?}: {message}") }

@@ -77,7 +77,7 @@ pub(crate) fn decode(
 }
 
 /// Why a section that is valid is not taken in.
-enum Refusal {
+pub(crate) enum Refusal {
     /// It could not be read after all.
     Invalid(wasmparser::Error),
     /// It needs garbage collection. Subtypes of functions come with it in validation; the rest of
@@ -100,7 +100,7 @@ impl From<Refusal> for CompileError {
     }
 }
 
-type Result<T> = std::result::Result<T, Refusal>;
+pub(crate) type Result<T> = std::result::Result<T, Refusal>;
 
 #[derive(Default)]
 struct Decoder {
@@ -362,7 +362,8 @@ impl Decoder {
     }
 }
 
-fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> Result<ValType> {
+/// Our word for a value type; an error where it needs garbage collection.
+pub(crate) fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> Result<ValType> {
     Ok(match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,

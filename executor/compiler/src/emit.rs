@@ -28,8 +28,9 @@ use std::{
 pub(crate) enum Symbol {
     /// What stands at a function's index.
     Function(FuncIndex),
-    /// What stands behind that: the body of a defined function, the rest of a thunk.
-    Body(FuncIndex),
+    /// What stands behind that: the body of a defined function, the rest of a thunk; among
+    /// continuations, the one at this place.
+    Body(u32),
     /// The function table (`Section::Functions` of the code file).
     FunctionTable,
     /// What copies short ranges of memory.
@@ -275,7 +276,8 @@ impl<'a> Emitter<'a> {
         self.builder.inst_results(call)[0]
     }
 
-    fn import_as(&mut self, symbol: Symbol, signature: SigRef) -> FuncRef {
+    /// `symbol`, to be called directly.
+    pub(crate) fn import_as(&mut self, symbol: Symbol, signature: SigRef) -> FuncRef {
         let name = self.name(symbol);
         self.builder.import_function(ExtFuncData {
             name,
@@ -297,6 +299,23 @@ impl<'a> Emitter<'a> {
             }
         };
         self.builder.ins().symbol_value(WORD, table)
+    }
+
+    /// The address of the function table of the module's own code file.
+    pub(crate) fn far_function_table(&mut self) -> Value {
+        self.load_fixed(WORD, offset_of!(VmHeader, functions) as i64)
+    }
+
+    /// What stands at a function's index in the module's own code file: its signature and address.
+    pub(crate) fn far_function(&mut self, func: FuncIndex) -> (SigRef, Value) {
+        let table = self.far_function_table();
+        let fixed = self.access.fixed;
+        let at = i32::try_from(func * 4).expect("functions have 20-bit indices");
+        let distance = self.builder.ins().load(ir::types::I32, fixed, table, at);
+        let distance = self.builder.ins().sextend(WORD, distance);
+        let code = self.builder.ins().iadd(table, distance);
+        let ty = self.context.info().functions[func as usize];
+        (self.signature(ty), code)
     }
 
     fn name(&mut self, symbol: Symbol) -> ExternalName {

@@ -21,22 +21,27 @@ mod emit;
 mod features;
 mod isa;
 mod link;
+mod reach;
 mod short;
 mod signature;
 mod thunk;
 mod translate;
+mod types;
 
+use compile::{Code, ModuleContext, Unit};
 use executor_code::{
-    CodeKey, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
-    file::{self, CodeParts},
+    CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
+    file::{self, CallSite, CodeParts, Continuation},
     layout::InstanceLayout,
 };
-use executor_model::{Features, Module, ModuleHash};
+use executor_model::{Features, Module, ModuleHash, ModuleInfo};
 use isa::Target;
+use reach::Reach;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
+use types::ModuleTypes;
 
 /// Compiles modules for the machine it runs on.
 pub struct NativeCompiler {
@@ -92,16 +97,55 @@ impl Compiler for NativeCompiler {
         options: CompileOptions,
         progress: Progress<'_>,
     ) -> Result<Vec<u8>, CompileError> {
+        self.write(module, None, options, |context| compile::compile(context, options, progress))
+    }
+
+    fn compile_continuations(
+        &self,
+        module: &Module,
+        sites: &[CallSite],
+        options: CompileOptions,
+    ) -> Result<Vec<u8>, CompileError> {
+        let units = continuation_units(&module.info, sites, options.listeners)?;
+        self.write(module, Some(sites), options, |context| {
+            compile::compile_units(context, units, options, &|_| {})
+        })
+    }
+}
+
+impl NativeCompiler {
+    /// Compiles with `compile` and writes the code file: of the module, or of continuations.
+    fn write(
+        &self,
+        module: &Module,
+        sites: Option<&[CallSite]>,
+        options: CompileOptions,
+        compile: impl FnOnce(&ModuleContext<'_>) -> Result<(Vec<Unit>, Vec<Code>), CompileError>,
+    ) -> Result<Vec<u8>, CompileError> {
         let layout = InstanceLayout::of(&module.info)
             .map_err(|error| CompileError::Unsupported(error.to_string()))?;
         let target = self.target(options.opt_level)?;
-        let context = compile::ModuleContext { module, layout: &layout, target };
-        let (units, codes) = compile::compile(&context, options, progress)?;
+        let reach = options.frame_maps.then(|| Reach::of(module)).transpose()?;
+        let typed = options.frame_maps || sites.is_some();
+        let types = typed.then(|| ModuleTypes::of(module)).transpose()?;
+        let (types, reach) = (types.as_ref(), reach.as_ref());
+        let context = ModuleContext { module, layout: &layout, target, types, reach };
+        let (units, codes) = compile(&context)?;
         let linked = link::link(&module.info, &units, codes)?;
+        let continuations = sites.map(|sites| {
+            let made = sites.iter().zip(linked.resumed);
+            made.map(|(site, (callee, values))| Continuation { site: *site, callee, values })
+                .collect()
+        });
+        let kind = CodeKind {
+            listeners: options.listeners,
+            frame_maps: options.frame_maps,
+            continuations: sites,
+        };
         Ok(file::write(&CodeParts {
             module,
             layout: &layout,
-            key: CodeKey::new(&module.hash, options.listeners, self.features),
+            key: CodeKey::new(&module.hash, kind, self.features),
             features: self.features,
             options,
             text: linked.text,
@@ -111,8 +155,37 @@ impl Compiler for NativeCompiler {
             map_records: linked.map_records,
             map: linked.map,
             try_calls: linked.try_calls,
+            frames: linked.frames,
+            continuations,
         }))
     }
+}
+
+/// The units of continuations, in the order of the text.
+fn continuation_units(
+    info: &ModuleInfo,
+    sites: &[CallSite],
+    listeners: bool,
+) -> Result<Vec<Unit>, CompileError> {
+    let mut units = Vec::new();
+    let mut types = Vec::new();
+    for (at, site) in (0..).zip(sites) {
+        let func = site.func;
+        let ty = info.functions.get(func as usize).ok_or(CompileError::NoSuchCall(*site))?;
+        types.push(*ty);
+        match (func < info.imported_functions, site.offset == CallSite::IMPORT) {
+            (true, true) => units.push(Unit::ResumeImport(func)),
+            (false, false) => {
+                units.extend(listeners.then_some(Unit::ResumeListener(at, func)));
+                units.push(Unit::Continuation(at, *site));
+            }
+            _ => return Err(CompileError::NoSuchCall(*site)),
+        }
+    }
+    types.sort_unstable();
+    types.dedup();
+    units.extend(types.into_iter().map(Unit::EnterContinuation));
+    Ok(units)
 }
 
 /// What wasmparser says about bytes that are not a valid module.

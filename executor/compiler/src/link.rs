@@ -9,9 +9,11 @@ use crate::{
 };
 use executor_code::{
     CompileError,
-    file::{MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
+    file::{
+        FrameUnit, FrameValue, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance,
+    },
 };
-use executor_model::{ModuleInfo, TrapCode};
+use executor_model::{ModuleInfo, TrapCode, TypeIndex};
 
 /// Every unit begins at a multiple of this, which processors fetch as one.
 const ALIGNMENT: u64 = 32;
@@ -30,6 +32,9 @@ pub(crate) struct Linked {
     pub(crate) map_records: Vec<MapRecord>,
     pub(crate) map: Vec<u8>,
     pub(crate) try_calls: Vec<TryCall>,
+    pub(crate) frames: Vec<FrameUnit>,
+    /// The types and values of continuations.
+    pub(crate) resumed: Vec<(TypeIndex, Vec<FrameValue>)>,
 }
 
 /// Lays out `codes`, the code of `units`, in their order.
@@ -39,7 +44,7 @@ pub(crate) fn link(
     codes: Vec<Code>,
 ) -> Result<Linked, CompileError> {
     let mut functions = Vec::with_capacity(info.functions.len());
-    let mut bodies = vec![0; info.functions.len()];
+    let mut bodies = vec![0; info.functions.len().max(units.len())];
     let mut enter = vec![NO_TRAMPOLINE; info.types.len()];
     let (mut short_copy, mut short_fill) = (0, 0);
     let mut starts = Vec::with_capacity(units.len());
@@ -52,15 +57,18 @@ pub(crate) fn link(
         }
         let start = start as u32;
         match *unit {
-            Unit::Import(_) | Unit::Listener(_) => functions.push(start),
-            Unit::UnboundImport(func) | Unit::Body(func) => {
-                bodies[func as usize] = start;
+            Unit::Import(_)
+            | Unit::Listener(_)
+            | Unit::ResumeListener(..)
+            | Unit::ResumeImport(_) => functions.push(start),
+            Unit::UnboundImport(at) | Unit::Body(at) | Unit::Continuation(at, _) => {
+                bodies[at as usize] = start;
                 // Something may stand before it, and then has its index already.
-                if functions.len() == func as usize {
+                if functions.len() == at as usize {
                     functions.push(start);
                 }
             }
-            Unit::Enter(ty) => enter[ty as usize] = start,
+            Unit::Enter(ty) | Unit::EnterContinuation(ty) => enter[ty as usize] = start,
             Unit::ShortCopy => short_copy = start,
             Unit::ShortFill => short_fill = start,
         }
@@ -71,7 +79,7 @@ pub(crate) fn link(
     let mut text = Vec::with_capacity(end as usize);
     let mut traps = Vec::new();
     let (mut map_records, mut map) = (Vec::with_capacity(starts.len()), Vec::new());
-    let mut try_calls = Vec::new();
+    let (mut try_calls, mut frames, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
     for (code, start) in codes.into_iter().zip(starts) {
         text.resize(start as usize, PADDING);
         text.extend_from_slice(&code.bytes);
@@ -95,10 +103,12 @@ pub(crate) fn link(
             call.handlers.iter_mut().for_each(|handler| handler.landing += start);
             try_calls.push(call);
         }
+        frames.extend(code.frames.map(|frames| FrameUnit { code: start, ..frames }));
+        resumed.extend(code.resumed);
         map_records.push(MapRecord { code: start, run: map.len() as u32 });
         map.extend_from_slice(&code.map);
     }
-    Ok(Linked { text, functions, enter, traps, map_records, map, try_calls })
+    Ok(Linked { text, functions, enter, traps, map_records, map, try_calls, frames, resumed })
 }
 
 #[cfg(test)]

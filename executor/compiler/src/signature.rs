@@ -48,6 +48,14 @@ pub(crate) fn wasm(ty: &FuncType) -> Signature {
     signature
 }
 
+/// A continuation of a function: `(vmctx, frame) -> results`.
+pub(crate) fn continuation(results: &[ValType]) -> Signature {
+    let mut signature = Signature::new(CallConv::Tail);
+    signature.params.extend([AbiParam::new(WORD); 2]);
+    signature.returns.extend(results.iter().map(|t| AbiParam::new(clif_type(*t))));
+    signature
+}
+
 /// A function for short ranges of memory: `(vmctx, dst, src or value, len) -> done`.
 pub(crate) fn short() -> Signature {
     let mut signature = Signature::new(CallConv::Tail);

@@ -9,8 +9,11 @@ use crate::{
 };
 use cranelift_codegen::ir::{Function, InstBuilder, condcodes::IntCC};
 use cranelift_frontend::FunctionBuilderContext;
-use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, ImportSlot};
-use executor_model::{FuncIndex, TypeIndex};
+use executor_code::{
+    abi::{Builtin, CALL_IMPORT_BOUND, ImportSlot, ResumedFrame},
+    file::{FrameValue, Place},
+};
+use executor_model::{FuncIndex, RawValue, TypeIndex, ValType};
 use std::mem::offset_of;
 
 /// The thunk of imported function `func`: tail-calls what its slot is bound to, or else the rest of
@@ -114,6 +117,75 @@ pub(crate) fn enter(
     args.extend(e.load_values(&types.params, values));
     let signature = e.signature(ty);
     let call = e.builder.ins().call_indirect(signature, code, &args);
+    let results = e.builder.inst_results(call).to_vec();
+    e.store_values(&results, values);
+    e.builder.ins().return_(&[]);
+    e.finish();
+}
+
+/// What stands before the continuation at `at`, where there are listeners: as [`listener`], but the
+/// function has begun already.
+pub(crate) fn resume_listener(
+    context: &ModuleContext<'_>,
+    at: u32,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let ty = context.info().func_type(func);
+    let signature = signature::continuation(&ty.results);
+    let (mut e, params) = Emitter::new(context, signature.clone(), 0, function, builder);
+    let signature = e.builder.import_signature(signature);
+    let body = e.import_as(Symbol::Body(at), signature);
+    let call = e.builder.ins().call(body, &params);
+    let results = e.builder.inst_results(call).to_vec();
+    let values = e.reserve_values(results.len());
+    e.store_values(&results, values);
+    let index = e.word(u64::from(func));
+    e.call_builtin(Builtin::ListenerAfter, &[index, values]);
+    e.builder.ins().return_(&results);
+    e.finish();
+}
+
+/// The call of imported function `func` that was about to be made; returns the values it takes,
+/// which are its arguments.
+pub(crate) fn resume_import(
+    context: &ModuleContext<'_>,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) -> Vec<FrameValue> {
+    let ty = context.info().func_type(func);
+    let signature = signature::continuation(&ty.results);
+    let (mut e, params) = Emitter::new(context, signature, 0, function, builder);
+    let at = offset_of!(ResumedFrame, values) as i32;
+    let array = e.builder.ins().load(WORD, e.access.other, params[1], at);
+    let mut args = vec![e.vmctx];
+    args.extend(e.load_values(&ty.params, array));
+    let (signature, code) = e.far_function(func);
+    e.builder.ins().return_call_indirect(signature, code, &args);
+    e.finish();
+    let value = |(i, ty): (usize, &ValType)| {
+        let at = (i * size_of::<RawValue>()) as u32;
+        FrameValue { place: Place::Operand(i as u32), ty: *ty, at }
+    };
+    ty.params.iter().enumerate().map(value).collect()
+}
+
+/// The enter trampoline of continuations of functions of a type: `(code, vmctx, values)`, where the
+/// first value is the address of the frame.
+pub(crate) fn enter_continuation(
+    context: &ModuleContext<'_>,
+    ty: TypeIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let types = &context.info().types[ty as usize];
+    let (mut e, params) = Emitter::new(context, signature::enter(), 1, function, builder);
+    let (code, values) = (params[0], params[2]);
+    let frame = e.load_values(&[ValType::I64], values)[0];
+    let signature = e.builder.import_signature(signature::continuation(&types.results));
+    let call = e.builder.ins().call_indirect(signature, code, &[e.vmctx, frame]);
     let results = e.builder.inst_results(call).to_vec();
     e.store_values(&results, values);
     e.builder.ins().return_(&[]);

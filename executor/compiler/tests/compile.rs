@@ -12,7 +12,12 @@ use std::sync::{
 };
 
 const PLAIN: CompileOptions =
-    CompileOptions { listeners: false, opt_level: OptLevel::Speed, features: Features::DEFAULT };
+    CompileOptions {
+    listeners: false,
+    frame_maps: false,
+    opt_level: OptLevel::Speed,
+    features: Features::DEFAULT,
+};
 const LISTENERS: CompileOptions = CompileOptions { listeners: true, ..PLAIN };
 
 fn compiler() -> NativeCompiler {

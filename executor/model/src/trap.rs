@@ -199,6 +199,9 @@ pub enum CallError {
         /// Where the guest called it.
         backtrace: WasmBacktrace,
     },
+    /// The call reached the point where it is to be suspended; the store holds it.
+    #[error("the call is suspended")]
+    Suspended,
     /// The arguments do not fit the function's type, or no such function.
     #[error("{0}")]
     Usage(String),

@@ -9,6 +9,18 @@ use std::fmt;
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct RawValue(pub u128);
 
+impl RawValue {
+    /// The value of a type, with zeroes above its own bits.
+    #[must_use]
+    pub fn truncated(self, ty: ValType) -> Self {
+        Self(match ty {
+            ValType::I32 | ValType::F32 => self.0 & 0xffff_ffff,
+            ValType::I64 | ValType::F64 | ValType::Ref(_) => self.0 & 0xffff_ffff_ffff_ffff,
+            ValType::V128 => self.0,
+        })
+    }
+}
+
 impl fmt::Debug for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)

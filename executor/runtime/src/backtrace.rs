@@ -91,7 +91,8 @@ impl Frames {
             {
                 continue;
             }
-            let module = store.instances.iter().map(|i| i.vm.module()).find(|m| {
+            let modules = store.instances.iter().map(|i| i.vm.module());
+            let module = modules.chain(&store.continuations).find(|m| {
                 std::ptr::eq(
                     m.code().bytes().as_ref().as_ptr(),
                     entry.file.bytes().as_ref().as_ptr(),

@@ -24,6 +24,8 @@ pub(crate) enum Raise {
     Host(String),
     /// An exception is thrown.
     Exception(InFlight),
+    /// The call is suspended, or cannot be; the store knows which.
+    Suspended,
     /// Host code panicked; the panic goes on once machine code's frames are gone.
     Panic(Box<dyn Any + Send>),
 }
@@ -192,6 +194,9 @@ fn call_import(
         }
     };
     let array = values.first(func.slots());
+    if store.suspension.point.is_some() {
+        store.pass_point(id, import, array)?;
+    }
     let scope = store.exceptions.scope();
     let result = (func.call)(&mut Caller::new(store, id), array);
     store.exceptions.end_scope(scope);

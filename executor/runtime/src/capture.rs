@@ -3,9 +3,10 @@
 //! Invariant: a capture is complete or refused by name; it changes nothing.
 
 use crate::{
-    state::{InstanceState, StoreState, dense_placement},
+    state::{CallState, InstanceState, StateValue, StoreState, dense_placement},
     store::{Instance, Store, StoreInner},
 };
+use executor_code::file::Place;
 use executor_model::{ExternKind, Hierarchy, InstanceId, ModuleInfo, RefType, ValType};
 
 /// Why a store cannot be captured.
@@ -82,7 +83,10 @@ impl StoreInner {
             }
             self.capture_instance(id, instance, &origins)
         });
-        Ok(StoreState { instances: instances.collect::<Result<_, _>>()? })
+        let instances = instances.collect::<Result<_, _>>()?;
+        let call = self.suspension.call.as_ref();
+        call.map_or(Ok(()), |call| self.refuse_in_frames(call))?;
+        Ok(StoreState { instances, call })
     }
 
     fn capture_instance<'a>(
@@ -114,6 +118,31 @@ impl StoreInner {
             tables: tables.collect(),
             memories: memories.collect(),
         })
+    }
+
+    /// Handles in the frames of a suspended call mean nothing in another process.
+    fn refuse_in_frames(&self, call: &CallState) -> Result<(), CaptureError> {
+        for frame in &call.frames {
+            for StateValue { place, ty, value } in &frame.values {
+                let ValType::Ref(ty) = ty else { continue };
+                let hierarchy = ty.heap.hierarchy();
+                if hierarchy == Hierarchy::Func || value.0 == 0 {
+                    continue;
+                }
+                let (instance, func) = (frame.instance, frame.site.func);
+                let code = self.instance(instance).map(|i| i.vm.module().code());
+                let name = code.and_then(|code| code.function_name(func));
+                let name = name.map_or_else(String::new, |name| format!(" (\"{name}\")"));
+                let what = match place {
+                    Place::Local(index) => format!("local {index}"),
+                    Place::Operand(height) => format!("operand {height}"),
+                    Place::Caught(_) => "a caught exception".to_owned(),
+                };
+                let item = format!("{what} of function {func}{name}, which is being called,");
+                return Err(CaptureError::HostReference { instance, item, hierarchy });
+            }
+        }
+        Ok(())
     }
 
     /// Other threads may change a memory that others hold, and one of another store is not here.

@@ -11,7 +11,8 @@ use crate::{
     sys::{self, Mapping},
 };
 use executor_code::{
-    CodeCache, CodeKey, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
+    CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,
+    Progress, file::CallSite,
 };
 use executor_model::{Engine, EngineError, Features, InstanceId, Listeners, Module, ModuleHash};
 use std::{
@@ -32,6 +33,9 @@ pub struct EngineConfig {
     pub features: Features,
     /// How much work goes into machine code; `None` takes what is cached as it is.
     pub opt_level: Option<OptLevel>,
+    /// Whether code has frame maps, so that its calls can be suspended ([`Store::call_until`]). Such
+    /// code is slower, and kept apart from code without.
+    pub frame_maps: bool,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -41,6 +45,7 @@ impl fmt::Debug for EngineConfig {
             .field("cache", &self.cache)
             .field("features", &self.features)
             .field("opt_level", &self.opt_level)
+            .field("frame_maps", &self.frame_maps)
             .finish()
     }
 }
@@ -180,30 +185,96 @@ impl NativeEngine {
                 module.hash
             )));
         };
-        let EngineConfig { features, opt_level, .. } = self.inner.config;
-        let options = CompileOptions {
-            listeners: listeners.get().is_some(),
-            opt_level: opt_level.unwrap_or_default(),
-            features,
+        let bytes = compiler.compile(module, self.options(listeners), progress);
+        let bytes = bytes.map_err(compile_error)?;
+        let kind = self.kind(listeners, None);
+        let compiled = self.keep(&module.hash, kind, &bytes, listeners, ensure_termination)?;
+        Ok((self.remember(compiled)?, CodeOrigin::Compiled))
+    }
+
+    /// Finds in the cache the code that goes on from `sites`, calls of the functions of a module
+    /// (`Store::suspended_sites`), without compiling and without the module's bytes.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_continuations(
+        &self,
+        module: &ModuleHash,
+        sites: &[CallSite],
+        listeners: &Listeners,
+    ) -> Result<Option<Arc<CompiledModule>>, EngineError> {
+        self.ensure_open()?;
+        let kind = self.kind(listeners, Some(sites));
+        // How much work went into them matters little: they are left soon.
+        Ok(self.open_kind(module, kind, listeners, true)?.map(Arc::new))
+    }
+
+    /// Compiles the code that goes on from `sites`, which are ascending, and keeps it in the cache.
+    ///
+    /// # Errors
+    /// When the engine is closed, a function has no such call, or the code cannot be made, kept or
+    /// mapped.
+    pub fn compile_continuations(
+        &self,
+        module: &Module,
+        sites: &[CallSite],
+        listeners: &Listeners,
+    ) -> Result<Arc<CompiledModule>, EngineError> {
+        self.ensure_open()?;
+        let Some(compiler) = self.compiler() else {
+            return Err(EngineError::Unsupported(
+                "code to go on with is not in the code cache, and this build has no compiler"
+                    .to_owned(),
+            ));
         };
-        let bytes = compiler.compile(module, options, progress).map_err(|error| match error {
-            CompileError::Unsupported(message) => EngineError::Unsupported(message),
-            other => EngineError::Compile(other.to_string()),
-        })?;
+        let bytes = compiler.compile_continuations(module, sites, self.options(listeners));
+        let bytes = bytes.map_err(compile_error)?;
+        let kind = self.kind(listeners, Some(sites));
+        self.keep(&module.hash, kind, &bytes, listeners, true).map(Arc::new)
+    }
+
+    fn options(&self, listeners: &Listeners) -> CompileOptions {
+        let EngineConfig { features, opt_level, frame_maps, .. } = self.inner.config;
+        // Code with frame maps runs once, so what is quickly made is soonest done.
+        let usual = if frame_maps { OptLevel::Less } else { OptLevel::default() };
+        CompileOptions {
+            listeners: listeners.get().is_some(),
+            frame_maps,
+            opt_level: opt_level.unwrap_or(usual),
+            features,
+        }
+    }
+
+    fn kind<'a>(&self, listeners: &Listeners, sites: Option<&'a [CallSite]>) -> CodeKind<'a> {
+        CodeKind {
+            listeners: listeners.get().is_some(),
+            frame_maps: self.inner.config.frame_maps,
+            continuations: sites,
+        }
+    }
+
+    /// Keeps code in the cache, if there is one, and takes it into use.
+    fn keep(
+        &self,
+        module: &ModuleHash,
+        kind: CodeKind<'_>,
+        bytes: &[u8],
+        listeners: &Listeners,
+        ensure_termination: bool,
+    ) -> Result<CompiledModule, EngineError> {
         let mapping = match &self.inner.config.cache {
-            None => Mapping::anonymous(&bytes),
+            None => Mapping::anonymous(bytes),
             Some(cache) => {
-                let key = CodeKey::new(&module.hash, options.listeners, CpuFeatures::host());
+                let key = CodeKey::new(module, kind, CpuFeatures::host());
                 let file =
-                    cache.insert(&key, &bytes).map_err(|e| EngineError::Cache(e.to_string()))?;
+                    cache.insert(&key, bytes).map_err(|e| EngineError::Cache(e.to_string()))?;
                 Mapping::new(&file)
             }
         };
         let mapping =
             mapping.map_err(|source| EngineError::Resource { what: "map the code", source })?;
-        let compiled = CompiledModule::new(mapping, listeners.clone(), ensure_termination)
-            .map_err(|e| EngineError::Cache(e.to_string()))?;
-        Ok((self.remember(compiled)?, CodeOrigin::Compiled))
+        CompiledModule::new(mapping, listeners.clone(), ensure_termination)
+            .map_err(|e| EngineError::Cache(e.to_string()))
     }
 
     fn open_cached(
@@ -212,22 +283,39 @@ impl NativeEngine {
         listeners: &Listeners,
         ensure_termination: bool,
     ) -> Result<Option<CompiledModule>, EngineError> {
+        let found =
+            self.open_kind(module, self.kind(listeners, None), listeners, ensure_termination)?;
+        Ok(found.filter(|found| self.is_as_asked(found)))
+    }
+
+    fn open_kind(
+        &self,
+        module: &ModuleHash,
+        kind: CodeKind<'_>,
+        listeners: &Listeners,
+        ensure_termination: bool,
+    ) -> Result<Option<CompiledModule>, EngineError> {
         let Some(cache) = &self.inner.config.cache else { return Ok(None) };
-        let key = CodeKey::new(module, listeners.get().is_some(), CpuFeatures::host());
+        let key = CodeKey::new(module, kind, CpuFeatures::host());
         let open = |file: File| {
             CompiledModule::new(Mapping::new(&file)?, listeners.clone(), ensure_termination)
         };
         let file = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
         match file.map(open).transpose() {
-            Ok(Some(found)) if found.hash() == *module && self.is_as_asked(&found) => {
-                Ok(Some(found))
-            }
-            // Damaged, made for something else or with other work: compiled again and replaced.
+            Ok(Some(found)) if found.hash() == *module => Ok(Some(found)),
+            // Damaged or made for something else: compiled again and replaced.
             Ok(_) | Err(LoadError::File(_)) => Ok(None),
             Err(LoadError::Io(source)) => {
                 Err(EngineError::Resource { what: "map the code", source })
             }
         }
+    }
+}
+
+fn compile_error(error: CompileError) -> EngineError {
+    match error {
+        CompileError::Unsupported(message) => EngineError::Unsupported(message),
+        other => EngineError::Compile(other.to_string()),
     }
 }
 
@@ -262,8 +350,11 @@ impl Engine for NativeEngine {
             modules.remove(&module.hash);
         }
         if let Some(cache) = &self.inner.config.cache {
-            for listeners in [false, true] {
-                let key = CodeKey::new(&module.hash, listeners, CpuFeatures::host());
+            for (listeners, frame_maps) in
+                [(false, false), (false, true), (true, false), (true, true)]
+            {
+                let kind = CodeKind { listeners, frame_maps, continuations: None };
+                let key = CodeKey::new(&module.hash, kind, CpuFeatures::host());
                 // Deleting what cannot be deleted leaves a file that is only a cache.
                 let _ = cache.remove(&key);
             }

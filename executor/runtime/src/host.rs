@@ -104,6 +104,12 @@ impl<'a> Caller<'a> {
         self.instance
     }
 
+    /// Whether the store was made from a captured state.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.store.restored
+    }
+
     /// The guest's functions that the call comes from, innermost first.
     #[must_use]
     pub fn backtrace(&self) -> WasmBacktrace {

@@ -424,7 +424,7 @@ impl StoreInner {
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(message) => usage(message),
-            Raise::Exit(_) | Raise::Exception(_) | Raise::Panic(_) => {
+            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
                 usage("cannot happen in segments".to_owned())
             }
         })?;

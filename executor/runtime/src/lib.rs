@@ -20,10 +20,12 @@ mod module;
 mod module_engine;
 mod park;
 mod restore;
+mod resume;
 mod segments;
 mod shared;
 mod state;
 mod store;
+mod suspend;
 mod sys;
 mod types;
 mod unwind;
@@ -40,6 +42,9 @@ pub use module::CompiledModule;
 pub use module_engine::{NativeFunction, NativeModuleEngine};
 pub use restore::RestoreError;
 pub use shared::{OutOfBounds, SharedMemory};
-pub use state::{Extent, InstancePlan, InstanceState, RestorePlan, StoreState};
+pub use state::{
+    CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue, StoreState,
+};
 pub use store::{Store, StoreConfig};
+pub use suspend::{HostCall, Reached, SuspendError};
 pub use sys::Mapping;

@@ -65,6 +65,8 @@ impl Store {
         for (instance, origin) in plan.instances.iter().zip(origins) {
             store.inner.restore_instance(&slots, origin, plan.file, file_len, instance)?;
         }
+        store.inner.suspension.call = plan.call.cloned();
+        store.inner.restored = true;
         Ok(store)
     }
 

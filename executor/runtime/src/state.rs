@@ -5,7 +5,8 @@
 //! is how a restore lays them out.
 
 use crate::module::CompiledModule;
-use executor_model::ModuleHash;
+use executor_code::file::{CallSite, Place};
+use executor_model::{InstanceId, ModuleHash, RawValue, ValType};
 use std::{fs::File, sync::Arc};
 
 /// The state of a store, borrowed from it.
@@ -13,6 +14,38 @@ use std::{fs::File, sync::Arc};
 pub struct StoreState<'a> {
     /// Its instances, in the order of their ids.
     pub instances: Vec<InstanceState<'a>>,
+    /// The call that is suspended in it.
+    pub call: Option<&'a CallState>,
+}
+
+/// A suspended call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallState {
+    /// Its frames, outermost first. The last is of the imported function that is about to be called.
+    pub frames: Vec<FrameState>,
+}
+
+/// A frame of a suspended call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameState {
+    /// Whose function it is of.
+    pub instance: InstanceId,
+    /// The function, and the call that it waits for.
+    pub site: CallSite,
+    /// The locals that live on, the operands below the arguments of the call, and the exceptions that
+    /// may be thrown again; of an imported function, the arguments.
+    pub values: Vec<StateValue>,
+}
+
+/// A value of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateValue {
+    /// What it is.
+    pub place: Place,
+    /// Its type, as the module of the function has it.
+    pub ty: ValType,
+    /// Its bits; those beyond its type's are 0.
+    pub value: RawValue,
 }
 
 /// The state of an instance.
@@ -37,6 +70,8 @@ pub struct RestorePlan<'a> {
     pub file: &'a File,
     /// The instances, in the order of their ids.
     pub instances: Vec<InstancePlan>,
+    /// The call that is suspended in it.
+    pub call: Option<&'a CallState>,
 }
 
 /// An instance to be restored.

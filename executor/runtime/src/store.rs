@@ -16,7 +16,8 @@ use crate::{
     module::CompiledModule,
     shared::SharedMemory,
     sys::{self, Reservation, WasmStack},
-    vm::{self, Header, Outcome, Stable, VmInstance},
+    suspend::Suspension,
+    vm::{self, EntryPoint, Header, Outcome, Stable, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
@@ -93,6 +94,12 @@ pub(crate) struct StoreInner {
     nesting: u32,
     /// The stack of the calls in progress.
     pub(crate) stack: Option<Arc<WasmStack>>,
+    /// The call that is suspended, and where calls are.
+    pub(crate) suspension: Suspension,
+    /// The code of the call that was resumed last.
+    pub(crate) continuations: Vec<Arc<CompiledModule>>,
+    /// Whether the store was made from a captured state.
+    pub(crate) restored: bool,
 }
 
 impl std::fmt::Debug for StoreInner {
@@ -286,6 +293,11 @@ impl StoreInner {
             *raw = value.to_raw();
         }
         self.call_raw(func, &mut values)?;
+        Ok(self.results(&values, &ty))
+    }
+
+    /// The results of a call that returned, as the host is given them.
+    pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
         let results = values.iter().zip(&ty.results);
         let results: Vec<Val> = results.map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
         for result in &results {
@@ -293,7 +305,7 @@ impl StoreInner {
                 self.exceptions.give(*handle);
             }
         }
-        Ok(results)
+        results
     }
 
     /// Calls a function with checked arguments; results replace them.
@@ -302,7 +314,20 @@ impl StoreInner {
         func: FuncRef,
         values: &mut [RawValue],
     ) -> Result<(), CallError> {
-        if let Some(code) = self.shared.closed(func.instance()) {
+        match EntryPoint::of_function(self, func, values.len()) {
+            Some(entry) => self.enter(entry, func.instance(), values),
+            None => Err(CallError::Usage(format!("{func} cannot be called"))),
+        }
+    }
+
+    /// Enters machine code of an instance; results replace the values.
+    pub(crate) fn enter(
+        &mut self,
+        entry: EntryPoint,
+        instance: InstanceId,
+        values: &mut [RawValue],
+    ) -> Result<(), CallError> {
+        if let Some(code) = self.shared.closed(instance) {
             return Err(CallError::Closed(code));
         }
         if self.nesting >= MAX_NESTING {
@@ -322,16 +347,15 @@ impl StoreInner {
             self.exceptions.end_scope(0);
         }
         let shared = Arc::clone(&self.shared);
-        let previous = shared.enter(func.instance());
+        let previous = shared.enter(instance);
         self.nesting += 1;
-        let outcome = vm::enter(self, func, &stack, &shared.flag, values);
+        let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
         self.nesting -= 1;
         shared.leave(previous);
         self.stack = outer;
         let result = match outcome {
-            Some(Outcome::Returned) => Ok(()),
-            Some(outcome) => Err(self.ended(outcome, func.instance(), &stack)),
-            None => Err(CallError::Usage(format!("{func} cannot be called"))),
+            Outcome::Returned => Ok(()),
+            outcome => Err(self.ended(outcome, instance, &stack)),
         };
         if outermost {
             stack.give_back();
@@ -361,6 +385,8 @@ impl StoreInner {
             (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(backtrace),
             (_, Some(Raise::Trap(code))) => trap(code, backtrace),
             (_, Some(Raise::Exit(code))) => CallError::Exit(code),
+            // The functions have not ended, so listeners are not told.
+            (_, Some(Raise::Suspended)) => return CallError::Suspended,
             (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace).into(),
             (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace },
             (_, None) => interrupted(backtrace),
@@ -395,6 +421,9 @@ impl Store {
                 shared_memories: Vec::new(),
                 nesting: 0,
                 stack: None,
+                suspension: Suspension::default(),
+                continuations: Vec::new(),
+                restored: false,
             }),
         })
     }

@@ -22,6 +22,7 @@ mod memory;
 mod observe;
 mod open;
 mod path;
+mod point;
 mod poll;
 mod process;
 mod random;
@@ -38,6 +39,7 @@ pub use entropy::{Draw, Entropy, Ledger, MemoryRange};
 pub use errno::Errno;
 pub use memory::{Iovecs, Memory, Span};
 pub use observe::{DigestError, FileDigest, FileRead, GuestPath, Observations, Stamp};
+pub use point::{NotAPoint, Point, add_checkpoint_to_linker, may_import_checkpoint};
 pub use rights::Rights;
 pub use state::{
     CaptureOptions, DescriptorState, InvalidWasiState, Target, WasiState, WasiStateError,

@@ -54,7 +54,7 @@ fn state(areas: &[Areas]) -> StoreState<'_> {
             memories: a.memories.iter().map(Vec::as_slice).collect(),
         }
     });
-    StoreState { instances: instances.collect() }
+    StoreState { instances: instances.collect(), call: None }
 }
 
 fn manifest() -> Manifest {

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The magic number at the start of [`CodeHeader`].
 pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
 /// The version of the file format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The sections, by their position in [`CodeHeader::sections`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +57,20 @@ pub enum Section {
     Data,
     /// The `ModuleInfo` in bincode; data segment ranges are within [`Section::Data`].
     Info,
+    /// [`super::FrameUnitRecord`]s, ascending.
+    FrameUnits,
+    /// The [`super::FrameCallRecord`]s that those refer to.
+    FrameCalls,
+    /// Lists of values (see [`super::frames`]).
+    FrameValues,
+    /// [`super::ContinuationRecord`]s. In a file that has any, `Functions` and `FunctionTypes` are
+    /// of continuations, by their position here, and `Enter` has trampolines that enter them.
+    Continuations,
 }
 
 impl Section {
     /// All sections, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Text,
         Self::Functions,
         Self::FunctionTypes,
@@ -84,6 +93,10 @@ impl Section {
         Self::Memories,
         Self::Data,
         Self::Info,
+        Self::FrameUnits,
+        Self::FrameCalls,
+        Self::FrameValues,
+        Self::Continuations,
     ];
 }
 
@@ -121,8 +134,8 @@ pub struct CodeHeader {
     pub opt_level: u32,
     /// 1 when listeners are compiled in.
     pub listeners: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// 1 when the code has frame maps.
+    pub frame_maps: u32,
     /// Bytes of a slot before `vmctx`.
     pub before: u64,
     /// Bytes of a slot from `vmctx` on.

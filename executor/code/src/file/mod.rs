@@ -16,12 +16,16 @@
 //!
 //! All numbers are little-endian.
 
+pub mod frames;
 mod header;
 pub mod map;
 mod reader;
 #[cfg(feature = "write")]
 mod writer;
 
+pub use frames::{
+    CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Place, Resumption,
+};
 pub use header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
     ImportRecord, MODULE_NAME, MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section,
@@ -29,7 +33,7 @@ pub use header::{
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]
-pub use writer::{CodeParts, TryCall, write};
+pub use writer::{CodeParts, Continuation, FrameUnit, TryCall, write};
 
 use crate::layout::{PAGE, align_up};
 use executor_model::{HeapType, RefType, ValType};

@@ -9,6 +9,9 @@ use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
     ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, TryCallRecord, TypeRecord,
 };
+use super::frames::{
+    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Resumption,
+};
 use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, map::operator_at, type_of_word};
 use crate::{
     CpuFeatures, abi,
@@ -92,6 +95,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         check(range(Section::TryReturns).len == calls * 4, Section::TryCalls)?;
         let types = range(Section::Types).len / size_of::<TypeRecord>() as u64;
         check(range(Section::Enter).len == types * 4, Section::Enter)?;
+        let continuations = self.records::<ContinuationRecord>(Section::Continuations).len() as u64;
+        check(continuations == 0 || continuations == count, Section::Continuations)?;
         let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
         check(imports == u64::from(self.counts().imported_functions), Section::Imports)?;
         check(self.tables().len() == self.counts().owned_tables as usize, Section::Tables)?;
@@ -333,7 +338,43 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let distances = self.records::<i32>(Section::Functions);
         let table = function_table_distance(self.section(Section::Text).len() as u64) as i64;
         let after = distances.partition_point(|d| table + i64::from(*d) <= i64::from(offset));
-        u32::try_from(after.checked_sub(1)?).ok()
+        let at = after.checked_sub(1)?;
+        match self.continuations() {
+            [] => u32::try_from(at).ok(),
+            continuations => Some(continuations.get(at)?.func),
+        }
+    }
+
+    /// The continuations, by function and offset; none in the code of a module.
+    #[must_use]
+    pub fn continuations(&self) -> &[ContinuationRecord] {
+        self.records(Section::Continuations)
+    }
+
+    /// The continuation of a call.
+    #[must_use]
+    pub fn continuation(&self, site: CallSite) -> Option<Resumption> {
+        let all = self.continuations();
+        let at = all.binary_search_by_key(&site, ContinuationRecord::site).ok()?;
+        let values = self.frame_values(all[at].values)?;
+        let (at, callee) = (at as u32, all[at].callee);
+        Some(Resumption { at, code: self.function_offset(at)?, callee, values })
+    }
+
+    /// What the frame of the call that returns to an offset of the text holds: how far below its frame
+    /// pointer its slot begins, and the values in it. `None` where the code has no frame map.
+    #[must_use]
+    pub fn frame_at(&self, returns: u32, operator: u32) -> Option<(u32, Vec<FrameValue>)> {
+        let units = self.records::<FrameUnitRecord>(Section::FrameUnits);
+        let unit = units.get(units.partition_point(|u| u.code < returns).checked_sub(1)?)?;
+        let calls = self.records::<FrameCallRecord>(Section::FrameCalls);
+        let calls = calls.get(unit.first as usize..)?.get(..unit.count as usize)?;
+        let at = calls.binary_search_by_key(&operator, |call| call.offset).ok()?;
+        Some((unit.slot, self.frame_values(calls[at].values)?))
+    }
+
+    fn frame_values(&self, at: u32) -> Option<Vec<FrameValue>> {
+        frames::decode(self.section(Section::FrameValues).get(at as usize..)?)
     }
 
     /// The offset in the module's bytes of the operator that the instruction at an offset of the

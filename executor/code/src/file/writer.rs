@@ -7,11 +7,17 @@ use super::header::{
     MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
     TypeRecord,
 };
+use super::frames::{
+    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue,
+};
 use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
-use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode};
+use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode, TypeIndex};
 use object::{Endianness, elf, write::elf as out};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 use zerocopy::IntoBytes;
 
 /// What a code file is written from. Offsets are in the text.
@@ -41,6 +47,32 @@ pub struct CodeParts<'a> {
     pub map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub try_calls: Vec<TryCall>,
+    /// Units with frame maps, ascending.
+    pub frames: Vec<FrameUnit>,
+    /// What `functions` are, in a file of continuations; `None` in that of a module.
+    pub continuations: Option<Vec<Continuation>>,
+}
+
+/// The frame maps of one function or continuation.
+#[derive(Debug)]
+pub struct FrameUnit {
+    /// Where its code begins.
+    pub code: u32,
+    /// How far below the frame pointer its slot begins.
+    pub slot: u32,
+    /// The offset of each call's operator, ascending, and its values.
+    pub calls: Vec<(u32, Vec<FrameValue>)>,
+}
+
+/// A continuation.
+#[derive(Debug)]
+pub struct Continuation {
+    /// The call that it goes on from.
+    pub site: CallSite,
+    /// The canonical index of the type of the call.
+    pub callee: TypeIndex,
+    /// The values that it takes.
+    pub values: Vec<FrameValue>,
 }
 
 /// A call with handlers.
@@ -202,7 +234,7 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
         features: parts.options.features.bits(),
         opt_level: parts.options.opt_level as u32,
         listeners: u32::from(parts.options.listeners),
-        reserved: 0,
+        frame_maps: u32::from(parts.options.frame_maps),
         before: parts.layout.before,
         after: parts.layout.after,
         counts: parts.layout.counts,
@@ -224,10 +256,15 @@ fn symbols(parts: &CodeParts<'_>) -> Vec<(String, u32, u32)> {
     ranges
         .enumerate()
         .map(|(i, (start, end))| {
-            let name = match names.get(&(i as u32)) {
+            let site = parts.continuations.as_ref().map(|continuations| continuations[i].site);
+            let func = site.map_or(i as u32, |site| site.func);
+            let mut name = match names.get(&func) {
                 Some(name) => name.replace('\0', "?"),
-                None => format!("wasm[{i}]"),
+                None => format!("wasm[{func}]"),
             };
+            if let Some(site) = site {
+                name += &format!("@{:#x}", site.offset);
+            }
             (name, start, end - start)
         })
         .collect()
@@ -260,7 +297,13 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     for start in &parts.functions {
         put(Section::Functions, &((i64::from(*start) - table) as i32).to_le_bytes());
     }
-    put(Section::FunctionTypes, info.functions.as_bytes());
+    match &parts.continuations {
+        None => put(Section::FunctionTypes, info.functions.as_bytes()),
+        Some(continuations) => continuations.iter().for_each(|continuation| {
+            let ty = info.functions[continuation.site.func as usize];
+            put(Section::FunctionTypes, &ty.to_le_bytes());
+        }),
+    }
     put(Section::Enter, parts.enter.as_bytes());
     for (offset, code) in &parts.traps {
         put(Section::TrapOffsets, &offset.to_le_bytes());
@@ -298,8 +341,34 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
         put(Section::Types, record.as_bytes());
         offset += params + results;
     }
+    let mut values: Vec<u8> = Vec::new();
+    let mut list = |list: &[FrameValue]| {
+        let at = values.len() as u32;
+        values.extend(frames::encode(list));
+        at
+    };
+    let mut first = 0;
+    for unit in &parts.frames {
+        let count = unit.calls.len() as u32;
+        let record = FrameUnitRecord { code: unit.code, slot: unit.slot, first, count };
+        put(Section::FrameUnits, record.as_bytes());
+        first += count;
+        for (offset, of) in &unit.calls {
+            let record = FrameCallRecord { offset: *offset, values: list(of) };
+            put(Section::FrameCalls, record.as_bytes());
+        }
+    }
+    for continuation in parts.continuations.iter().flatten() {
+        let CallSite { func, offset } = continuation.site;
+        let (values, callee) = (list(&continuation.values), continuation.callee);
+        let record = ContinuationRecord { func, offset, values, callee };
+        put(Section::Continuations, record.as_bytes());
+    }
+    put(Section::FrameValues, &values);
     put(Section::Tags, info.tags.as_bytes());
-    let mut exports: Vec<_> = info.exports.iter().collect();
+    // Continuations are of a module that has a code file of its own.
+    let of_module = parts.continuations.is_none();
+    let mut exports: Vec<_> = info.exports.iter().filter(|_| of_module).collect();
     exports.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
     for export in exports {
         let (name, name_len) = strings.add(export.name.as_bytes());
@@ -320,7 +389,12 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
         let (name, name_len) = strings.add(import.name.as_bytes());
         put(Section::Imports, ImportRecord { module, module_len, name, name_len }.as_bytes());
     }
-    for (func, name) in symbol_names(info) {
+    let mut names = symbol_names(info);
+    if let Some(continuations) = &parts.continuations {
+        let funcs: BTreeSet<u32> = continuations.iter().map(|c| c.site.func).collect();
+        names.retain(|func, _| funcs.contains(func));
+    }
+    for (func, name) in names {
         let (name, name_len) = strings.add(name.as_bytes());
         put(Section::Names, NameRecord { func, name, name_len }.as_bytes());
     }
@@ -331,7 +405,7 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     put(Section::Tables, parts.layout.tables.as_bytes());
     put(Section::Memories, parts.layout.memories.as_bytes());
 
-    let mut info = info.clone();
+    let mut info = if of_module { info.clone() } else { ModuleInfo::default() };
     for segment in &mut info.data {
         let bytes = &parts.module.bytes[segment.range.start as usize..segment.range.end as usize];
         let start = sections[Section::Data as usize].len() as u64;

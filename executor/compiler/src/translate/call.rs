@@ -4,7 +4,7 @@ use super::{Translator, exception::Callee};
 use crate::signature::WORD;
 use cranelift_codegen::ir::{InstBuilder, SigRef, Value, condcodes::IntCC, types};
 use executor_code::abi::{Builtin, CallTarget};
-use executor_model::{FuncRef, TableIndex, TrapCode, TypeIndex};
+use executor_model::{FuncIndex, FuncRef, TableIndex, TrapCode, TypeIndex};
 use std::mem::offset_of;
 use wasmparser::Operator;
 
@@ -21,31 +21,33 @@ impl Translator<'_> {
     pub(super) fn call(&mut self, operator: &Operator<'_>) -> bool {
         match *operator {
             Operator::Call { function_index } => {
-                let params = self.emitter.context.info().func_type(function_index).params.len();
+                let ty = self.emitter.context.info().functions[function_index as usize];
+                let params = self.emitter.context.info().types[ty as usize].params.len();
                 let args = self.args(self.emitter.vmctx, params);
-                let function = self.emitter.function(function_index);
-                let results = self.invoke(Callee::Direct(function), &args);
-                self.stack.extend(results);
+                let callee = self.direct(function_index);
+                self.call_and_push(callee, ty, &args);
             }
             Operator::CallIndirect { type_index, table_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
                 let reference = self.element(table_index);
                 let (code, args, signature) = self.callee(reference, ty, Known::Nothing);
-                let results = self.invoke(Callee::Indirect(signature, code), &args);
-                self.stack.extend(results);
+                self.call_and_push(Callee::Indirect(signature, code), ty, &args);
             }
             Operator::CallRef { type_index } => {
                 let ty = self.emitter.context.info().canonical[type_index as usize];
                 let reference = self.pop();
                 let (code, args, signature) = self.callee(reference, ty, Known::Type);
-                let results = self.invoke(Callee::Indirect(signature, code), &args);
-                self.stack.extend(results);
+                self.call_and_push(Callee::Indirect(signature, code), ty, &args);
             }
             Operator::ReturnCall { function_index } => {
                 let params = self.emitter.context.info().func_type(function_index).params.len();
                 let args = self.args(self.emitter.vmctx, params);
-                let function = self.emitter.function(function_index);
-                self.ins().return_call(function, &args);
+                match self.direct(function_index) {
+                    Callee::Direct(function) => self.ins().return_call(function, &args),
+                    Callee::Indirect(signature, code) => {
+                        self.ins().return_call_indirect(signature, code, &args)
+                    }
+                };
                 self.reachable = false;
             }
             Operator::ReturnCallIndirect { type_index, table_index } => {
@@ -65,6 +67,28 @@ impl Translator<'_> {
             _ => return false,
         }
         true
+    }
+
+    /// What stands at a function's index.
+    fn direct(&mut self, func: FuncIndex) -> Callee {
+        match self.resume {
+            None => Callee::Direct(self.emitter.function(func)),
+            // A continuation is not in the text that the function is in.
+            Some(_) => {
+                let (signature, code) = self.emitter.far_function(func);
+                Callee::Indirect(signature, code)
+            }
+        }
+    }
+
+    /// Calls a function of type `ty` and pushes its results.
+    fn call_and_push(&mut self, callee: Callee, ty: TypeIndex, args: &[Value]) {
+        let results = self.invoke(callee, args);
+        let results = match self.call_offset {
+            Some(offset) => self.join(offset, ty, results),
+            None => results,
+        };
+        self.stack.extend(results);
     }
 
     /// Pops an index: the reference that a table of functions holds there.
@@ -109,7 +133,7 @@ impl Translator<'_> {
         self.switch_to(fast);
         // For a processor that guesses the check wrong: nothing far from the table is read.
         let func = self.ins().band_imm_u(rest, FuncRef::FUNC_MASK.cast_signed());
-        let functions = self.emitter.function_table();
+        let functions = self.function_table();
         let at = self.ins().ishl_imm_u(func, 2);
         let at = self.ins().iadd(functions, at);
         // Not `fixed`: it must not move to before the check that `func` is one of ours.
@@ -135,6 +159,13 @@ impl Translator<'_> {
         let params = self.emitter.context.info().types[ty as usize].params.len();
         let args = self.args(vmctx, params);
         (code, args, self.emitter.signature(ty))
+    }
+
+    fn function_table(&mut self) -> Value {
+        match self.resume {
+            None => self.emitter.function_table(),
+            Some(_) => self.emitter.far_function_table(),
+        }
     }
 
     /// Pops the arguments of a call and puts the callee's `vmctx` before them.

@@ -5,6 +5,7 @@
 use super::{Translator, exception::Clause};
 use crate::{emit::block_args, signature::clif_type};
 use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
+use cranelift_frontend::Variable;
 use executor_model::{TrapCode, ValType};
 use std::collections::BTreeMap;
 use wasmparser::{BlockType, BrTable, Operator};
@@ -37,7 +38,7 @@ pub(super) enum Kind {
     Delegate(u32),
     /// A handler of a `try`: what it caught, and the clauses of those after it.
     Catch {
-        exception: Option<Value>,
+        exception: Option<Variable>,
         rest: std::vec::IntoIter<Clause>,
     },
     /// An `if` whose `else` has not been met: where to go when the condition is zero, and the
@@ -73,7 +74,7 @@ impl<'a> Translator<'a> {
                 let label = self.block(params);
                 self.jump(label, params.len());
                 self.stack.truncate(self.stack.len() - params.len());
-                self.emitter.builder.switch_to_block(label);
+                self.enter_block(label);
                 self.push_params(label);
                 self.enter(Kind::Loop, label, params.len(), params.len());
             }
@@ -82,6 +83,7 @@ impl<'a> Translator<'a> {
                 let (params, results) = self.block_type(blockty);
                 let label = self.block(results);
                 let (then, otherwise) = (self.block(&[]), self.block(&[]));
+                self.assign_operands();
                 self.ins().brif(condition, then, &[], otherwise, &[]);
                 self.emitter.builder.seal_block(otherwise);
                 self.switch_to(then);
@@ -100,6 +102,7 @@ impl<'a> Translator<'a> {
                 let (label, arity) = self.target(relative_depth);
                 let next = self.block(&[]);
                 let args = block_args(self.top(arity));
+                self.assign_operands();
                 self.ins().brif(condition, label, &args, next, &[]);
                 self.switch_to(next);
             }
@@ -108,6 +111,7 @@ impl<'a> Translator<'a> {
                 let (label, arity) = self.target(relative_depth);
                 let next = self.block(&[]);
                 let args = block_args(self.top(arity));
+                self.assign_operands();
                 self.ins().brif(reference, next, &[], label, &args);
                 self.switch_to(next);
                 self.push(reference);
@@ -117,6 +121,7 @@ impl<'a> Translator<'a> {
                 let (label, arity) = self.target(relative_depth);
                 let next = self.block(&[]);
                 let args = block_args(self.top(arity));
+                self.assign_operands();
                 self.ins().brif(reference, label, &args, next, &[]);
                 self.switch_to(next);
                 self.pop();
@@ -173,6 +178,7 @@ impl<'a> Translator<'a> {
             // Each entry has a list of arguments of its own, which the frontend may add to.
             entries.push(self.emitter.builder.func.dfg.block_call(to, &[]));
         }
+        self.assign_operands();
         let default = entries.pop().expect("the default is there");
         let table = JumpTableData::new(default, &entries);
         let table = self.emitter.builder.create_jump_table(table);
@@ -191,7 +197,8 @@ impl<'a> Translator<'a> {
         if let Kind::If { otherwise, params } = std::mem::replace(&mut frame.kind, Kind::Block) {
             self.stack.truncate(frame.height);
             self.stack.extend(params);
-            self.emitter.builder.switch_to_block(otherwise);
+            self.enter_block(otherwise);
+            self.read_operands();
             self.reachable = true;
         }
     }
@@ -208,10 +215,10 @@ impl<'a> Translator<'a> {
             // The only way to a loop's end is through its body; the results are on the stack.
             Kind::Loop => self.emitter.builder.seal_block(frame.label),
             kind => {
+                self.stack.truncate(frame.height);
                 if let Kind::TryTable(clauses) = kind {
                     self.land(clauses);
                 }
-                self.stack.truncate(frame.height);
                 self.reachable = frame.ends;
                 if frame.ends {
                     self.switch_to(frame.label);
@@ -263,6 +270,7 @@ impl<'a> Translator<'a> {
 
     /// Jumps with the topmost `arity` operands.
     fn jump(&mut self, label: Block, arity: usize) {
+        self.assign_operands();
         let args = block_args(self.top(arity));
         self.ins().jump(label, &args);
     }
@@ -278,12 +286,22 @@ impl<'a> Translator<'a> {
 
     /// Goes on in a block that nothing will branch to any more.
     pub(super) fn switch_to(&mut self, block: Block) {
-        self.emitter.builder.switch_to_block(block);
+        self.enter_block(block);
         self.emitter.builder.seal_block(block);
     }
 
+    /// Goes on in a block.
+    pub(super) fn enter_block(&mut self, block: Block) {
+        self.emitter.builder.switch_to_block(block);
+        self.forget_held();
+        self.forget_assigned();
+    }
+
+    /// Pushes the parameters of a block that has just been entered, on operands from before.
     fn push_params(&mut self, block: Block) {
-        self.stack.extend_from_slice(self.emitter.builder.block_params(block));
+        let params = self.emitter.builder.block_params(block).to_vec();
+        self.read_operands();
+        self.stack.extend(params);
     }
 
     /// The parameters and results of a block.

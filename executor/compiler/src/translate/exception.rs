@@ -184,6 +184,7 @@ impl<'a> Translator<'a> {
                 let Kind::Catch { exception: Some(exception), .. } = self.frames[at].kind else {
                     unreachable!("validated code")
                 };
+                let exception = self.emitter.builder.use_var(exception);
                 self.throw(Builtin::ThrowRef, &[exception]);
             }
             _ => return false,
@@ -193,7 +194,13 @@ impl<'a> Translator<'a> {
 
     /// Calls a function, inside the bodies of the blocks that may catch what it throws.
     pub(super) fn invoke(&mut self, callee: Callee, args: &[Value]) -> Vec<Value> {
+        if let Some(offset) = self.site {
+            self.save_frame(offset);
+        }
         let handlers = self.handlers();
+        if !handlers.is_empty() {
+            self.assign_operands();
+        }
         let builder = &mut self.emitter.builder;
         if handlers.is_empty() {
             let call = match callee {
@@ -289,6 +296,7 @@ impl<'a> Translator<'a> {
             let (mut values, exception) = self.caught(&clause, landing);
             values.extend(clause.reference.then_some(exception));
             let (label, _) = self.target(clause.label);
+            self.assign_operands();
             self.ins().jump(label, &block_args(&values));
         }
     }
@@ -313,10 +321,15 @@ impl<'a> Translator<'a> {
         let exception = clause.landing.map(|landing| {
             let (values, exception) = self.caught(&clause, landing);
             self.stack.extend(values);
-            exception
+            // Only those that something throws again have a value worth keeping.
+            clause.reference.then(|| {
+                let variable = self.emitter.builder.declare_var(WORD);
+                self.emitter.builder.def_var(variable, exception);
+                variable
+            })
         });
         let frame = self.frames.last_mut().expect("validated code");
-        frame.kind = Kind::Catch { exception, rest };
+        frame.kind = Kind::Catch { exception: exception.flatten(), rest };
     }
 
     /// The types of the values that exceptions of a tag carry.
@@ -330,6 +343,7 @@ impl<'a> Translator<'a> {
         self.switch_to(landing);
         let params = self.emitter.builder.block_params(landing);
         let (exception, payload) = (params[0], params[1]);
+        self.read_operands();
         let types = clause.tag.map_or(&[][..], |tag| self.tag_params(tag));
         (self.emitter.load_values(types, payload), exception)
     }

@@ -11,9 +11,12 @@ mod control;
 mod convert;
 mod exception;
 mod float;
+mod frame_map;
+mod liveness;
 mod memory;
 mod numeric;
 mod reference;
+mod resume;
 mod simd;
 mod table;
 mod variable;
@@ -21,33 +24,53 @@ mod wide;
 
 use crate::{
     compile::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
-    signature::V128, signature::clif_type,
+    signature::V128, signature::clif_type, types::BodyTypes,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilderContext, Variable};
 use exception::Tries;
-use executor_code::CompileError;
-use executor_model::{Features, FuncIndex};
+use executor_code::{CompileError, file::FrameValue};
+use executor_model::{Features, FuncIndex, TypeIndex};
+use frame_map::Frames;
+use liveness::Liveness;
+use resume::Resume;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
-/// Translates the body of a defined function; returns its extent.
+pub(crate) use frame_map::FrameMap;
+
+/// What the translation of a function comes to, besides its IR.
+pub(crate) struct Translated {
+    pub(crate) extent: Extent,
+    /// Where calls of it can be found in a frame.
+    pub(crate) frames: Option<FrameMap>,
+    /// Of a continuation: the type of the call that it goes on from, and what it takes.
+    pub(crate) resumed: Option<(TypeIndex, Vec<FrameValue>)>,
+}
+
+/// Translates the body of a defined function, or what comes behind its call at `resumed`.
 pub(crate) fn function(
     context: &ModuleContext<'_>,
     func: FuncIndex,
+    resumed: Option<u32>,
     function: &mut Function,
     builder: &mut FunctionBuilderContext,
-) -> Result<Extent, CompileError> {
+) -> Result<Translated, CompileError> {
     let info = context.info();
     let ty = info.func_type(func);
-    let range = context.module.bodies[(func - info.imported_functions) as usize].clone();
+    let defined = (func - info.imported_functions) as usize;
+    let range = context.module.bodies[defined].clone();
     let (offset, len) = (range.start as u64, range.len());
     let bytes = &context.module.bytes[range];
     // It is validated: what it may not use is not in it.
     let every = features::wasmparser(Features::ALL);
     let body = FunctionBody::new(BinaryReader::new_features(bytes, offset, every));
 
-    let (mut emitter, params) = Emitter::new(context, signature::wasm(ty), 0, function, builder);
+    let signature = match resumed {
+        None => signature::wasm(ty),
+        Some(_) => signature::continuation(&ty.results),
+    };
+    let (mut emitter, params) = Emitter::new(context, signature, 0, function, builder);
     let mut operators = body.get_operators_reader().map_err(|e| invalid(&e))?;
     emitter.loads_base = operators.clone().into_iter().flatten().any(memory::is_worth_a_base);
     let mut translator = Translator {
@@ -59,9 +82,20 @@ pub(crate) fn function(
         skipped: 0,
         extent: Extent { body: len, loops: 0 },
         tries: Tries::default(),
+        types: None,
+        liveness: Liveness::default(),
+        map: None,
+        resume: None,
+        call_offset: None,
+        site: None,
     };
-    for (param, ty) in params[1..].iter().zip(&ty.params) {
-        translator.local(clif_type(*ty), *param);
+    for (i, ty) in ty.params.iter().enumerate() {
+        let ty = clif_type(*ty);
+        let value = match resumed {
+            None => params[1 + i],
+            Some(_) => translator.zero(ty),
+        };
+        translator.local(ty, value);
     }
     for locals in body.get_locals_reader().map_err(|e| invalid(&e))? {
         let (count, ty) = locals.map_err(|e| invalid(&e))?;
@@ -69,22 +103,43 @@ pub(crate) fn function(
         let zero = translator.zero(ty);
         (0..count).for_each(|_| translator.local(ty, zero));
     }
+    let mapped = |operator: &Operator<'_>| context.reach.is_some_and(|reach| reach.call(operator));
+    if let Some(types) = context.types {
+        let wanted = |operator: &Operator<'_>, at| mapped(operator) || resumed == Some(at);
+        translator.liveness = Liveness::of(&body, func, translator.locals.len(), wanted)?;
+        if !translator.liveness.is_empty() {
+            translator.types = Some(types.body(defined, &body)?);
+            if context.reach.is_some() {
+                translator.begin_frames();
+            }
+        }
+    }
+    if let Some(offset) = resumed {
+        translator.begin_resume(offset, params[1]);
+    }
     translator.begin(&ty.results);
     while !operators.eof() {
         let offset = operators.original_position();
         let operator = operators.read().map_err(|e| invalid(&e))?;
         translator.tries.look_ahead(&operator, &body).map_err(|e| invalid(&e))?;
         translator.emitter.builder.set_srcloc(SourceLoc::new(offset as u32));
+        translator.call_offset = Some(offset as u32).filter(|at| resumed == Some(*at));
+        translator.site = Some(offset as u32).filter(|_| mapped(&operator));
         if !translator.reachable {
             translator.skip(&operator);
         } else if !translator.operator(&operator) {
             // Of what validation lets pass, only objects are not translated.
             return Err(features::no_garbage_collection());
         }
+        if let Some(types) = &mut translator.types {
+            types.pass(offset, &operator)?;
+        }
     }
     translator.tries.check(func)?;
+    let resumed = translator.finish_resume();
+    let frames = translator.finish_frames();
     translator.emitter.finish();
-    Ok(translator.extent)
+    Ok(Translated { extent: translator.extent, frames, resumed })
 }
 
 /// The translation of one function.
@@ -104,6 +159,18 @@ struct Translator<'a> {
     extent: Extent,
     /// What is known of the function's `try` blocks.
     tries: Tries,
+    /// The types of locals and operands, where frames are asked for.
+    types: Option<BodyTypes<'a>>,
+    /// Which locals live on after the calls that frames are asked for at.
+    liveness: Liveness,
+    /// The frame map, if the function has one.
+    map: Option<Frames>,
+    /// What a continuation goes on from.
+    resume: Option<Resume>,
+    /// The offset of the operator being translated, if it is what a continuation goes on from.
+    call_offset: Option<u32>,
+    /// The offset of the operator being translated, if it is a call that the frame map has.
+    site: Option<u32>,
 }
 
 impl<'a> Translator<'a> {

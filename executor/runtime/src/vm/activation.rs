@@ -4,9 +4,9 @@ use super::{
     entry,
     registry::{self, CodeEntry},
 };
-use crate::{store::StoreInner, sys::WasmStack};
+use crate::{module::CompiledModule, store::StoreInner, sys::WasmStack};
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
-use executor_model::{FuncRef, RawValue, TrapCode};
+use executor_model::{FuncRef, InstanceId, RawValue, TrapCode};
 use std::{
     cell::Cell,
     ops::{ControlFlow, Range},
@@ -193,26 +193,68 @@ pub(crate) fn record_fault(fault: Fault) -> Option<Landing> {
     Some(Landing { pad: entry::landing_pad(), activation: frame as usize })
 }
 
-/// Runs a function of a store until it returns or ends otherwise. `values` holds its parameters
-/// (references among them checked by the caller) and receives its results. `None` when the store
-/// has no such function, or `values` is too short for its type.
+/// Where machine code can be entered: an enter trampoline, and code and `vmctx` that go with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntryPoint {
+    trampoline: usize,
+    target: CallTarget,
+    /// How many values the trampoline may read and write.
+    values: usize,
+}
+
+impl EntryPoint {
+    /// The entry of a function of a store, with `values` for its parameters (references among them
+    /// checked by the caller) and results. `None` when the store has no such function, or there
+    /// are too few for its type.
+    pub(crate) fn of_function(store: &StoreInner, func: FuncRef, values: usize) -> Option<Self> {
+        let module = store.instances.get(func.instance().position())?.vm.module();
+        let ty = module.code().function_type(func.func())?;
+        let (params, results) = module.code().type_words(ty)?;
+        if ty != func.ty() || values < params.len().max(results.len()) {
+            return None;
+        }
+        let trampoline = module.address(module.code().enter_offset(ty)?);
+        Some(Self { trampoline, target: store.target(func)?, values })
+    }
+
+    /// The entry of the continuation at a place among those of a code file, for an instance of its
+    /// module. The first value is the address of its [`executor_code::abi::ResumedFrame`].
+    pub(crate) fn of_continuation(
+        store: &StoreInner,
+        instance: InstanceId,
+        code: &CompiledModule,
+        at: u32,
+    ) -> Option<Self> {
+        let vm = &store.instances.get(instance.position())?.vm;
+        let file = code.code();
+        if file.module() != vm.module().hash() || file.continuations().is_empty() {
+            return None;
+        }
+        let ty = file.function_type(at)?;
+        let (_, results) = file.type_words(ty)?;
+        let trampoline = code.address(file.enter_offset(ty)?);
+        let code = code.address(file.function_offset(at)?);
+        let target = CallTarget { code, vmctx: vm.vmctx() as usize };
+        Some(Self { trampoline, target, values: results.len().max(1) })
+    }
+}
+
+/// Runs machine code of a store until it returns or ends otherwise. `values` holds what the entry
+/// point takes and receives the results.
 ///
 /// The thread must be prepared (`sys::prepare_thread`).
+///
+/// # Panics
+/// When there are fewer values than the entry point may use.
 pub(crate) fn enter(
     store: &mut StoreInner,
-    func: FuncRef,
+    entry: EntryPoint,
     stack: &WasmStack,
     interrupt: &AtomicBool,
     values: &mut [RawValue],
-) -> Option<Outcome> {
-    let module = store.instances.get(func.instance().position())?.vm.module();
-    let ty = module.code().function_type(func.func())?;
-    let (params, results) = module.code().type_words(ty)?;
-    if ty != func.ty() || values.len() < params.len().max(results.len()) {
-        return None;
-    }
-    let trampoline = module.address(module.code().enter_offset(ty)?);
-    let CallTarget { code, vmctx } = store.target(func)?;
+) -> Outcome {
+    let EntryPoint { trampoline, target: CallTarget { code, vmctx }, .. } = entry;
+    assert!(values.len() >= entry.values, "values for all parameters and results");
 
     // From here to the end of the call the store is reached through this pointer only.
     let store: *mut StoreInner = store;
@@ -235,9 +277,10 @@ pub(crate) fn enter(
     };
     let frame = &raw mut frame;
     let outer = CURRENT.replace(frame);
-    // SAFETY: `code` is a function of the instance at `vmctx` and `trampoline` is of its type
-    // (both come from the instance's code file, which it keeps mapped and registered); `values`
-    // is long enough (checked). The frame outlives the call, and machine code, builtins and the
+    // SAFETY: `code` is a function or continuation of the instance at `vmctx` and `trampoline` is of
+    // its type (both come from one code file of the instance's module, which the store keeps mapped
+    // and registered); `values` is long enough (checked). What the frames of continuations hold is
+    // checked by who made them, and outlives the call. The frame outlives the call, and machine code, builtins and the
     // signal handler reach it only until `CURRENT` is set back.
     let (status, fault, at) = unsafe {
         (*header).activation = frame.cast();
@@ -249,12 +292,12 @@ pub(crate) fn enter(
     };
     CURRENT.set(outer);
     let stub_frame = (at != wasm_sp).then_some(at + entry::STUB_FRAME);
-    Some(match (status, fault, stub_frame) {
+    match (status, fault, stub_frame) {
         (entry::RETURNED, ..) => Outcome::Returned,
         (_, Some(fault), _) => Outcome::Faulted(fault),
         (entry::LANDED, None, Some(fp)) => Outcome::Raised { fp },
         (_, None, fp) => Outcome::Interrupted { fp },
-    })
+    }
 }
 
 /// The frame pointers of the stubs through which the activations that are still going on left

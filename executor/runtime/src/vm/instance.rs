@@ -9,6 +9,7 @@ use super::region::{self, Region};
 use crate::{module::CompiledModule, sys::Reservation};
 use executor_code::{
     abi::{ImportSlot, StoreHeader, VmHeader},
+    file::Section,
     layout::{Counts, MemoryPlan, TablePlan},
 };
 use executor_model::{InstanceId, RawValue, TrapCode};
@@ -53,6 +54,7 @@ impl VmInstance {
             builtins: super::builtin_table().as_ptr(),
             instance_key: id.key(),
             memory,
+            functions: module.code().section(Section::Functions).as_ptr().cast(),
         };
         // SAFETY: the header's pages were just made writable, and `origin` is page-aligned.
         unsafe { vmctx.write(header) };

@@ -8,6 +8,7 @@ mod memory;
 mod references;
 mod shared;
 mod state;
+mod suspend;
 
 use executor_code::{Compiler, Progress};
 use executor_compiler::NativeCompiler;

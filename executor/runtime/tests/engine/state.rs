@@ -48,7 +48,7 @@ fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreErro
         .map(|i| Arc::clone(store.module(InstanceId::from_position(i)).unwrap()))
         .collect();
     let instances = write(&mut file, &store.capture().unwrap(), &modules);
-    let plan = RestorePlan { file: &file, instances };
+    let plan = RestorePlan { file: &file, instances, call: None };
     let store = Store::restore(engine, Linker::new(), StoreConfig::default(), &plan)?;
     store.validate()?;
     Ok(store)
@@ -133,7 +133,7 @@ fn references_that_lead_nowhere_are_found() {
         state.instances[0].tables[0] = &table;
         let mut file = tempfile::tempfile().unwrap();
         let instances = write(&mut file, &state, &[Arc::clone(&module)]);
-        let plan = RestorePlan { file: &file, instances };
+        let plan = RestorePlan { file: &file, instances, call: None };
         let config = StoreConfig::default();
         Store::restore(&engine, Linker::new(), config, &plan).unwrap().validate()
     };
