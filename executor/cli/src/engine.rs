@@ -113,10 +113,9 @@ impl Host {
                     let bytes = bytes(self, hash)?;
                     let fail =
                         |error: &dyn Display| Failure::new(format_args!("module {hash}: {error}"));
-                    let module = self.engine.decode(&bytes, hash).map_err(|e| fail(&e))?;
                     let none = Listeners::none();
                     self.engine
-                        .compile_continuations(&module, &sites, &none)
+                        .compile_continuations(&bytes, hash, &sites, &none)
                         .map_err(|e| fail(&e))?
                 }
             });
@@ -318,11 +317,12 @@ mod lazy {
 
         fn compile_continuations(
             &self,
-            module: &Module,
+            wasm: &[u8],
+            hash: ModuleHash,
             sites: &[CallSite],
             options: CompileOptions,
         ) -> Result<Vec<u8>, CompileError> {
-            self.get()?.compile_continuations(module, sites, options)
+            self.get()?.compile_continuations(wasm, hash, sites, options)
         }
     }
 }

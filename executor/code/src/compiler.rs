@@ -131,14 +131,16 @@ pub trait Compiler: Send + Sync {
     ) -> Result<Vec<u8>, CompileError>;
 
     /// Compiles the continuations of calls of a module's functions to the bytes of a code file.
-    /// `sites` are ascending, each once.
+    /// `sites` are ascending, each once. Of the bodies only those that matter are validated, so
+    /// the module is to be one that has been compiled before.
     ///
     /// # Errors
-    /// When the module cannot be compiled; [`CompileError::NoSuchCall`] when a function has no such
-    /// call, or none that can be reached.
+    /// When the module is invalid or cannot be compiled; [`CompileError::NoSuchCall`] when a function
+    /// has no such call, or none that can be reached.
     fn compile_continuations(
         &self,
-        module: &Module,
+        wasm: &[u8],
+        hash: ModuleHash,
         sites: &[CallSite],
         options: CompileOptions,
     ) -> Result<Vec<u8>, CompileError>;

@@ -29,6 +29,7 @@ mod translate;
 mod types;
 
 use compile::{Code, ModuleContext, Unit};
+use decode::Validate;
 use executor_code::{
     CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
     file::{self, CallSite, CodeParts, Continuation},
@@ -87,7 +88,7 @@ impl Compiler for NativeCompiler {
         hash: ModuleHash,
         features: Features,
     ) -> Result<Module, CompileError> {
-        let (info, bodies) = decode::decode(wasm, features)?;
+        let (info, bodies) = decode::decode(wasm, features, Validate::All)?;
         Ok(Module { hash, bytes: wasm.into(), info: Arc::new(info), bodies: bodies.into() })
     }
 
@@ -102,12 +103,17 @@ impl Compiler for NativeCompiler {
 
     fn compile_continuations(
         &self,
-        module: &Module,
+        wasm: &[u8],
+        hash: ModuleHash,
         sites: &[CallSite],
         options: CompileOptions,
     ) -> Result<Vec<u8>, CompileError> {
+        // What is translated with types is validated on the way.
+        let (info, bodies) = decode::decode(wasm, options.features, Validate::Declarations)?;
+        let (info, bodies) = (Arc::new(info), bodies.into());
+        let module = Module { hash, bytes: wasm.into(), info, bodies };
         let units = continuation_units(&module.info, sites, options.listeners)?;
-        self.write(module, Some(sites), options, |context| {
+        self.write(&module, Some(sites), options, |context| {
             compile::compile_units(context, units, options, &|_| {})
         })
     }

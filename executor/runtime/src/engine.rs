@@ -209,14 +209,16 @@ impl NativeEngine {
         Ok(self.open_kind(module, kind, listeners, true)?.map(Arc::new))
     }
 
-    /// Compiles the code that goes on from `sites`, which are ascending, and keeps it in the cache.
+    /// Compiles the code that goes on from `sites`, which are ascending, of a module that has been
+    /// compiled before, and keeps it in the cache.
     ///
     /// # Errors
     /// When the engine is closed, a function has no such call, or the code cannot be made, kept or
     /// mapped.
     pub fn compile_continuations(
         &self,
-        module: &Module,
+        wasm: &[u8],
+        hash: ModuleHash,
         sites: &[CallSite],
         listeners: &Listeners,
     ) -> Result<Arc<CompiledModule>, EngineError> {
@@ -227,10 +229,10 @@ impl NativeEngine {
                     .to_owned(),
             ));
         };
-        let bytes = compiler.compile_continuations(module, sites, self.options(listeners));
+        let bytes = compiler.compile_continuations(wasm, hash, sites, self.options(listeners));
         let bytes = bytes.map_err(compile_error)?;
         let kind = self.kind(listeners, Some(sites));
-        self.keep(&module.hash, kind, &bytes, listeners, true).map(Arc::new)
+        self.keep(&hash, kind, &bytes, listeners, true).map(Arc::new)
     }
 
     fn options(&self, listeners: &Listeners) -> CompileOptions {

@@ -81,7 +81,8 @@ impl Scene {
             .into_iter()
             .map(|(hash, sites)| {
                 let (_, module) = module(hash);
-                engine.compile_continuations(module, &sites, &self.listeners).unwrap()
+                let (bytes, hash) = (&module.bytes, module.hash);
+                engine.compile_continuations(bytes, hash, &sites, &self.listeners).unwrap()
             })
             .collect()
     }
