@@ -65,6 +65,8 @@ pub struct Manifest {
     pub entry: EntryKind,
     /// The point that it was taken at, inside a call.
     pub at: Option<String>,
+    /// Where that call is, for people.
+    pub backtrace: String,
     /// The directories that its guest was given, for runs that give none of that name.
     pub directories: Vec<GivenDirectory>,
     /// The exports that were called to initialise it, in order.
@@ -92,6 +94,7 @@ impl Manifest {
             main: main.get(),
             entry,
             at: None,
+            backtrace: String::new(),
             directories: Vec::new(),
             inits: Vec::new(),
             observations: Vec::new(),

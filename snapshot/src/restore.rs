@@ -7,11 +7,13 @@
 
 use crate::{
     FormatError, Manifest, SnapshotError, SnapshotId,
+    call::{FrameRecord, ValueRecord},
     format::{Area, HEADER_LEN, Header, Instance, Metadata},
 };
 use executor_model::ModuleHash;
 use executor_runtime::{
-    CallState, CompiledModule, Extent, InstancePlan, Linker, NativeEngine, RestorePlan, Store, StoreConfig,
+    CallState, CompiledModule, Extent, InstancePlan, Linker, NativeEngine, RestorePlan, Store,
+    StoreConfig,
 };
 use std::{
     fs::File,
@@ -78,6 +80,14 @@ impl SnapshotFile {
     #[must_use]
     pub fn call(&self) -> Option<&CallState> {
         self.metadata.call.as_ref()
+    }
+
+    /// How many bytes of the file that call takes.
+    #[must_use]
+    pub fn call_len(&self) -> u64 {
+        let of = |count: u32, size: usize| u64::from(count) * size as u64;
+        of(self.header.frames.get(), size_of::<FrameRecord>())
+            + of(self.header.values.get(), size_of::<ValueRecord>())
     }
 
     /// The module of every instance, in order of their ids; a module can occur more than once.

@@ -8,6 +8,7 @@ mod errors;
 mod functions;
 mod guests;
 mod hooks;
+mod points;
 mod run;
 mod sandbox;
 mod state;

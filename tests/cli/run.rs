@@ -90,7 +90,7 @@ fn an_exception_that_nothing_catches_prints_its_tag_and_exits_134() {
         run.says(&["wasm exception: tag 0 (\"failure\") of instance 1 with [I32(7)]", "lib!boom"]);
     }
     sandbox.file("start.wat", "(module (tag $t) (func $s (throw $t)) (start $s))");
-    let create = sandbox.run(&["snapshot", "create", "start.wat", "--name", "s"]);
+    let create = sandbox.run(&["snapshot", "create", "--name", "s", "start.wat"]);
     create.failed(134, &["wasm exception: tag 0"]);
 }
 

@@ -85,7 +85,10 @@ fn arguments_and_environment_are_the_runs_and_what_was_read_before_is_warned_of(
     assert_eq!(create(&sandbox, &["--argv0", "tool"], "args.wat").code, 0);
     assert_eq!(inspect(&sandbox)["arguments_read"], json!(["tool"]));
     assert_eq!(invoke(&sandbox, &["--argv0", "tool"], "got").stderr, "");
-    invoke(&sandbox, &[], "got").succeeded("1\n").says(&["warning", "arguments"]);
+    let other = invoke(&sandbox, &["--argv0", "other"], "got");
+    other.succeeded("1\n").says(&["warning", "arguments"]);
+    // A run that says nothing of them has those that the function was made with.
+    assert_eq!(invoke(&sandbox, &[], "got").succeeded("1\n").stderr, "");
 }
 
 #[test]
@@ -115,7 +118,12 @@ fn an_open_file_is_read_on_after_a_restore() {
     for _ in 0..2 {
         invoke(&sandbox, &["--dir", ".::/"], "next").succeeded("66\n");
     }
-    invoke(&sandbox, &[], "next").failed(1, &["`/`", "not given", "--dir HOST::/"]);
+    // A function keeps its directories; a file that anyone may have made is given none.
+    invoke(&sandbox, &[], "next").succeeded("66\n");
+    let create = ["snapshot", "create", "-o", "f.snap", "--dir", ".::/", "reader.wat"];
+    assert_eq!(sandbox.run(&create).code, 0);
+    let run = sandbox.run(&["run", "--invoke", "next", "f.snap"]);
+    run.failed(1, &["`/`", "not given", "--dir HOST::/"]);
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod linked;
 mod memories;
 mod portable;
 mod refusals;
+mod suspended;
 mod scene;
 mod system_calls;

@@ -45,6 +45,7 @@ pub fn manifest(
     manifest.inits = init.to_vec();
     let at = at.filter(|_| entry == EntryKind::Call);
     manifest.at = at.map(Point::to_string);
+    manifest.backtrace = guest.store.suspended_backtrace().to_string();
     manifest.observations = auto::describe(&observations);
     if let Some(wasi) = guest.store.data::<WasiCtx>() {
         let CaptureArgs { strict, entropy, at: _ } = options;

@@ -58,7 +58,7 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     let catalogue = match name {
         None if output.is_none() => {
             return Err(Failure::usage(
-                "say where the snapshot goes: --name NAME, -o FILE.snap or both",
+                "say where the snapshot goes, before the module: --name NAME, -o FILE.snap or both",
             ));
         }
         // A file can be written without a store.

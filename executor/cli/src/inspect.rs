@@ -4,7 +4,7 @@
 //! is needed, and no state is read.
 
 use crate::{capture, error::Failure, units};
-use executor_snapshot::SnapshotFile;
+use executor_snapshot::{GivenDirectory, SnapshotFile};
 use executor_wasi::{DescriptorState, DirectoryState, Draw, FileState, Ledger, Target, WasiState};
 use serde::Serialize;
 
@@ -21,6 +21,16 @@ pub struct Inspection<'a> {
     init: &'a [String],
     observations: &'a [String],
     warnings: &'a [String],
+    /// The point that it was taken at, inside a call.
+    at: Option<&'a str>,
+    /// How many frames that call has, the host function's included.
+    frames: usize,
+    /// Their bytes in the file.
+    frame_bytes: u64,
+    /// Where the call is.
+    backtrace: &'a str,
+    /// The directories that a run is given where it gives none of that name.
+    directories: Vec<String>,
     wasi: Option<InspectedWasi>,
     instances: Vec<InspectedInstance<'a>>,
 }
@@ -100,6 +110,9 @@ impl<'a> Inspection<'a> {
                 |a: &executor_snapshot::format::Area| a.extents.iter().map(|e| e.len).sum();
             areas.iter().map(|a| InspectedArea { bytes: a.len, stored_bytes: stored(a) }).collect()
         };
+        let directory = |GivenDirectory { host, guest, read_only }: &GivenDirectory| {
+            format!("{host}::{guest}{}", if *read_only { ":ro" } else { "" })
+        };
         let instance = |(i, instance): (usize, &executor_snapshot::format::Instance)| {
             let names = manifest.instances.get(i);
             InspectedInstance {
@@ -123,6 +136,11 @@ impl<'a> Inspection<'a> {
             init: &manifest.inits,
             observations: &manifest.observations,
             warnings: &manifest.warnings,
+            at: manifest.at.as_deref(),
+            frames: file.call().map_or(0, |call| call.frames.len()),
+            frame_bytes: file.call_len(),
+            backtrace: &manifest.backtrace,
+            directories: manifest.directories.iter().map(directory).collect(),
             wasi,
             instances: file.instances().iter().enumerate().map(instance).collect(),
         })
@@ -138,14 +156,19 @@ impl<'a> Inspection<'a> {
             units::show_size(self.file_bytes),
             units::show_time(self.created_unix),
             self.engine,
-            self.kind,
+            self.kind.clone() + &self.at.map(|at| format!(", before {at}")).unwrap_or_default(),
             self.main,
             list(self.init),
             list(self.observations),
             list(self.warnings),
         );
+        text += &format!("given        {}\n", list(&self.directories));
         if let Some(wasi) = &self.wasi {
             text += &wasi.text();
+        }
+        if self.frames > 0 {
+            let size = units::show_size(self.frame_bytes);
+            text += &format!("call         {} frames ({size})\n{}\n", self.frames, self.backtrace);
         }
         for instance in &self.instances {
             let name = instance.module_name.map(|n| format!(" ({n})")).unwrap_or_default();

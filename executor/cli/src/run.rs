@@ -362,7 +362,8 @@ impl Run<'_> {
         )?;
         let adding = catalogue.add().map_err(Failure::new)?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
-        let written = capture::write(guest, manifest.clone(), &[Place::Store(&adding, Some(sources))])?;
+        let written =
+            capture::write(guest, manifest.clone(), &[Place::Store(&adding, Some(sources))])?;
         let entry = AutoEntry { conditions, snapshot: written.id };
         adding.insert_auto(key, entry).map_err(Failure::new)?;
         drop(adding);

@@ -28,8 +28,6 @@
 //!   the call that it goes on from. The enter trampolines of a file of continuations, by the type
 //!   of the function, take the address of the frame from `values[0]`.
 
-
-
 use executor_model::RawValue;
 
 /// The version of this interface and of everything else that code is compiled for: code files of

@@ -179,7 +179,9 @@ fn units(info: &ModuleInfo, options: CompileOptions) -> Vec<Unit> {
 /// How much work a unit is: the bytes of its body.
 fn size(module: &Module, unit: Unit) -> usize {
     match unit {
-        Unit::Body(func) | Unit::Continuation(_, CallSite { func, .. }) => module.bodies[(func - module.info.imported_functions) as usize].len(),
+        Unit::Body(func) | Unit::Continuation(_, CallSite { func, .. }) => {
+            module.bodies[(func - module.info.imported_functions) as usize].len()
+        }
         _ => 0,
     }
 }

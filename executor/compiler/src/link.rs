@@ -9,9 +9,7 @@ use crate::{
 };
 use executor_code::{
     CompileError,
-    file::{
-        FrameUnit, FrameValue, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance,
-    },
+    file::{FrameUnit, FrameValue, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
 };
 use executor_model::{ModuleInfo, TrapCode, TypeIndex};
 

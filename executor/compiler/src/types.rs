@@ -10,8 +10,8 @@ use executor_code::CompileError;
 use executor_model::{Features, HeapType, Module, RefType, TypeIndex, ValType};
 use std::collections::HashMap;
 use wasmparser::{
-    FuncToValidate, FuncValidator, FunctionBody, Operator, Parser, Payload, ValidPayload, Validator,
-    ValidatorResources,
+    FuncToValidate, FuncValidator, FunctionBody, Operator, Parser, Payload, ValidPayload,
+    Validator, ValidatorResources,
     types::{CoreTypeId, TypesRef},
 };
 
@@ -79,7 +79,11 @@ pub(crate) struct BodyTypes<'a> {
 
 impl BodyTypes<'_> {
     /// Takes note of an operator.
-    pub(crate) fn pass(&mut self, offset: u64, operator: &Operator<'_>) -> Result<(), CompileError> {
+    pub(crate) fn pass(
+        &mut self,
+        offset: u64,
+        operator: &Operator<'_>,
+    ) -> Result<(), CompileError> {
         self.validator.op(offset, operator).map_err(|e| invalid(&e))
     }
 

@@ -11,8 +11,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-const PLAIN: CompileOptions =
-    CompileOptions {
+const PLAIN: CompileOptions = CompileOptions {
     listeners: false,
     frame_maps: false,
     opt_level: OptLevel::Speed,

@@ -1,10 +1,12 @@
 //! WebAssembly backtraces, from frame pointers and the tables of code files.
 
 use crate::{
+    state::CallState,
     store::StoreInner,
     sys::WasmStack,
     vm::{self, Outcome, find_code},
 };
+use executor_code::file::CallSite;
 use executor_model::{CallError, Frame, ListenerContext, WasmBacktrace};
 use std::ops::ControlFlow;
 
@@ -55,6 +57,29 @@ pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
         Some(stack) => collect(store, Outcome::Returned, stack).backtrace(),
         None => WasmBacktrace::default(),
     }
+}
+
+/// Where a suspended call is.
+pub(crate) fn suspended(store: &StoreInner, call: &CallState) -> WasmBacktrace {
+    let mut backtrace = WasmBacktrace::default();
+    for frame in call.frames.iter().rev() {
+        if backtrace.frames.len() == KEPT {
+            backtrace.omitted += 1;
+            continue;
+        }
+        let Some(instance) = store.instance(frame.instance) else { continue };
+        let code = instance.vm.module().code();
+        let CallSite { func, offset } = frame.site;
+        let imported = || code.import(func).map(|(module, name)| format!("{module}.{name}"));
+        let name = code.function_name(func).map(str::to_owned);
+        backtrace.frames.push(Frame {
+            module: code.module_name().map(str::to_owned),
+            func,
+            name: if offset == CallSite::IMPORT { imported() } else { name },
+            offset: Some(offset).filter(|offset| *offset != CallSite::IMPORT),
+        });
+    }
+    backtrace
 }
 
 impl Frames {

@@ -38,7 +38,11 @@ struct Continued<'a> {
     ty: TypeIndex,
 }
 
-fn mismatch<T>(at: usize, frame: &FrameState, what: impl std::fmt::Display) -> Result<T, CallError> {
+fn mismatch<T>(
+    at: usize,
+    frame: &FrameState,
+    what: impl std::fmt::Display,
+) -> Result<T, CallError> {
     let FrameState { instance, site, .. } = frame;
     Err(CallError::Usage(format!(
         "frame {at} of the suspended call (function {} of instance {instance}, offset {:#x}) {what}",
@@ -65,7 +69,10 @@ impl Store {
     /// # Errors
     /// [`CallError::Usage`] when there is no suspended call, or its frames do not fit their code;
     /// otherwise as [`Store::call`].
-    pub fn resume(&mut self, continuations: Vec<Arc<CompiledModule>>) -> Result<Vec<Val>, CallError> {
+    pub fn resume(
+        &mut self,
+        continuations: Vec<Arc<CompiledModule>>,
+    ) -> Result<Vec<Val>, CallError> {
         self.inner.resume(continuations)
     }
 
@@ -116,10 +123,8 @@ impl StoreInner {
         &self,
         call: &CallState,
         continuations: &[Arc<CompiledModule>],
-    ) -> Result<
-        (EntryPoint, InstanceId, FuncType, Vec<ResumedFrame>, Vec<Vec<RawValue>>),
-        CallError,
-    > {
+    ) -> Result<(EntryPoint, InstanceId, FuncType, Vec<ResumedFrame>, Vec<Vec<RawValue>>), CallError>
+    {
         let mut continued: Vec<Continued<'_>> = Vec::with_capacity(call.frames.len());
         for (at, state) in call.frames.iter().enumerate() {
             let next = self.continued(at, state, continuations)?;
@@ -162,7 +167,8 @@ impl StoreInner {
         state: &'a FrameState,
         continuations: &'a [Arc<CompiledModule>],
     ) -> Result<Continued<'a>, CallError> {
-        let Some(instance) = self.instance(state.instance).filter(|instance| instance.linked) else {
+        let Some(instance) = self.instance(state.instance).filter(|instance| instance.linked)
+        else {
             return mismatch(at, state, "is of an instance that is not there");
         };
         let module = instance.vm.module();
@@ -196,7 +202,9 @@ impl StoreInner {
         let same = given.results.len() == wanted.results.len();
         match same && given.results.iter().zip(&wanted.results).all(fits) {
             true => Ok(()),
-            false => mismatch(at, inner.state, "does not return what the frame around it waits for"),
+            false => {
+                mismatch(at, inner.state, "does not return what the frame around it waits for")
+            }
         }
     }
 
@@ -220,7 +228,9 @@ impl StoreInner {
         }
         // A local that is dead to this release is of no use to it; anything else has a meaning.
         match values.keys().find(|place| !matches!(place, Place::Local(_))) {
-            Some(place) => mismatch(at, state, format_args!("has {place:?}, which is not used there")),
+            Some(place) => {
+                mismatch(at, state, format_args!("has {place:?}, which is not used there"))
+            }
             None => Ok(array),
         }
     }

@@ -15,8 +15,8 @@ use crate::{
     linker::Linker,
     module::CompiledModule,
     shared::SharedMemory,
-    sys::{self, Reservation, WasmStack},
     suspend::Suspension,
+    sys::{self, Reservation, WasmStack},
     vm::{self, EntryPoint, Header, Outcome, Stable, VmInstance},
 };
 use executor_code::{

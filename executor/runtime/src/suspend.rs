@@ -5,6 +5,7 @@
 //! walked while it still stands, and it ends only then.
 
 use crate::{
+    backtrace,
     builtins::Raise,
     host::Caller,
     state::{CallState, FrameState, StateValue},
@@ -12,7 +13,9 @@ use crate::{
     vm,
 };
 use executor_code::file::CallSite;
-use executor_model::{CallError, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType};
+use executor_model::{
+    CallError, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
+};
 use std::{fmt, ops::ControlFlow};
 
 /// A call of a host function that is about to be made.
@@ -107,6 +110,13 @@ impl Store {
     #[must_use]
     pub fn suspended(&self) -> Option<&CallState> {
         self.inner.suspension.call.as_ref()
+    }
+
+    /// Where it is; empty without one.
+    #[must_use]
+    pub fn suspended_backtrace(&self) -> WasmBacktrace {
+        let call = self.suspended();
+        call.map_or_else(WasmBacktrace::default, |call| backtrace::suspended(&self.inner, call))
     }
 }
 

@@ -128,7 +128,9 @@ fn names_path(caller: &mut Caller<'_>, call: &HostCall<'_>, wanted: &str) -> boo
     // Where the directory's descriptor and the path's address are among the arguments.
     let places: &[(usize, usize)] = match call.name {
         "path_open" | "path_filestat_get" | "path_filestat_set_times" => &[(0, 2)],
-        "path_create_directory" | "path_readlink" | "path_remove_directory"
+        "path_create_directory"
+        | "path_readlink"
+        | "path_remove_directory"
         | "path_unlink_file" => &[(0, 1)],
         "path_rename" => &[(0, 1), (3, 4)],
         "path_link" => &[(0, 2), (4, 5)],
@@ -205,7 +207,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Point>().unwrap().to_string(), text);
         }
-        for text in ["", "x", "path:", "import:", "import:a", "import:a.b:0", "import:.b", "stdin:1"] {
+        for text in
+            ["", "x", "path:", "import:", "import:a", "import:a.b:0", "import:.b", "stdin:1"]
+        {
             assert_eq!(text.parse::<Point>(), Err(NotAPoint), "{text}");
         }
     }

@@ -5,12 +5,12 @@
 //! sections are trusted because the cache hands out only files of this user ([`crate::CodeCache`]);
 //! accessors are bounds-checked all the same, and [`CodeFile::verify`] hashes everything.
 
+use super::frames::{
+    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Resumption,
+};
 use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
     ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, TryCallRecord, TypeRecord,
-};
-use super::frames::{
-    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Resumption,
 };
 use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, map::operator_at, type_of_word};
 use crate::{

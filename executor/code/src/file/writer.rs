@@ -2,13 +2,13 @@
 //!
 //! Invariant: the same parts give the same bytes.
 
+use super::frames::{
+    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue,
+};
 use super::header::{
     CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord, ImportRecord, MODULE_NAME,
     MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
     TypeRecord,
-};
-use super::frames::{
-    self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue,
 };
 use super::{TEXT_OFFSET, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};

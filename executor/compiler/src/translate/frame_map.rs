@@ -112,7 +112,8 @@ impl Translator<'_> {
     pub(super) fn frame_places(&self, offset: u32) -> Vec<(Place, ValType)> {
         let types: &BodyTypes<'_> = self.types.as_ref().expect("asked for with frames");
         let live: &Liveness = &self.liveness;
-        let locals = live.after(offset).iter().map(|local| (Place::Local(*local), types.local(*local)));
+        let locals =
+            live.after(offset).iter().map(|local| (Place::Local(*local), types.local(*local)));
         let operands = (0..self.stack.len())
             .map(|height| (Place::Operand(height as u32), types.operand(height)));
         let caught = self.frames.iter().enumerate().filter_map(|(at, frame)| match frame.kind {

@@ -346,7 +346,8 @@ mod tests {
         assert_eq!(after_calls(&body, 2), [vec![0, 1], vec![0], vec![], vec![]]);
         let body = format!("(block (call $f) (br_if 0 (local.get 1)) (return)) {READ}");
         assert_eq!(after_calls(&body, 2), [[0, 1]]);
-        let body = format!("(block (block (call $f) (br_table 0 1 (local.get 1))) (return)) {READ}");
+        let body =
+            format!("(block (block (call $f) (br_table 0 1 (local.get 1))) (return)) {READ}");
         assert_eq!(after_calls(&body, 2), [[0, 1]]);
     }
 

@@ -118,7 +118,12 @@ impl Translator<'_> {
 
     /// Behind the call at `offset`, of a function of type `callee`, whose `results` are not pushed
     /// yet: returns the results as they are when the second entry has joined.
-    pub(super) fn join(&mut self, offset: u32, callee: TypeIndex, results: Vec<Value>) -> Vec<Value> {
+    pub(super) fn join(
+        &mut self,
+        offset: u32,
+        callee: TypeIndex,
+        results: Vec<Value>,
+    ) -> Vec<Value> {
         let Some(resume) = self.resume.as_mut().filter(|resume| resume.offset == offset) else {
             return results;
         };
@@ -157,7 +162,8 @@ impl Translator<'_> {
         let results = &self.emitter.context.info().types[callee as usize].results;
         let signature = signature::continuation(results);
         let signature = self.emitter.builder.import_signature(signature);
-        let results = self.invoke(super::exception::Callee::Indirect(signature, code), &[vmctx, inner]);
+        let results =
+            self.invoke(super::exception::Callee::Indirect(signature, code), &[vmctx, inner]);
         self.assign_operands();
         self.ins().jump(behind, &block_args(&results));
 

@@ -17,8 +17,8 @@ mod registry;
 mod stable;
 
 pub(crate) use activation::{
-    Call, EntryPoint, Fault, Header, Outcome, Resume, enter, interrupted_at, live_words, outer_stub_frames,
-    record_fault, stack_word, trap_at, walk_frames,
+    Call, EntryPoint, Fault, Header, Outcome, Resume, enter, interrupted_at, live_words,
+    outer_stub_frames, record_fault, stack_word, trap_at, walk_frames,
 };
 pub(crate) use builtins::{Values, builtin_table};
 pub(crate) use instance::VmInstance;

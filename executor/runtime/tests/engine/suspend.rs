@@ -20,12 +20,8 @@ type Seen = (String, Vec<String>);
 fn engine_with(frame_maps: bool) -> NativeEngine {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
     let features = executor_model::Features::ALL;
-    let config = EngineConfig {
-        compiler: Some(compiler),
-        features,
-        frame_maps,
-        ..EngineConfig::default()
-    };
+    let config =
+        EngineConfig { compiler: Some(compiler), features, frame_maps, ..EngineConfig::default() };
     NativeEngine::new(config).unwrap()
 }
 
@@ -50,10 +46,14 @@ impl Scene {
             Ok(n.wrapping_mul(3).wrapping_add(1))
         });
         let told = Arc::clone(&log);
-        linker.func("host", "mixed", move |_: &mut executor_runtime::Caller<'_>, a: i64, b: f32, v: u128| {
-            told.lock().unwrap().push(format!("{a} {b} {v:x}"));
-            Ok((v.rotate_left(8), a + 1))
-        });
+        linker.func(
+            "host",
+            "mixed",
+            move |_: &mut executor_runtime::Caller<'_>, a: i64, b: f32, v: u128| {
+                told.lock().unwrap().push(format!("{a} {b} {v:x}"));
+                Ok((v.rotate_left(8), a + 1))
+            },
+        );
         let throwing = |caller: &mut executor_runtime::Caller<'_>, n: i32| {
             let tag = caller.exported_tag("tag").expect("the guest has one");
             match n % 3 {
@@ -284,7 +284,10 @@ fn values_of_every_type_go_on() {
                (local.set $f)
                (global.set $g (i32x4.add (i32x4.add (local.get $w)) (local.get $v)))
                (local.get $a) (local.get $f) (i64x2.extract_lane 1 (local.get $v))))"#
-            .replace("i64.add (local.get $a)\n               (local.set $a)\n", "(local.get $a) i64.add (local.set $a)\n")
+            .replace(
+                "i64.add (local.get $a)\n               (local.set $a)\n",
+                "(local.get $a) i64.add (local.set $a)\n",
+            )
             .as_str(),
         &[Val::I64(12)],
     );
