@@ -52,19 +52,40 @@ impl<'a> Capture<'a> {
         manifest: Manifest,
         progress: Progress<'_>,
     ) -> Result<Self, FormatError> {
+        Self::with_working_set(state, manifest, &[], progress)
+    }
+
+    /// As [`Self::new`], with what the first call writes to: for each instance and each of its owned
+    /// memories the runs of pages, as `Store::working_set` returns them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_working_set(
+        state: &'a StoreState<'a>,
+        manifest: Manifest,
+        working_set: &[Vec<Vec<Range<u64>>>],
+        progress: Progress<'_>,
+    ) -> Result<Self, FormatError> {
         let mut layout = Layout::default();
         let mut instances = Vec::with_capacity(state.instances.len());
-        for instance in &state.instances {
+        for (i, instance) in state.instances.iter().enumerate() {
             let block = layout.place(&instance.block);
             if block.len != instance.block.len() as u64 || block.len == 0 {
                 return Err(FormatError::Unwritable("a state block is not whole pages"));
             }
+            let tables = instance.tables.iter().map(|t| layout.area(t, 1)).collect();
+            let runs = |memory: usize| working_set.get(i).and_then(|of| of.get(memory)).cloned();
+            let memories = instance.memories.iter().enumerate().map(|(index, memory)| Area {
+                working_set: runs(index).unwrap_or_default(),
+                ..layout.area(memory, MAX_EXTENTS)
+            });
+            let memories = memories.collect();
             instances.push(Instance {
                 module: instance.module,
                 instantiated: instance.instantiated,
                 block,
-                tables: instance.tables.iter().map(|t| layout.area(t, 1)).collect(),
-                memories: instance.memories.iter().map(|m| layout.area(m, MAX_EXTENTS)).collect(),
+                tables,
+                memories,
             });
         }
         let metadata = Metadata { instances, call: state.call.cloned(), manifest };
@@ -134,6 +155,7 @@ impl<'a> Layout<'a> {
         Area {
             len: bytes.len() as u64,
             extents: nonzero(bytes, most).into_iter().map(extent).collect(),
+            working_set: Vec::new(),
         }
     }
 }

@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! offset 0          Header
-//!        152        InstanceRecord * instances
+//!        156        InstanceRecord * instances
 //!                   AreaRecord * areas         (of each instance: its tables, then its memories)
 //!                   ExtentRecord * extents     (of each area, by ascending address)
 //!                   FrameRecord * frames       (of the call that is suspended, if one is)
 //!                   ValueRecord * values       (of each frame)
+//!                   RunRecord * runs           (of the working set, by area and address)
 //!                   the manifest, encoded by bincode
 //!                   zeroes up to a multiple of 4096: the metadata ends, the data begins
 //!                   data, a multiple of 4096: the state blocks and the extents
@@ -29,6 +30,7 @@ use crate::{
 use executor_code::layout::{PAGE, STATE_VERSION, align_up};
 use executor_model::{InstanceId, ModuleHash};
 use executor_runtime::{CallState, Extent};
+use std::ops::Range;
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     little_endian::{U32, U64},
@@ -69,6 +71,8 @@ pub struct Header {
     pub frames: U32,
     /// How many value records there are.
     pub values: U32,
+    /// How many runs of the working set there are.
+    pub runs: U32,
     /// The length of the encoded manifest.
     pub manifest_len: U32,
     /// The hash of the metadata.
@@ -116,6 +120,18 @@ pub struct ExtentRecord {
     /// Where in the data its bytes are.
     pub offset: U64,
     /// Its length.
+    pub len: U64,
+}
+
+/// Pages of a memory that the first call writes to.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RunRecord {
+    /// The number of the memory's area record.
+    pub area: U32,
+    /// Where in the memory they begin.
+    pub at: U64,
+    /// Their length.
     pub len: U64,
 }
 
@@ -174,6 +190,8 @@ pub struct Area {
     pub len: u64,
     /// What is in the file of it; offsets are into the data.
     pub extents: Vec<Extent>,
+    /// The whole pages of it that the first call writes to, in bytes.
+    pub working_set: Vec<Range<u64>>,
 }
 
 /// An instance as the file holds it.
@@ -233,6 +251,7 @@ impl Header {
             + size(header.extents, size_of::<ExtentRecord>())
             + size(header.frames, size_of::<FrameRecord>())
             + size(header.values, size_of::<ValueRecord>())
+            + size(header.runs, size_of::<RunRecord>())
             + size(header.manifest_len, 1);
         let data_start = align_up(content, PAGE);
         if header.metadata_len.get() > MAX_METADATA
@@ -281,17 +300,19 @@ impl Metadata {
         let (extents, rest) = records::<ExtentRecord>(rest, header.extents)?;
         let (frames, rest) = records::<FrameRecord>(rest, header.frames)?;
         let (values, rest) = records::<ValueRecord>(rest, header.values)?;
+        let (runs, rest) = records::<RunRecord>(rest, header.runs)?;
         let manifest = rest
             .get(..header.manifest_len.get() as usize)
             .ok_or(Damaged("its manifest is cut short"))?;
 
         let mut reader =
             Reader { areas: areas.iter(), extents: extents.iter(), data_len: header.data_len() };
-        let instances =
+        let mut instances =
             instances.iter().map(|r| reader.instance(r)).collect::<Result<Vec<_>, _>>()?;
         if reader.areas.next().is_some() || reader.extents.next().is_some() {
             return Err(Damaged("some of its records belong to nothing"));
         }
+        add_runs(runs, &mut instances)?;
         let call = call::decode(frames, values, instances.len())?;
         let metadata = Self { instances, call, manifest: decode_manifest(manifest)? };
         metadata.check().map_err(Damaged)?;
@@ -334,6 +355,7 @@ impl Metadata {
             extents: count(extents),
             frames: count(frames),
             values: count(values),
+            runs: count(self.areas().map(|a| a.working_set.len()).sum()),
             manifest_len: count(manifest.len()),
             metadata_hash: *blake3::hash(metadata).as_bytes(),
             data_hash,
@@ -390,6 +412,12 @@ impl Metadata {
             let (frames, values) = call::encode(call);
             bytes.extend(frames.as_bytes());
             bytes.extend(values.as_bytes());
+        }
+        for (i, area) in self.areas().enumerate() {
+            for run in &area.working_set {
+                let (at, len) = (U64::new(run.start), U64::new(run.end - run.start));
+                bytes.extend(RunRecord { area: U32::new(i as u32), at, len }.as_bytes());
+            }
         }
         bytes
     }
@@ -448,7 +476,7 @@ impl Reader<'_> {
             free = at + len;
             extents.push(Extent { at, offset, len });
         }
-        Ok(Area { len, extents })
+        Ok(Area { len, extents, working_set: Vec::new() })
     }
 
     fn stretch(&self, offset: U64, len: U64) -> Result<Stretch, FormatError> {
@@ -459,6 +487,30 @@ impl Reader<'_> {
         }
         Ok(Stretch { offset, len })
     }
+}
+
+/// Takes the runs of the working set and checks each.
+fn add_runs(runs: &[RunRecord], instances: &mut [Instance]) -> Result<(), FormatError> {
+    let areas = instances.iter_mut().flat_map(|i| i.tables.iter_mut().chain(&mut i.memories));
+    let mut areas = areas.enumerate();
+    let mut area = areas.next();
+    let mut free = 0;
+    for run in runs {
+        while area.as_ref().is_some_and(|(i, _)| *i < run.area.get() as usize) {
+            (area, free) = (areas.next(), 0);
+        }
+        let (at, len) = (run.at.get(), run.len.get());
+        let of = area.as_mut().filter(|(i, _)| *i == run.area.get() as usize);
+        let (_, of) = of.ok_or(Damaged("a run of pages belongs to no memory"))?;
+        let end = of.len.checked_next_multiple_of(PAGE).unwrap_or(0);
+        let aligned = at.is_multiple_of(PAGE) && len.is_multiple_of(PAGE) && len > 0;
+        if !aligned || at < free || len > end.saturating_sub(at) {
+            return Err(Damaged("a run of pages lies outside its memory"));
+        }
+        free = at + len;
+        of.working_set.push(at..free);
+    }
+    Ok(())
 }
 
 fn records<T: FromBytes + Immutable + KnownLayout + Unaligned>(

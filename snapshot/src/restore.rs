@@ -153,6 +153,7 @@ impl SnapshotFile {
                 block: start + instance.block.offset,
                 tables: place(&instance.tables),
                 memories: place(&instance.memories),
+                working_set: instance.memories.iter().map(|a| a.working_set.clone()).collect(),
             });
         }
         Ok(RestorePlan { file: &self.file, instances, call: self.metadata.call.as_ref() })

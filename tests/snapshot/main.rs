@@ -11,6 +11,6 @@ mod linked;
 mod memories;
 mod portable;
 mod refusals;
-mod suspended;
 mod scene;
+mod suspended;
 mod system_calls;

@@ -50,12 +50,8 @@ fn linker() -> Linker {
 fn engine(frame_maps: bool) -> NativeEngine {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
     let features = Features::ALL;
-    let config = EngineConfig {
-        compiler: Some(compiler),
-        features,
-        frame_maps,
-        ..EngineConfig::default()
-    };
+    let config =
+        EngineConfig { compiler: Some(compiler), features, frame_maps, ..EngineConfig::default() };
     NativeEngine::new(config).unwrap()
 }
 

@@ -245,6 +245,10 @@ pub struct CreateArgs {
     /// With --at: call this export instead of `_start`, with ARGS as its arguments
     #[arg(long, value_name = "EXPORT", requires = "at")]
     pub invoke: Option<String>,
+    /// With --at: run it once with this file as its standard input, and keep which pages it wrote to,
+    /// which later runs then have at once
+    #[arg(long, value_name = "FILE", requires = "at")]
+    pub record: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub guest: GuestArgs,

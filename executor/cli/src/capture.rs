@@ -14,7 +14,7 @@ use executor_snapshot::{
     Capture, EntryKind, InstanceNames, Manifest, SnapshotId, catalogue::Adding,
 };
 use executor_wasi::{CaptureOptions, Observations, Point, WasiCtx, WasiState, WasiStateError};
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// The WASI state of a manifest.
 ///
@@ -113,11 +113,17 @@ pub enum Place<'a> {
 ///
 /// # Errors
 /// When the state cannot be captured, or a file cannot be written.
-pub fn write(guest: &Guest, manifest: Manifest, places: &[Place<'_>]) -> Result<Written, Failure> {
+pub fn write(
+    guest: &Guest,
+    manifest: Manifest,
+    working_set: &[Vec<Vec<Range<u64>>>],
+    places: &[Place<'_>],
+) -> Result<Written, Failure> {
     let state = guest.store.capture().map_err(Failure::new)?;
     let progress = Progress::new("snapshotting");
     let report = |done: u64, total: u64| progress.report(done, total);
-    let capture = Capture::new(&state, manifest, &report).map_err(Failure::new)?;
+    let capture = Capture::with_working_set(&state, manifest, working_set, &report);
+    let capture = capture.map_err(Failure::new)?;
     for place in places {
         match place {
             Place::File(path) => capture.publish(path, &report).map_err(Failure::new)?,

@@ -10,6 +10,7 @@ use crate::{
     error::{EXIT_TRAP, Failure},
     guest::{self, Entry, Guest, Modules, Stop},
     out,
+    record::Recorder,
     report::Phases,
     restore::{Trust, restore},
     source::{Sources, Target},
@@ -88,7 +89,7 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
             create.base(SnapshotFile::open(path).map_err(Failure::new)?, Trust::Nobody)
         }
     };
-    let Create { mut timeout, .. } = create;
+    let Create { mut timeout, world, .. } = create;
     let Ready { mut guest, names, entry, sources, base } =
         ready.map_err(|stop| not_ready(stop, &timeout, "the initialisation"))?;
     if let Some(point) = &at {
@@ -122,6 +123,19 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     }
     let warnings = manifest.warnings.clone();
 
+    let sources_at_hand = sources.as_ref();
+    if let (true, Some(sources)) = (name.is_some() && at.is_some(), sources_at_hand) {
+        // The code that every run needs, so that the first is as quick as the others.
+        Modules::compile(&mut plain, sources)?;
+    }
+    let working_set = match &args.record {
+        None => Vec::new(),
+        Some(input) => {
+            let recorder = Recorder { host: &mut plain, world: &world, options, sources_at_hand };
+            recorder.record(&guest, manifest.clone(), input)?
+        }
+    };
+
     let adding = match (name, &catalogue) {
         (Some(_), Some(catalogue)) => Some(catalogue.add().map_err(Failure::new)?),
         _ => None,
@@ -129,16 +143,12 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     let file = output.as_deref().map(Place::File);
     let stored = adding.as_ref().map(|adding| Place::Store(adding, sources.as_ref()));
     let places: Vec<Place<'_>> = file.into_iter().chain(stored).collect();
-    let Written { id, len } = capture::write(&guest, manifest, &places)?;
+    let Written { id, len } = capture::write(&guest, manifest, &working_set, &places)?;
     if let (Some(name), Some(adding)) = (name, &adding) {
         adding.set_function(name, id).map_err(Failure::new)?;
     }
     drop(adding);
-    if name.is_some() && guest.store.suspended().is_some() {
-        // The code that every run needs, so that the first is as quick as the others.
-        if let Some(sources) = &sources {
-            Modules::compile(&mut plain, sources)?;
-        }
+    if name.is_some() && at.is_some() {
         plain.continuations(&guest.store)?;
     }
     // The process ends soon: unmapping gigabytes piece by piece would only take time.

@@ -15,6 +15,7 @@ mod error;
 mod guest;
 mod inspect;
 mod progress;
+mod record;
 mod report;
 mod restore;
 mod run;

@@ -362,8 +362,10 @@ impl Run<'_> {
         )?;
         let adding = catalogue.add().map_err(Failure::new)?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
-        let written =
-            capture::write(guest, manifest.clone(), &[Place::Store(&adding, Some(sources))])?;
+        let written = {
+            let places = [Place::Store(&adding, Some(sources))];
+            capture::write(guest, manifest.clone(), &[], &places)?
+        };
         let entry = AutoEntry { conditions, snapshot: written.id };
         adding.insert_auto(key, entry).map_err(Failure::new)?;
         drop(adding);

@@ -30,6 +30,7 @@ mod sys;
 mod types;
 mod unwind;
 mod vm;
+mod working_set;
 
 pub use capture::CaptureError;
 pub use engine::{CodeOrigin, EngineConfig, NativeEngine};

@@ -160,6 +160,11 @@ impl StoreInner {
             let size = align_up(size, PAGE);
             check_extents(extents, size, file_len, "a memory")?;
             map(slots, origin + memory.after, size, file, extents)?;
+            for range in plan.working_set.get(i).into_iter().flatten() {
+                if range.start < range.end && range.end <= size {
+                    slots.populate(origin + memory.after + range.start, range.end - range.start);
+                }
+            }
         }
         // Only linked instances are captured.
         self.instances[id.position()].linked = true;

@@ -7,7 +7,7 @@
 use crate::module::CompiledModule;
 use executor_code::file::{CallSite, Place};
 use executor_model::{InstanceId, ModuleHash, RawValue, ValType};
-use std::{fs::File, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 /// The state of a store, borrowed from it.
 #[derive(Debug)]
@@ -87,6 +87,9 @@ pub struct InstancePlan {
     pub tables: Vec<Vec<Extent>>,
     /// The parts of each owned memory that are not zero.
     pub memories: Vec<Vec<Extent>>,
+    /// The parts of each owned memory that the first call is known to write to, in bytes; whole pages
+    /// of the host. They are brought in at once.
+    pub working_set: Vec<Vec<Range<u64>>>,
 }
 
 /// A part of a table or memory that is mapped from the file. Every field is a multiple of 4096.

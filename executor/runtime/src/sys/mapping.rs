@@ -97,6 +97,14 @@ impl Reservation {
         unsafe { mmap(Some(address), len, prot, flags, file.as_fd(), file_offset)? };
         Ok(())
     }
+
+    /// Makes private copies of the pages of a range that are about to be written to. It only saves
+    /// faults, so a kernel that cannot (before Linux 5.14) or will not is no error.
+    pub(crate) fn populate(&self, offset: u64, len: u64) {
+        let Ok(start) = self.range(offset, len) else { return };
+        // SAFETY: the range is inside this reservation; what can be read there stays the same.
+        unsafe { libc::madvise(start.as_ptr(), len as usize, libc::MADV_POPULATE_WRITE) };
+    }
 }
 
 impl Drop for Reservation {

@@ -6,10 +6,12 @@
 #![allow(unsafe_code)]
 
 mod mapping;
+mod pages;
 mod signals;
 mod stack;
 
 pub use mapping::Mapping;
 pub(crate) use mapping::Reservation;
+pub(crate) use pages::written;
 pub(crate) use signals::{ThreadId, current_thread, install, interrupt_thread, prepare_thread};
 pub(crate) use stack::WasmStack;

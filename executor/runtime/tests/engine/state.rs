@@ -37,6 +37,7 @@ fn write(
             block,
             tables,
             memories,
+            working_set: Vec::new(),
         });
     }
     plans
