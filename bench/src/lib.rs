@@ -8,8 +8,10 @@ mod generated;
 mod guest;
 mod prepared;
 mod process;
+mod suspended;
 
 pub use generated::{Shape, function};
 pub use guest::{Answer, Call, Guest, input};
 pub use prepared::Prepared;
 pub use process::{Executable, Finished, answers, finish};
+pub use suspended::Suspended;

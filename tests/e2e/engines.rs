@@ -70,6 +70,13 @@ impl Engines {
         command
     }
 
+    /// A script that runs our binary, with this test's store.
+    pub fn script(&self, script: &Path) -> Command {
+        let mut command = Command::new(script);
+        command.env("EXECUTOR", EXECUTOR).env("EXECUTOR_STORE", self.dir().join("store"));
+        command
+    }
+
     /// `wasmtime run`, with a cache of its own.
     pub fn wasmtime(&self) -> Command {
         let mut command = Command::new(&self.wasmtime);

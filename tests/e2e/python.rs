@@ -5,7 +5,7 @@ use crate::{
     engines::{Engines, Program},
     packages,
 };
-use std::{ffi::OsString, fs, path::Path};
+use std::{ffi::OsString, fs, io::Write, path::Path, process::Stdio};
 
 /// The package's own import, through which a program can ask its embedder: nobody answers here.
 const HOST: &str =
@@ -92,4 +92,41 @@ fn cpython_runs_a_program_as_under_wasmtime() {
             .run(engines.executor(&["run"]));
         assert_eq!((ours.code, &ours.stdout), (theirs.code, &theirs.stdout), "{ours:?}");
     }
+
+    sandbox(&engines);
+}
+
+/// The example, with the code that is there already: stopped where it reads its script.
+fn sandbox(engines: &Engines) {
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python-sandbox/python-sandbox");
+    let run = |command: &str, input: &str| {
+        let mut line = engines.script(&script);
+        line.arg(command).env("PYTHON_SANDBOX_LIB", engines.dir().join("lib"));
+        line.env("TIMEOUT", "20s");
+        line.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = line.spawn().unwrap();
+        // A program that is done has closed its end.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, stderr) = run("create", "");
+    assert_eq!(code, Some(0), "{stderr}");
+    let sum = "import pandas\nprint(pandas.DataFrame({'a': [1, 2]}).a.sum())";
+    for _ in 0..2 {
+        assert_eq!(run("run", sum), (Some(0), "3\n".to_owned(), String::new()));
+    }
+    let draw = "import random, numpy\nprint(random.random(), numpy.random.random())";
+    assert_ne!(run("run", draw).1, run("run", draw).1, "seeded behind the point");
+    assert_eq!(run("run", "raise SystemExit(7)").0, Some(7));
+    let (code, stdout, stderr) = run("run", "1 / 0");
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.ends_with("ZeroDivisionError: division by zero\n"), "{stderr}");
+    // Modules that were not imported before the point are found in the library.
+    let late = "import fractions\nprint(fractions.Fraction(3, 6))";
+    assert_eq!(run("run", late), (Some(0), "1/2\n".to_owned(), String::new()));
+    let outside = "open('/etc/passwd')";
+    assert_eq!(run("run", outside).0, Some(1));
 }

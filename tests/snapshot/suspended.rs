@@ -2,7 +2,7 @@
 //! frame is refused or leads to a call that ends as calls do.
 
 use crate::forged::reseal;
-use executor_code::Compiler;
+use executor_code::{Compiler, CpuFeatures, OptLevel};
 use executor_compiler::NativeCompiler;
 use executor_model::{CallError, Features, InstanceId, Listeners, Module, ModuleHash, Val};
 use executor_runtime::{
@@ -130,6 +130,10 @@ fn a_call_goes_on_from_a_file_at_every_point() {
     while suspend(&module, points + 1, &path) {
         points += 1;
         assert_eq!(go_on(&plain, &module, &path), Ok(expected.clone()), "point {points}");
+        for (i, other) in other_engines().iter().enumerate() {
+            let result = go_on(other, &module, &path);
+            assert_eq!(result, Ok(expected.clone()), "point {points}, engine {i}");
+        }
         let file = SnapshotFile::open(&path).unwrap();
         assert_eq!(file.call().unwrap().frames.last().unwrap().site.func, 0);
     }

@@ -60,7 +60,11 @@ impl NativeCompiler {
         Self::with_features(CpuFeatures::host())
     }
 
-    fn with_features(features: CpuFeatures) -> Result<Self, CompileError> {
+    /// A compiler whose code uses no more than these features of the processor.
+    ///
+    /// # Errors
+    /// [`CompileError::Host`] when they lack an instruction that compiled code needs.
+    pub fn with_features(features: CpuFeatures) -> Result<Self, CompileError> {
         isa::check(features)?;
         Ok(Self { features, targets: Default::default() })
     }
