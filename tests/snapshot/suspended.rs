@@ -1,7 +1,7 @@
 //! Suspended calls in snapshot files: they go on in another engine as they would have, and a forged
 //! frame is refused or leads to a call that ends as calls do.
 
-use crate::forged::reseal;
+use crate::forged::{Numbers, reseal};
 use executor_code::{Compiler, CpuFeatures, OptLevel};
 use executor_compiler::NativeCompiler;
 use executor_model::{CallError, Features, InstanceId, Listeners, Module, ModuleHash, Val};
@@ -48,11 +48,32 @@ fn linker() -> Linker {
 }
 
 fn engine(frame_maps: bool) -> NativeEngine {
-    let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
-    let features = Features::ALL;
-    let config =
-        EngineConfig { compiler: Some(compiler), features, frame_maps, ..EngineConfig::default() };
+    engine_of(NativeCompiler::new().unwrap(), OptLevel::default(), frame_maps)
+}
+
+fn engine_of(compiler: NativeCompiler, opt_level: OptLevel, frame_maps: bool) -> NativeEngine {
+    let compiler: Arc<dyn Compiler> = Arc::new(compiler);
+    let config = EngineConfig {
+        compiler: Some(compiler),
+        features: Features::ALL,
+        opt_level: Some(opt_level),
+        frame_maps,
+        ..EngineConfig::default()
+    };
     NativeEngine::new(config).unwrap()
+}
+
+/// Engines whose code is another: of every level, and for a processor that has only what code needs.
+fn other_engines() -> Vec<NativeEngine> {
+    let needed = ["has_sse3", "has_ssse3", "has_sse41"];
+    let least = CpuFeatures::NAMES.iter().filter(|(_, name)| needed.contains(name));
+    let least = CpuFeatures::from_bits(least.map(|(bit, _)| 1 << bit).sum());
+    let least = NativeCompiler::with_features(least).unwrap();
+    let mut engines = vec![engine_of(least, OptLevel::default(), false)];
+    for level in OptLevel::ALL {
+        engines.push(engine_of(NativeCompiler::new().unwrap(), level, false));
+    }
+    engines
 }
 
 fn decode() -> Module {
@@ -138,18 +159,6 @@ fn a_call_goes_on_from_a_file_at_every_point() {
         assert_eq!(file.call().unwrap().frames.last().unwrap().site.func, 0);
     }
     assert_eq!(points, 3);
-}
-
-/// A generator of numbers that is the same on every run (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
 }
 
 #[test]

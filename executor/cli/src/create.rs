@@ -230,11 +230,11 @@ fn not_ready(stop: Stop, timeout: &Timeout, what: &str) -> Failure {
         )),
         Stop::Ended(CallError::Trap(trap)) => {
             let time = timeout.passed().map(|line| line + ": ").unwrap_or_default();
-            Failure { message: format!("{time}{trap}"), code: EXIT_TRAP }
+            Failure { message: format!("{what}: {time}{trap}"), code: EXIT_TRAP }
         }
         Stop::Ended(error @ CallError::Exception(_)) => {
-            Failure { message: error.to_string(), code: EXIT_TRAP }
+            Failure { message: format!("{what}: {error}"), code: EXIT_TRAP }
         }
-        Stop::Ended(error) => Failure::new(error),
+        Stop::Ended(error) => Failure::new(format_args!("{what}: {error}")),
     }
 }

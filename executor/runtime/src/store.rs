@@ -367,29 +367,28 @@ impl StoreInner {
     fn ended(&mut self, outcome: Outcome, entered: InstanceId, stack: &WasmStack) -> CallError {
         let raised = self.raised.take();
         let frames = backtrace::collect(self, outcome, stack);
-        let backtrace = frames.backtrace();
-        let trap = |code, backtrace| CallError::Trap(Trap { code, backtrace });
-        let interrupted = |backtrace| match self.shared.closed(entered) {
+        // Going through the address maps takes time, and programs end by exiting.
+        let backtrace = || frames.backtrace();
+        let trap = |code| CallError::Trap(Trap { code, backtrace: backtrace() });
+        let interrupted = || match self.shared.closed(entered) {
             Some(code) => {
                 self.shared.close_seen();
                 CallError::Closed(code)
             }
-            None => trap(TrapCode::Interrupted, backtrace),
+            None => trap(TrapCode::Interrupted),
         };
         let error = match (outcome, raised) {
-            (Outcome::Faulted(fault), _) if fault.code == TrapCode::Interrupted => {
-                interrupted(backtrace)
-            }
-            (Outcome::Faulted(fault), _) => trap(fault.code, backtrace),
+            (Outcome::Faulted(fault), _) if fault.code == TrapCode::Interrupted => interrupted(),
+            (Outcome::Faulted(fault), _) => trap(fault.code),
             (_, Some(Raise::Panic(panic))) => std::panic::resume_unwind(panic),
-            (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(backtrace),
-            (_, Some(Raise::Trap(code))) => trap(code, backtrace),
+            (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(),
+            (_, Some(Raise::Trap(code))) => trap(code),
             (_, Some(Raise::Exit(code))) => CallError::Exit(code),
             // The functions have not ended, so listeners are not told.
             (_, Some(Raise::Suspended)) => return CallError::Suspended,
-            (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace).into(),
-            (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace },
-            (_, None) => interrupted(backtrace),
+            (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace()).into(),
+            (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace: backtrace() },
+            (_, None) => interrupted(),
         };
         frames.tell_listeners(self, &error);
         error

@@ -12,7 +12,7 @@
 //! A list of values is a run of unsigned LEB128 numbers: how many values, then of each its place
 //! ([`Place`]), its type word (see [`super::type_word`]) and where it is, in units of 8 bytes.
 
-use super::{type_of_word, type_word};
+use super::{leb128, type_of_word, type_word};
 use executor_model::{FuncIndex, ValType};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -142,11 +142,11 @@ impl ContinuationRecord {
 #[must_use]
 pub fn encode(values: &[FrameValue]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + values.len() * 3);
-    number(&mut bytes, values.len() as u64);
+    leb128::write(&mut bytes, values.len() as u64);
     for value in values {
-        number(&mut bytes, value.place.to_number());
-        number(&mut bytes, type_word(value.ty).into());
-        number(&mut bytes, u64::from(value.at / 8));
+        leb128::write(&mut bytes, value.place.to_number());
+        leb128::write(&mut bytes, type_word(value.ty).into());
+        leb128::write(&mut bytes, u64::from(value.at / 8));
     }
     bytes
 }
@@ -155,36 +155,16 @@ pub fn encode(values: &[FrameValue]) -> Vec<u8> {
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<Vec<FrameValue>> {
     let mut bytes = bytes.iter();
-    let count = read(&mut bytes)?;
+    let count = leb128::read(&mut bytes)?;
     // Collecting stops at the first that is missing, whatever the count promises.
     (0..count)
         .map(|_| {
-            let place = Place::from_number(read(&mut bytes)?)?;
-            let ty = type_of_word(u32::try_from(read(&mut bytes)?).ok()?)?;
-            let at = u32::try_from(read(&mut bytes)?.checked_mul(8)?).ok()?;
+            let place = Place::from_number(leb128::read(&mut bytes)?)?;
+            let ty = type_of_word(u32::try_from(leb128::read(&mut bytes)?).ok()?)?;
+            let at = u32::try_from(leb128::read(&mut bytes)?.checked_mul(8)?).ok()?;
             Some(FrameValue { place, ty, at })
         })
         .collect()
-}
-
-fn number(bytes: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        bytes.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    bytes.push(n as u8);
-}
-
-fn read<'a>(bytes: &mut impl Iterator<Item = &'a u8>) -> Option<u64> {
-    let mut n = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.next()?;
-        n |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(n);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //! operator, or else 1 plus the zigzag difference of the operator's offset in the module's bytes to
 //! the last one named. It is read by backtraces only, which can afford to go through one run.
 
+use super::leb128;
+
 /// Encodes the map of one function.
 #[derive(Debug, Default)]
 pub struct MapEncoder {
@@ -35,25 +37,18 @@ impl MapEncoder {
     }
 
     fn encode(&mut self, offset: u32, operator: Option<u32>) {
-        self.number(u64::from(offset - self.last.0));
+        leb128::write(&mut self.bytes, u64::from(offset - self.last.0));
         match operator {
-            None => self.number(0),
+            None => leb128::write(&mut self.bytes, 0),
             Some(operator) => {
                 let difference = i64::from(operator) - i64::from(self.last.1);
-                self.number(1 + (difference << 1 ^ difference >> 63).cast_unsigned());
+                let zigzag = (difference << 1 ^ difference >> 63).cast_unsigned();
+                leb128::write(&mut self.bytes, 1 + zigzag);
                 self.last.1 = operator;
             }
         }
         self.last.0 = offset;
         self.current = operator;
-    }
-
-    fn number(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.bytes.push(n as u8 | 0x80);
-            n >>= 7;
-        }
-        self.bytes.push(n as u8);
     }
 
     /// The function's run.
@@ -70,17 +65,7 @@ impl MapEncoder {
 #[must_use]
 pub fn operator_at(run: &[u8], offset: u32) -> Option<u32> {
     let mut bytes = run.iter();
-    let mut number = || {
-        let mut n = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *bytes.next()?;
-            n |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(n);
-            }
-        }
-        None
-    };
+    let mut number = || leb128::read(&mut bytes);
     let (mut at, mut named, mut found) = (0u64, 0i64, None);
     while let (Some(step), Some(operator)) = (number(), number()) {
         at = at.saturating_add(step);

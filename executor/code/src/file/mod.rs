@@ -18,6 +18,7 @@
 
 pub mod frames;
 mod header;
+mod leb128;
 pub mod map;
 mod reader;
 #[cfg(feature = "write")]
