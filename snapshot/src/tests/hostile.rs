@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     FormatError, SnapshotError, SnapshotFile,
-    format::{HEADER_LEN, Header, Metadata},
+    format::{HEADER_LEN, Header, Metadata, VERSION},
 };
 use std::fs;
 use zerocopy::{FromBytes, IntoBytes};
@@ -99,8 +99,8 @@ fn a_file_cut_short_or_made_longer_says_so() {
 #[test]
 fn another_version_is_named_whatever_its_checksum() {
     let mut bytes = small();
-    bytes[8] = 2;
-    assert_eq!(parse(&bytes), Err(FormatError::Version(2)));
+    bytes[8] = VERSION as u8 + 1;
+    assert_eq!(parse(&bytes), Err(FormatError::Version(VERSION + 1)));
     let mut bytes = small();
     bytes[12] ^= 0xff;
     reseal(&mut bytes);
