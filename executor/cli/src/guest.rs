@@ -316,7 +316,7 @@ impl Guest {
     ) -> Result<Reached, Stop> {
         let Self { store, main } = self;
         let main = *main;
-        let reached = timeout.watch(store.interrupter(), || {
+        timeout.watch(store.interrupter(), || {
             let (name, args) = match entry {
                 Entry::Start => ("_start", &[][..]),
                 Entry::Export(name, args) => (name.as_str(), &args[..]),
@@ -333,8 +333,7 @@ impl Guest {
             };
             let func = function(store, main, name)?;
             Ok(store.call_until(func, args, point.reached())?)
-        });
-        reached
+        })
     }
 }
 

@@ -179,7 +179,7 @@ mod tests {
             FrameValue { place: Place::Local(0), ty: ValType::I32, at: 8 },
             FrameValue { place: Place::Local(70_000), ty: ValType::V128, at: 1 << 20 },
             FrameValue { place: Place::Operand(3), ty: ValType::Ref(typed), at: 0 },
-            FrameValue { place: Place::Caught(1), ty: ValType::EXNREF, at: u32::MAX & !7 },
+            FrameValue { place: Place::Caught(1), ty: ValType::EXNREF, at: 1 << 31 },
         ];
         assert_eq!(decode(&encode(&values)), Some(values.to_vec()));
         assert_eq!(decode(&encode(&[])), Some(Vec::new()));
