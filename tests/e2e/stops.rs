@@ -50,6 +50,9 @@ pub struct Guest<'a> {
     pub stdin: &'a str,
     /// Whether what it does depends on time or chance.
     pub deterministic: bool,
+    /// What shows that it did all that it was to do: its exit code, and something that it prints late.
+    pub code: i32,
+    pub says: &'a str,
 }
 
 /// Whether the larger programs are asked for. That they are not is said once.
@@ -87,6 +90,7 @@ impl Stops {
         fs::write(self.dir().join(STDIN), guest.stdin).unwrap();
         let stopped = Stopped { guest, dir: self.dir() };
         let whole = stopped.whole();
+        assert!(whole.code == Some(guest.code) && whole.stdout.contains(guest.says), "{whole:?}");
         let calls = stopped.calls();
         let nths: Vec<u64> = match points.min(calls) {
             points @ 0..2 => (1..=points).collect(),
@@ -104,8 +108,9 @@ impl Stops {
         let (all, wrong) = (nths.len(), different.len());
         if env::var_os(POINTS).is_some() {
             // Past the harness, which shows only what failing tests print.
-            let line = format!("{module} {:?}: {calls} calls, {all} points", guest.args.first());
-            let _ = writeln!(std::io::stderr(), "points: {line}, {wrong} different");
+            let args: String = guest.args.join(" ").lines().take(1).collect();
+            let line = format!("{module} {args}: {calls} calls, {all} points, {wrong} different");
+            let _ = writeln!(std::io::stderr(), "points: {line}");
         }
         if let Some((nth, how)) = different.first() {
             let nths: Vec<_> = different.iter().map(|(nth, _)| nth).collect();
@@ -300,12 +305,16 @@ fn ran(outputs: &[&Output], files: &Path) -> Ran {
         let joined: Vec<u8> = outputs.iter().flat_map(|output| stream(output)).copied().collect();
         String::from_utf8_lossy(&joined).into_owned()
     };
-    let stderr = join(|output| &output.stderr);
-    let ours = |line: &&str| line.starts_with("executor: warning: ");
+    let mut stderr = join(|output| &output.stderr);
+    // A warning begins where the guest stopped, which may be inside a line.
+    while let Some(begin) = stderr.find("executor: warning: ") {
+        let len = stderr[begin..].find('\n').unwrap() + 1;
+        stderr.replace_range(begin..begin + len, "");
+    }
     Ran {
         code: outputs.last().unwrap().status.code(),
         stdout: join(|output| &output.stdout),
-        stderr: stderr.split_inclusive('\n').filter(|line| !ours(line)).collect(),
+        stderr,
         files: engines::below(files),
     }
 }

@@ -27,6 +27,8 @@ fn the_command_of_cpython_3_12_goes_on() {
         args: &["-c", PYTHON, "x"],
         env: &["PYTHONHASHSEED=0"],
         stdin: LINES,
+        code: 3,
+        says: "['one', 'two', 'three']\n",
         ..Guest::default()
     });
 }
@@ -62,6 +64,8 @@ sys.exit(3)
             invoke: Some("run"),
             dirs: vec![("/usr/local/lib", lib.path().to_owned())],
             stdin: LINES,
+            // The export returns the program's exit code, which is printed.
+            says: "['one', 'two', 'three']\n3\n",
             ..Guest::default()
         });
     }
@@ -94,7 +98,14 @@ fiber = Fiber.new { 3.times { |i| Fiber.yield puts(i) } }
 puts STDIN.read.split.inspect
 exit 4
 "##;
-    stops.go_on_alike(&Guest { module, args: &["-e", script], stdin: LINES, ..Guest::default() });
+    stops.go_on_alike(&Guest {
+        module,
+        args: &["-e", script],
+        stdin: LINES,
+        code: 4,
+        says: "[\"one\", \"two\", \"three\"]",
+        ..Guest::default()
+    });
 }
 
 #[test]
@@ -113,7 +124,14 @@ file_put_contents("/d/notes", "one\ntwo\n");
 try { throw new Exception("oops"); } catch (Exception $e) { echo $e->getMessage(), filesize("/d/notes"), "\n"; }
 exit(3);
 "#;
-    stops.go_on_alike(&Guest { module, stdin, deterministic: true, ..Guest::default() });
+    stops.go_on_alike(&Guest {
+        module,
+        stdin,
+        deterministic: true,
+        code: 3,
+        says: "oops8\n",
+        ..Guest::default()
+    });
 }
 
 #[test]
@@ -142,6 +160,8 @@ exit 4;
             ("env", packages::guest_source("perl-host.wat")),
             ("perl", package.join("dist/esm/zeroperl.wasm")),
         ],
+        code: 4,
+        says: "one\nthree\ntwo\n",
         dirs: vec![("/dev", dev.path().to_owned())],
         stdin: LINES,
         ..Guest::default()
@@ -166,7 +186,14 @@ std.exit(5);
 "#;
     let module = package.join("bin/quickjs.wasm");
     let args = &["--std", "-e", script];
-    stops.go_on_alike(&Guest { module, args, stdin: LINES, ..Guest::default() });
+    stops.go_on_alike(&Guest {
+        module,
+        args,
+        stdin: LINES,
+        code: 5,
+        says: "three\ntrue\n",
+        ..Guest::default()
+    });
 }
 
 #[test]
@@ -186,6 +213,8 @@ fn trealla_prolog_goes_on() {
         args: &["-q"],
         preload: vec![("trealla", packages::guest_source("trealla-host.wat"))],
         stdin,
+        code: 3,
+        says: "L = 5",
         ..Guest::default()
     });
 }
@@ -217,12 +246,16 @@ fn gofmt_goes_on() {
         fs::write(dir.join("one.go"), source).unwrap();
         fs::write(dir.join("two.go"), source).unwrap();
     };
-    for (args, stdin) in [(&["-s"][..], source), (&["-s", "-w", "-l", "/d"], "")] {
+    for (args, stdin, says) in [
+        (&["-s"][..], source, "x := []struct{ a int }{{1}}"),
+        (&["-s", "-w", "-l", "/d"], "", "/d/one.go\n/d/two.go\n"),
+    ] {
         let (module, files) = (module.clone(), Some(&files as &dyn Fn(&Path)));
         stops.go_on_alike(&Guest {
             module,
             args,
             stdin,
+            says,
             files,
             deterministic: true,
             ..Guest::default()
@@ -238,7 +271,8 @@ fn esbuild_goes_on() {
         export const f = async (x?: number): Promise<string> => `${x ?? 1}${Color.Green}`;\n";
     stops.go_on_alike(&Guest {
         module: esbuild.join("esbuild.wasm"),
-        args: &["--loader=ts", "--minify", "--target=es2020", "--outfile=/d/out.js"],
+        args: &["--loader=ts", "--minify", "--target=es2020"],
+        says: "export const f=async",
         stdin,
         deterministic: true,
         ..Guest::default()
@@ -276,6 +310,8 @@ fn sqlite_goes_on_inside_a_transaction() {
         args: &["/d/data.db"],
         stdin,
         deterministic: true,
+        code: 2,
+        says: "[{\"count(*)\":6}]",
         ..Guest::default()
     });
 }
@@ -292,6 +328,7 @@ fn yosys_goes_on() {
         module: package.join("yosys.wasm"),
         args: &["-Q", "-T"],
         dirs: vec![("/share", package.join("share"))],
+        says: "Executing Verilog backend",
         stdin,
         deterministic: true,
         ..Guest::default()
