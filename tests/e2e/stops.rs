@@ -208,11 +208,18 @@ impl Stopped<'_> {
         ran(&[&run.output().unwrap()], files.path())
     }
 
-    /// Keeps the guest before its `nth` call of the host, if it makes so many.
-    fn create(&self, nth: u64, files: &Path, stdin: File) -> Result<Option<Output>, String> {
+    /// Keeps the guest before its `nth` call of the host, if it makes so many; `as_what` says
+    /// how it is kept.
+    fn create(
+        &self,
+        nth: u64,
+        as_what: [&str; 2],
+        files: &Path,
+        stdin: File,
+    ) -> Result<Option<Output>, String> {
         let at = format!("import:*.*:{nth}");
-        let line = ["snapshot", "create", "--name", NAME, "--at", &at];
-        let mut create = self.executor(&line, stdin);
+        let mut create = self.executor(&["snapshot", "create", "--at", &at], stdin);
+        create.args(as_what);
         self.give_time(&mut create);
         self.give(&mut create, files);
         let mut output = create.output().unwrap();
@@ -230,9 +237,11 @@ impl Stopped<'_> {
 
     /// How many calls of the host the guest makes: the most before which it can be stopped.
     fn calls(&self) -> u64 {
+        // A file, for which nothing is compiled that would go on.
+        let file = self.dir.join("counted.snap");
         let reached = |nth| {
-            let files = self.files();
-            self.create(nth, files.path(), self.stdin()).unwrap().is_some()
+            let (files, stdin) = (self.files(), self.stdin());
+            self.create(nth, ["-o", file.to_str().unwrap()], files.path(), stdin).unwrap().is_some()
         };
         let (mut reaches, mut ends) = (0, 32);
         while reached(ends) {
@@ -251,7 +260,7 @@ impl Stopped<'_> {
         let (files, stdin) = (self.files(), self.stdin());
         // The same open file, with one position.
         let rest = stdin.try_clone().unwrap();
-        let first = self.create(nth, files.path(), stdin)?;
+        let first = self.create(nth, ["--name", NAME], files.path(), stdin)?;
         let first = first.ok_or("it ended before, which it did not do when calls were counted")?;
         let mut run = self.executor(&["run"], rest);
         self.give_time(&mut run);
