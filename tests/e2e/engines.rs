@@ -17,7 +17,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The binary that Cargo built for these tests.
-const EXECUTOR: &str = env!("CARGO_BIN_EXE_executor");
+pub const EXECUTOR: &str = env!("CARGO_BIN_EXE_executor");
 
 /// Both engines, and where our snapshots go.
 pub struct Engines {
@@ -139,15 +139,20 @@ impl Program<'_> {
             child.wait_with_output().unwrap()
         });
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        let mut files = BTreeMap::new();
-        list(dir.path(), dir.path(), &mut files);
         Ran {
             code: output.status.code(),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
-            files,
+            files: below(dir.path()),
         }
     }
+}
+
+/// What lies below a directory: contents of files, targets of links.
+pub fn below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    list(dir, dir, &mut files);
+    files
 }
 
 /// Adds what lies below `dir`, by path from `root`.

@@ -1,5 +1,5 @@
 //! Programs as their users run them: C, Go, JavaScript and Python, beside the `wasmtime` command on the same
-//! input.
+//! input; and these and others stopped anywhere, going on in another process.
 //!
 //! Invariant: where the packages can be had, every test runs; where they cannot, each says on standard
 //! error why it is skipped. A package that was fetched and is wrong is a failure.
@@ -10,4 +10,6 @@ mod engines;
 mod go;
 mod javascript;
 mod packages;
+mod points;
 mod python;
+mod stops;

