@@ -1,5 +1,6 @@
 //! Calls of the host at random places: between any two operators of any body, `checkpoint`, which
-//! neither takes nor gives anything.
+//! neither takes nor gives anything. Some calls are made through references on the way, which
+//! wasm-smith makes only together with objects.
 //!
 //! Invariant: what a module computes is not changed, except by what `try_legacy` says of handlers.
 //! The imported functions keep their indices, and every function is still exported.
@@ -8,17 +9,19 @@ use crate::shared::{CHECKPOINT, FUEL_NAME, HOST};
 use fastrand::Rng;
 use std::convert::Infallible;
 use wasm_encoder::{
-    BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, ImportSection,
-    Instruction, Module, SectionId, TypeSection,
+    BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, HeapType,
+    ImportSection, Instruction, Module, RefType, SectionId, TypeSection, ValType,
     reencode::{self, Reencode, utils},
 };
 use wasmparser::{
-    Catch, ExportSectionReader, FunctionBody, ImportSectionReader, Operator, Parser, Payload,
-    TypeRef, TypeSectionReader,
+    Catch, ExportSectionReader, FunctionBody, Import, ImportSectionReader, Operator, Parser,
+    Payload, TypeRef, TypeSectionReader,
 };
 
 /// Between how many operators there is one call.
 const DENSITIES: &[usize] = &[3, 12, 60];
+/// Of how many direct calls one is made through a reference.
+const THROUGH_REFERENCE: u32 = 4;
 /// Of how many modules one has no calls, as generated modules are.
 const UNTOUCHED: u32 = 8;
 /// Of how many modules of wasm-smith's one has the older `try`.
@@ -31,9 +34,11 @@ pub fn insert(wasm: &[u8], fuel: Option<u32>, rng: &mut Rng) -> Vec<u8> {
     let density = *rng.choice(DENSITIES).expect("some");
     let density = if rng.u32(..UNTOUCHED) == 0 { usize::MAX } else { density };
     let legacy = fuel.is_some() && rng.u32(..LEGACY) == 0;
-    let (types, imported) = counts(wasm);
+    let types = Types::of(wasm);
     let mut module = Module::new();
-    let mut pass = Pass { fuel, rng, density, legacy, types, imported, has_import: false };
+    let imported = types.imported;
+    let mut pass =
+        Pass { fuel, rng, density, legacy, types, imported, bodies: 0, has_import: false };
     pass.parse_core_module(&mut module, Parser::new(0), wasm)
         .expect("generated modules can be parsed");
     module.finish()
@@ -50,22 +55,43 @@ pub fn has_legacy_try(wasm: &[u8]) -> bool {
     })
 }
 
-/// How many types a module has, and how many functions it imports.
-fn counts(wasm: &[u8]) -> (u32, u32) {
-    let (mut types, mut imported) = (0, 0);
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.expect("generated modules can be parsed") {
-            Payload::TypeSection(section) => {
-                types = section.into_iter().flatten().map(|group| group.types().len() as u32).sum();
+/// The types that a module declares.
+#[derive(Default)]
+struct Types {
+    /// How many parameters functions of each type have.
+    params: Vec<u32>,
+    /// The type of each function.
+    functions: Vec<u32>,
+    /// How many functions are imported.
+    imported: u32,
+}
+
+impl Types {
+    fn of(wasm: &[u8]) -> Self {
+        let mut all = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload.expect("generated modules can be parsed") {
+                Payload::TypeSection(section) => {
+                    let types = section.into_iter_err_on_gc_types().flatten();
+                    all.params = types.map(|ty| ty.params().len() as u32).collect();
+                }
+                Payload::ImportSection(section) => {
+                    let function = |import: Import<'_>| match import.ty {
+                        TypeRef::Func(ty) => Some(ty),
+                        _ => None,
+                    };
+                    let imports = section.into_imports().flatten();
+                    all.functions.extend(imports.filter_map(function));
+                    all.imported = all.functions.len() as u32;
+                }
+                Payload::FunctionSection(section) => {
+                    all.functions.extend(section.into_iter().flatten());
+                }
+                _ => {}
             }
-            Payload::ImportSection(section) => {
-                let imports = section.into_imports().flatten();
-                imported = imports.filter(|i| matches!(i.ty, TypeRef::Func(_))).count() as u32;
-            }
-            _ => {}
         }
+        all
     }
-    (types, imported)
 }
 
 /// Copies a module.
@@ -74,24 +100,63 @@ struct Pass<'a> {
     rng: &'a mut Rng,
     density: usize,
     legacy: bool,
-    /// The index of the type of `checkpoint`.
-    types: u32,
+    types: Types,
     /// The index of `checkpoint`.
     imported: u32,
+    /// How many bodies have been copied.
+    bodies: usize,
     /// Whether its import is written.
     has_import: bool,
 }
 
 impl Pass<'_> {
     fn import(&mut self, imports: &mut ImportSection) {
-        imports.import(HOST, CHECKPOINT, EntityType::Function(self.types));
+        imports.import(HOST, CHECKPOINT, EntityType::Function(self.types.params.len() as u32));
         self.has_import = true;
+    }
+
+    fn refers(&mut self) -> bool {
+        self.density != usize::MAX && self.rng.u32(..THROUGH_REFERENCE) == 0
     }
 
     fn checkpoint(&mut self, function: &mut Function) {
         if self.rng.usize(..self.density) == 0 {
             function.instruction(&Instruction::Call(self.imported));
         }
+    }
+
+    /// The function of a body with its locals, and one more for references to functions of a type.
+    fn function(&mut self, body: &FunctionBody<'_>) -> Result<(Function, u32, u32)> {
+        let imported = self.imported as usize;
+        let own = self.types.functions[imported + self.bodies];
+        self.bodies += 1;
+        let mut count = self.types.params[own as usize];
+        let mut locals = Vec::new();
+        for local in body.get_locals_reader()? {
+            let (n, ty) = local?;
+            locals.push((n, self.val_type(ty)?));
+            count += n;
+        }
+        let ty = *self.rng.choice(&self.types.functions).expect("the function itself");
+        let heap_type = HeapType::Concrete(ty);
+        locals.push((1, ValType::Ref(RefType { nullable: true, heap_type })));
+        Ok((Function::new(locals), count, ty))
+    }
+
+    /// A reference to the function that is to be called, which waits for `checkpoint` on the stack or
+    /// in the local, if it is of its type. Returns the type.
+    fn reference(&mut self, func: u32, local: (u32, u32), function: &mut Function) -> Result<u32> {
+        let ty = self.types.functions[func as usize];
+        let func = self.function_index(func)?;
+        function.instruction(&Instruction::RefFunc(func));
+        if ty == local.1 {
+            function.instruction(&Instruction::LocalSet(local.0));
+        }
+        function.instruction(&Instruction::Call(self.imported));
+        if ty == local.1 {
+            function.instruction(&Instruction::LocalGet(local.0));
+        }
+        Ok(ty)
     }
 
     /// The end of a `try` that was a `try_table`: its handlers go where that's went. Some of them
@@ -189,7 +254,8 @@ impl Reencode for Pass<'_> {
         code: &mut CodeSection,
         body: FunctionBody<'_>,
     ) -> Result<()> {
-        let mut function = self.new_function_with_parsed_locals(&body)?;
+        let (mut function, local, ty) = self.function(&body)?;
+        let local = (local, ty);
         // The open blocks; of those that have become a `try`, what they catch.
         let mut open: Vec<Option<Vec<Catch>>> = Vec::new();
         let mut reader = body.get_operators_reader()?;
@@ -210,6 +276,16 @@ impl Reencode for Pass<'_> {
                         continue;
                     }
                     open.push(None);
+                }
+                Operator::Call { function_index } if self.refers() => {
+                    let ty = self.reference(*function_index, local, &mut function)?;
+                    function.instruction(&Instruction::CallRef(ty));
+                    continue;
+                }
+                Operator::ReturnCall { function_index } if self.refers() => {
+                    let ty = self.reference(*function_index, local, &mut function)?;
+                    function.instruction(&Instruction::ReturnCallRef(ty));
+                    continue;
                 }
                 Operator::End => {
                     if let Some(catches) = open.pop().flatten() {

@@ -19,6 +19,7 @@ pub fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_relaxed_simd(false);
     config.wasm_exceptions(true);
+    config.wasm_function_references(true);
     config.wasm_custom_page_sizes(true);
     config.wasm_wide_arithmetic(true);
     config.parallel_compilation(false);
