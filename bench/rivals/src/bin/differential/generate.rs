@@ -6,6 +6,7 @@
 use crate::{
     checkpoints, operators,
     shared::{FUEL, imports},
+    structured,
 };
 use arbitrary::Unstructured;
 use executor_model::{RawValue, Val, ValType};
@@ -54,13 +55,21 @@ fn config(rng: &mut Rng) -> Config {
     }
 }
 
-/// The module of a seed: one of wasm-smith's, with its fuel exported, or one of single operators.
-/// Either exports all that it has, and calls the host between operators.
+/// The module of a seed: one of single operators, one of functions in which everything matters, or
+/// one of wasm-smith's. The latter have fuel. All export what they have, and call the host between
+/// operators.
 pub fn module(seed: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(seed);
-    if seed % 2 == 1 {
-        let module = operators::module(&mut rng);
-        return checkpoints::insert(&module, None, &mut rng);
+    match seed % 4 {
+        1 => {
+            let module = operators::module(&mut rng);
+            return checkpoints::insert(&module, None, &mut rng);
+        }
+        2 | 3 => {
+            let module = structured::module(&mut rng);
+            return checkpoints::insert(&module, Some(0), &mut rng);
+        }
+        _ => {}
     }
     let config = config(&mut rng);
     let mut bytes = vec![0; rng.usize(BYTES)];

@@ -34,6 +34,7 @@ mod ours;
 mod relay;
 mod runs;
 mod shared;
+mod structured;
 mod suspended;
 mod theirs;
 
