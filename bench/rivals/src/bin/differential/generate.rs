@@ -4,19 +4,14 @@
 //! generator of random numbers stay the same.
 
 use crate::{
-    operators,
-    shared::{FUEL, FUEL_NAME, IMPORTS},
+    checkpoints, operators,
+    shared::{FUEL, imports},
+    structured,
 };
 use arbitrary::Unstructured;
 use executor_model::{RawValue, Val, ValType};
 use fastrand::Rng;
-use std::convert::Infallible;
-use wasm_encoder::{
-    ExportKind, ExportSection,
-    reencode::{self, Reencode},
-};
 use wasm_smith::{Config, MemoryOffsetChoices};
-use wasmparser::{ExportSectionReader, Parser};
 
 /// From how many random bytes a module is made.
 const BYTES: std::ops::Range<usize> = 512..12_000;
@@ -25,7 +20,7 @@ const BYTES: std::ops::Range<usize> = 512..12_000;
 /// sizes at which many modules can be run.
 fn config(rng: &mut Rng) -> Config {
     Config {
-        available_imports: Some(wat::parse_str(IMPORTS).expect("the imports are a module")),
+        available_imports: Some(imports()),
         max_imports: if rng.bool() { 0 } else { 5 },
         export_everything: true,
         canonicalize_nans: true,
@@ -60,12 +55,21 @@ fn config(rng: &mut Rng) -> Config {
     }
 }
 
-/// The module of a seed: one of wasm-smith's, with its fuel exported as [`FUEL_NAME`], or one of
-/// single operators. Either exports all that it has.
+/// The module of a seed: one of single operators, one of functions in which everything matters, or
+/// one of wasm-smith's. The latter have fuel. All export what they have, and call the host between
+/// operators.
 pub fn module(seed: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(seed);
-    if seed % 2 == 1 {
-        return operators::module(&mut rng);
+    match seed % 4 {
+        1 => {
+            let module = operators::module(&mut rng);
+            return checkpoints::insert(&module, None, &mut rng);
+        }
+        2 | 3 => {
+            let module = structured::module(&mut rng);
+            return checkpoints::insert(&module, Some(0), &mut rng);
+        }
+        _ => {}
     }
     let config = config(&mut rng);
     let mut bytes = vec![0; rng.usize(BYTES)];
@@ -73,28 +77,7 @@ pub fn module(seed: u64) -> Vec<u8> {
     let mut module = wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
         .expect("wasm-smith goes on with zeroes where bytes end");
     let fuel = module.ensure_termination(FUEL as u32).expect("no body is of arbitrary bytes");
-    let mut encoded = wasm_encoder::Module::new();
-    ExportFuel(fuel)
-        .parse_core_module(&mut encoded, Parser::new(0), &module.to_bytes())
-        .expect("wasm-smith makes modules that can be parsed");
-    encoded.finish()
-}
-
-/// Copies a module and exports this global.
-struct ExportFuel(u32);
-
-impl Reencode for ExportFuel {
-    type Error = Infallible;
-
-    fn parse_export_section(
-        &mut self,
-        exports: &mut ExportSection,
-        section: ExportSectionReader<'_>,
-    ) -> Result<(), reencode::Error<Infallible>> {
-        reencode::utils::parse_export_section(self, exports, section)?;
-        exports.export(FUEL_NAME, ExportKind::Global, self.0);
-        Ok(())
-    }
+    checkpoints::insert(&module.to_bytes(), Some(fuel), &mut rng)
 }
 
 /// The source of the arguments of a seed.

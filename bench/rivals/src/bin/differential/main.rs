@@ -6,37 +6,55 @@
 //! differential --module FILE [--seed N]  runs one file, with arguments from the seed
 //! ```
 //!
-//! A seed gives the module, the arguments of its calls and how it is compiled. Every exported
-//! function is called several times; after each call the results or the trap, the calls of host
-//! functions, all globals, tables and memories are compared, bit for bit. (wasm-smith makes NaNs
-//! canonical; for single operators both engines' Cranelift is the same.) After half of the calls our
-//! store goes through a snapshot file and is restored in a fresh engine, with the module compiled
-//! again, while Wasmtime's goes on. Both engines have the same limits; where either exhausts its
-//! stack the module is left, since the depth differs.
+//! A seed gives the module, the arguments of its calls, how it is compiled, and whether an instance
+//! stands between it and the host. Every exported function is called several times, in three stores:
+//!
+//! - Wasmtime's;
+//! - ours, with usual code. After half of the calls it goes through a snapshot file and is restored in
+//!   a fresh engine, with the modules compiled again;
+//! - ours, whose code has frame maps. Calls of the host stand between the operators of most modules;
+//!   before some of them a call is suspended, and goes on with continuations, in the same store or
+//!   in one that is restored from a snapshot file.
+//!
+//! After each call the results or the trap, the calls of host functions, all globals, tables and
+//! memories are compared, bit for bit. (wasm-smith makes NaNs canonical; for single operators both
+//! engines' Cranelift is the same.) Both engines have the same limits; where either exhausts its
+//! stack the module is left, since the depth differs. Modules with the older `try`, which Wasmtime
+//! does not compile, are run by ours alone.
 //!
 //! Invariant: a module is on disk, under `target/differential`, while it runs, and is removed only
 //! when the engines agreed on it, so a crash leaves what crashed. The program stops at the first
 //! difference, with exit code 1.
 
+mod checkpoints;
+mod codes;
 mod generate;
 mod operators;
 mod ours;
+mod relay;
+mod runs;
 mod shared;
+mod structured;
+mod suspended;
 mod theirs;
 
-use executor_model::{
-    CallError, ExternKind, FuncIndex, FuncRef, Hierarchy, InstanceId, Module, TrapCode, Val,
-    ValType,
-};
+use codes::{Codes, Kind};
+use executor_code::Compiler;
+use executor_compiler::NativeCompiler;
+use executor_model::{CallError, ExternKind, FuncIndex, Hierarchy, Module, Val, ValType};
 use ours::Ours;
-use shared::{End, FUEL, HostLog};
+use runs::Runs;
+use shared::{End, HostLog};
 use std::{
     env, fs,
+    num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     thread,
 };
+use suspended::Suspended;
 use theirs::Theirs;
 
 /// How many calls of one module at most.
@@ -57,6 +75,15 @@ struct Tally {
     exceptions: u64,
     host_calls: u64,
     snapshots: u64,
+    /// Modules that Wasmtime cannot run.
+    ours_alone: u64,
+    suspensions: u64,
+    /// Suspended calls that went on in another store.
+    through_files: u64,
+    /// Suspended calls that a file could not keep.
+    refused: u64,
+    /// Calls that could not be suspended, since the state must stay where the code has no frame maps.
+    not_suspended: u64,
 }
 
 /// The command line.
@@ -99,9 +126,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
 /// Whether the engines agreed on everything.
 fn run(args: &Args) -> bool {
     let mut tally = Tally::default();
-    let theirs = theirs::engine();
+    let compiler = NativeCompiler::new().expect("a processor that code can be compiled for");
+    let engines = Engines { theirs: theirs::engine(), compiler: Arc::new(compiler) };
     let mut agreed = |seed, wasm: &[u8], path: &Path| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| compare(seed, wasm, &theirs, &mut tally)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| compare(seed, wasm, &engines, &mut tally)));
         let outcome = outcome.unwrap_or_else(|_| Err("an engine panicked".to_owned()));
         if let Err(difference) = &outcome {
             println!("seed {seed}: {difference}\nthe module is {}", path.display());
@@ -126,37 +154,53 @@ fn run(args: &Args) -> bool {
     true
 }
 
+/// The engines of all tests.
+struct Engines {
+    theirs: wasmtime::Engine,
+    compiler: Arc<dyn Compiler>,
+}
+
 /// Runs one module in both engines.
-fn compare(
-    seed: u64,
-    wasm: &[u8],
-    theirs: &wasmtime::Engine,
-    tally: &mut Tally,
-) -> Result<(), String> {
+fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Result<(), String> {
     tally.modules += 1;
     let mut rng = generate::arguments(seed);
-    let mut log = [HostLog::default(), HostLog::default()];
-    let (module, ours) = Ours::new(wasm, rng.bool(), &log[0])?;
-    let theirs = Theirs::new(theirs, wasm, &module, &log[1])?;
-    let (mut ours, mut theirs) = match (ours, theirs) {
-        (Ok(ours), Ok(theirs)) => (ours, theirs),
-        (Err(a @ (End::Trap(_) | End::Exception)), Err(b)) if a == b => {
+    let relay = relay::module(&mut rng);
+    let wasms: Vec<&[u8]> = relay.as_deref().into_iter().chain([wasm]).collect();
+    let mut codes = Codes::new(&engines.compiler, &wasms)?;
+    let log = [HostLog::default(), HostLog::default(), HostLog::default()];
+    let kind = Kind { ensure_termination: rng.bool(), ..Kind::default() };
+    let ours = Ours::new(&mut codes, kind, &log[0])?;
+    let suspended = Suspended::new(&mut codes, rng.fork(), &log[1])?;
+    let theirs = match checkpoints::has_legacy_try(wasm) {
+        true => None,
+        false => Some(Theirs::new(&engines.theirs, &codes.modules, ours.as_ref().ok(), &log[2])?),
+    };
+    tally.ours_alone += u64::from(theirs.is_none());
+    let (ours, suspended, theirs) = match (ours, suspended, theirs.transpose()) {
+        (Ok(ours), Ok(suspended), Ok(theirs)) => (ours, suspended, theirs),
+        (Err(a @ (End::Trap(_) | End::Exception)), Err(b), c)
+            if a == b && c.as_ref().err().is_none_or(|c| a == *c) && !matches!(c, Ok(Some(_))) =>
+        {
             tally.not_instantiated += 1;
             return Ok(());
         }
-        (ours, theirs) => {
-            let (ours, theirs) = (ours.map(drop), theirs.map(drop));
-            return Err(format!("instantiation: ours {ours:?}, Wasmtime's {theirs:?}"));
+        (a, b, c) => {
+            let (a, b, c) = (a.map(drop), b.map(drop), c.map(drop));
+            return Err(format!("instantiation: ours {a:?}, suspended {b:?}, Wasmtime's {c:?}"));
         }
     };
-    same_state(&module, &mut ours, &mut theirs, "instantiation")?;
+    let mut runs = Runs { codes, ours, suspended, theirs, log };
+    runs.same_calls("instantiation", tally)?;
+    runs.same_state("instantiation")?;
+    let module = runs.codes.modules.last().expect("there is one").clone();
     let calls = calls(&module);
+    let mut host_values = 0;
     for (i, &(name, func)) in calls.iter().enumerate() {
         let after = i * 2 >= calls.len();
         if i == calls.len() / 2 {
-            let kept;
-            (ours, kept) = ours.through_a_snapshot(wasm, rng.bool())?;
-            same_state(&module, &mut ours, &mut theirs, "the snapshot")?;
+            let kind = Kind { ensure_termination: rng.bool(), ..kind };
+            let kept = runs.ours.through_a_file(|| runs.codes.new_code(kind))?;
+            runs.same_state("the snapshot")?;
             tally.snapshots += u64::from(kept);
         }
         // Host values cannot be kept in a snapshot: they come after it.
@@ -164,29 +208,13 @@ fn compare(
         if !params.clone().all(has_value) {
             continue;
         }
-        let params: Vec<_> =
-            params.map(|ty| argument(&mut rng, *ty, &module, &mut ours, after)).collect();
-        ours.refuel(FUEL);
-        theirs.refuel(FUEL);
+        let host_values = after.then_some(&mut host_values);
+        let params = arguments(&mut rng, params, &runs, host_values);
         let what = format!("call {i}, of {name:?} (function {func}) with {params:?}");
-        let (a, b) = (ours.call(name, &params), theirs.call(name, &params));
-        tally.calls += 1;
-        tally.traps += u64::from(matches!(a, Err(End::Trap(_))));
-        tally.exceptions += u64::from(a == Err(End::Exception));
-        let exhausted = Err(End::Trap(TrapCode::StackOverflow));
-        if a == exhausted || b == exhausted {
+        if !runs.call(&what, name, &params, tally)? {
             tally.exhausted += 1;
             return Ok(());
         }
-        if a != b {
-            return Err(format!("{what}: ours {a:x?}, Wasmtime's {b:x?}"));
-        }
-        let [a, b] = log.each_mut().map(HostLog::take);
-        tally.host_calls += a.len() as u64;
-        if a != b {
-            return Err(format!("{what} called the host: ours {a:x?}, Wasmtime's {b:x?}"));
-        }
-        same_state(&module, &mut ours, &mut theirs, &what)?;
     }
     Ok(())
 }
@@ -200,79 +228,37 @@ fn calls(module: &Module) -> Vec<(&str, FuncIndex)> {
     round.iter().copied().cycle().take(count).collect()
 }
 
-/// An argument, often one at a limit.
-fn argument(
+/// Arguments, often at a limit. The host's values are numbered in `host_values`, if there are any.
+fn arguments<'a>(
     rng: &mut fastrand::Rng,
-    ty: ValType,
-    module: &Module,
-    ours: &mut Ours,
-    host_values: bool,
-) -> Val {
-    match ty {
+    types: impl Iterator<Item = &'a ValType>,
+    runs: &Runs,
+    mut host_values: Option<&mut u64>,
+) -> Vec<Val> {
+    let (at, module) = (runs.codes.modules.len() - 1, runs.codes.modules.last());
+    let functions = module.map_or(0, |module| module.info.functions.len() as u32);
+    let argument = |ty: &ValType| match *ty {
         ValType::FUNCREF => {
-            let func = rng.u32(0..module.info.functions.len() as u32);
-            Val::FuncRef(rng.bool().then(|| func_ref(module, func)))
+            let func = rng.u32(0..functions);
+            Val::FuncRef(rng.bool().then(|| runs.ours.func(at, func)))
         }
-        ValType::EXTERNREF => {
-            let given = host_values && rng.bool();
-            Val::ExternRef(given.then(|| ours.new_extern()))
-        }
+        ValType::EXTERNREF => Val::ExternRef(match &mut host_values {
+            Some(last) if rng.bool() => {
+                **last += 1;
+                NonZeroU64::new(**last)
+            }
+            _ => None,
+        }),
         // The host makes no exceptions.
         ValType::EXNREF => Val::ExnRef(None),
-        _ => generate::number(rng, ty),
-    }
+        ty => generate::number(rng, ty),
+    };
+    types.map(argument).collect()
 }
 
 /// Whether the host has a value of a type.
 fn has_value(ty: &ValType) -> bool {
     !matches!(ty, ValType::Ref(ty) if !ty.nullable && ty.heap.hierarchy() == Hierarchy::Exn)
-}
-
-/// Our reference to a function of the module's instance, the only one of its store.
-fn func_ref(module: &Module, func: FuncIndex) -> FuncRef {
-    FuncRef::new(InstanceId::from_position(0), module.info.functions[func as usize], func)
-}
-
-/// Compares all that is exported, which is everything.
-fn same_state(
-    module: &Module,
-    ours: &mut Ours,
-    theirs: &mut Theirs,
-    when: &str,
-) -> Result<(), String> {
-    for export in &module.info.exports {
-        let name = export.name.as_str();
-        let differs = |what: String| Err(format!("after {when}: {what} of {name:?}"));
-        match export.kind {
-            ExternKind::Func | ExternKind::Tag => {}
-            ExternKind::Global => {
-                let (a, b) = (ours.global(export.index), theirs.global(name));
-                if a != b {
-                    return differs(format!("value {a:x?} against {b:x?}"));
-                }
-            }
-            ExternKind::Table => {
-                let (a, b) = (ours.table(export.index), theirs.table(name));
-                if a.len() != b.len() {
-                    return differs(format!("size {} against {}", a.len(), b.len()));
-                }
-                if let Some(i) = (0..a.len()).find(|&i| a[i] != b[i]) {
-                    return differs(format!("element {i}, {:?} against {:?},", a[i], b[i]));
-                }
-            }
-            ExternKind::Memory => {
-                let (a, b) = (ours.memory(export.index), theirs.memory(name));
-                if a.len() != b.len() {
-                    return differs(format!("size {} against {}", a.len(), b.len()));
-                }
-                if a != b {
-                    let at = (0..a.len()).find(|&i| a[i] != b[i]).unwrap_or_default();
-                    return differs(format!("byte {at:#x}, {} against {},", a[at], b[at]));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 impl From<CallError> for End {

@@ -1,165 +1,192 @@
 //! The executor's side.
 //!
-//! Invariant: a store has one instance, so all ids are known; nothing of the store that a snapshot
-//! was taken of is used after it.
+//! Invariant: the instances of a store are those of the modules, in order, so all ids are known;
+//! nothing of the store that a snapshot was taken of is used after it.
 
-use crate::shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, comparable, number};
-use executor_code::Compiler;
-use executor_compiler::NativeCompiler;
-use executor_model::{
-    Features, Hierarchy, ImportKind, InstanceId, Listeners, Module, ModuleHash, Val, ValType,
+use crate::{
+    codes::{Code, Codes, Kind, text},
+    shared::{End, FUEL_NAME, HOST, HostLog, MAX_MEMORY, MAX_TABLE, number},
 };
-use executor_runtime::{
-    CaptureError, CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, Store,
-    StoreConfig,
-};
+use executor_model::{CallError, FuncRef, Hierarchy, ImportKind, InstanceId, Module, Val, ValType};
+use executor_runtime::{CaptureError, InstantiateError, Linker, Store, StoreConfig};
 use executor_snapshot::{
     Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, restore_untrusted,
 };
-use std::{fmt::Display, num::NonZeroU64, sync::Arc};
+use std::num::NonZeroU64;
 use tempfile::NamedTempFile;
 
-/// An instance.
+/// A store, with the instance under test and that between it and the host, if there is one.
 #[derive(Debug)]
 pub struct Ours {
-    store: Store,
+    pub store: Store,
+    /// The last error as it is shown, with the functions of its backtrace. (Where in a function a trap
+    /// is depends on the level: Cranelift makes one instruction of a branch to a trap.)
+    pub shown: String,
 }
 
-fn text(error: impl Display) -> String {
-    format!("ours: {error}")
-}
-
-fn instance() -> InstanceId {
-    InstanceId::from_position(0)
+/// The instance of the module at a place among the modules.
+pub fn instance(at: usize) -> InstanceId {
+    InstanceId::from_position(at)
 }
 
 fn config() -> StoreConfig {
     StoreConfig { max_memory: MAX_MEMORY, max_table: MAX_TABLE, ..StoreConfig::default() }
 }
 
-/// Compiles a module in an engine of its own.
-fn compile(
-    wasm: &[u8],
-    ensure_termination: bool,
-) -> Result<(NativeEngine, Module, Arc<CompiledModule>), String> {
-    let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().map_err(text)?);
-    let module = compiler.decode(wasm, ModuleHash::of(wasm), Features::ALL).map_err(text)?;
-    let features = Features::ALL;
-    let config = EngineConfig { compiler: Some(compiler), features, ..EngineConfig::default() };
-    let engine = NativeEngine::new(config).map_err(text)?;
-    let compiled = engine.compile(&module, &Listeners::none(), ensure_termination, &|_| {});
-    let (compiled, _) = compiled.map_err(text)?;
-    Ok((engine, module, compiled))
-}
-
-/// The host's functions that a module imports.
-fn linker(module: &Module, log: &HostLog) -> Linker {
+/// The host's functions that modules import.
+fn linker(modules: &[Module], log: &HostLog) -> Linker {
     let mut linker = Linker::new();
-    for import in &module.info.imports {
-        let ImportKind::Func(ty) = import.kind else { continue };
-        let ty = module.info.types[ty as usize].clone();
-        let (log, name, function) = (log.clone(), import.name.clone(), ty.clone());
-        linker.func_raw(&import.module, &import.name, ty, move |_, values| {
-            let params: Vec<Val> =
-                values.iter().zip(&function.params).map(|(v, ty)| Val::from_raw(*v, *ty)).collect();
-            let mixed = log.call(&name, params.iter().copied());
-            for (to, ty) in values.iter_mut().zip(&function.results) {
-                let passed = params.iter().find(|value| value.ty() == *ty);
-                *to = match (ty, passed) {
-                    (ValType::Ref(_), Some(value)) => value.to_raw(),
-                    (ValType::Ref(_), None) => Val::default_of(*ty).to_raw(),
-                    _ => number(mixed, *ty).to_raw(),
-                };
-            }
-            Ok(())
-        });
+    for module in modules {
+        for import in &module.info.imports {
+            let ImportKind::Func(ty) = import.kind else { continue };
+            let ty = module.info.types[ty as usize].clone();
+            let (log, name, function) = (log.clone(), import.name.clone(), ty.clone());
+            linker.func_raw(&import.module, &import.name, ty, move |_, values| {
+                let of_raw =
+                    |(v, ty): (&executor_model::RawValue, &ValType)| Val::from_raw(*v, *ty);
+                let params: Vec<Val> = values.iter().zip(&function.params).map(of_raw).collect();
+                let mixed = log.call(&name, params.iter().copied());
+                for (to, ty) in values.iter_mut().zip(&function.results) {
+                    let passed = params.iter().find(|value| value.ty() == *ty);
+                    *to = match (ty, passed) {
+                        (ValType::Ref(_), Some(value)) => value.to_raw(),
+                        (ValType::Ref(_), None) => Val::default_of(*ty).to_raw(),
+                        _ => number(mixed, *ty).to_raw(),
+                    };
+                }
+                Ok(())
+            });
+        }
     }
     linker
 }
 
 impl Ours {
-    /// The module, and its instance or how instantiation ended.
-    pub fn new(
-        wasm: &[u8],
-        ensure_termination: bool,
-        log: &HostLog,
-    ) -> Result<(Module, Result<Self, End>), String> {
-        let (engine, module, compiled) = compile(wasm, ensure_termination)?;
-        let mut store = Store::new(&engine, linker(&module, log), config()).map_err(text)?;
-        let outcome = match store.instantiate(&compiled) {
-            Ok(_) => Ok(Self { store }),
-            Err(InstantiateError::Call(error)) => Err(error.into()),
-            Err(other) => return Err(text(other)),
-        };
-        Ok((module, outcome))
+    /// The instances, or how instantiation ended.
+    pub fn new(codes: &mut Codes, kind: Kind, log: &HostLog) -> Result<Result<Self, End>, String> {
+        let (engine, compiled) = codes.code(kind)?;
+        let mut store = Store::new(&engine, linker(&codes.modules, log), config()).map_err(text)?;
+        for (at, code) in compiled.iter().enumerate() {
+            match store.instantiate(code) {
+                Ok(id) => assert_eq!(id, instance(at)),
+                Err(InstantiateError::Call(error)) => return Ok(Err(error.into())),
+                Err(other) => return Err(text(other)),
+            }
+            // The last links to those before.
+            if at + 1 < compiled.len() {
+                store.linker_mut().instance(HOST, instance(at));
+            }
+        }
+        Ok(Ok(Self { store, shown: String::new() }))
     }
 
-    /// The same instance, restored from a file in another engine, and true; or, where an exception
-    /// is in a global or table, which cannot be kept, as it is.
-    pub fn through_a_snapshot(
-        self,
-        wasm: &[u8],
-        ensure_termination: bool,
-    ) -> Result<(Self, bool), String> {
-        let file = match self.store.capture() {
-            Err(CaptureError::HostReference { hierarchy: Hierarchy::Exn, .. }) => {
-                return Ok((self, false));
-            }
-            _ => self.snapshot()?,
-        };
+    /// The same instances, and the call that is suspended in them, restored from a file with this
+    /// code; or, where a value of the host or an exception is live, which cannot be kept, false.
+    pub fn through_a_file(
+        &mut self,
+        code: impl FnOnce() -> Result<Code, String>,
+    ) -> Result<bool, String> {
+        if let Err(CaptureError::HostReference { hierarchy, .. }) = self.store.capture() {
+            assert_ne!(hierarchy, Hierarchy::Func, "functions can be kept");
+            return Ok(false);
+        }
+        let file = self.snapshot()?;
         let linker = self.store.linker().clone();
-        drop(self);
-        let (engine, _, compiled) = compile(wasm, ensure_termination)?;
+        let (engine, compiled) = code()?;
         let file = SnapshotFile::open(file.path()).map_err(text)?;
-        let module = |_| Ok::<_, SnapshotError>(compiled.clone());
-        let store = restore_untrusted(&engine, linker, config(), &file, module).map_err(text)?;
-        Ok((Self { store }, true))
+        let module = |hash| {
+            let found = compiled.iter().find(|module| module.hash() == hash);
+            Ok::<_, SnapshotError>(found.expect("one of the modules").clone())
+        };
+        self.store = restore_untrusted(&engine, linker, config(), &file, module).map_err(text)?;
+        Ok(true)
     }
 
     fn snapshot(&self) -> Result<NamedTempFile, String> {
         let state = self.store.capture().map_err(text)?;
-        let names = vec![InstanceNames::default()];
-        let manifest = Manifest::new(instance(), EntryKind::Reactor, names);
+        let names = vec![InstanceNames::default(); self.store.instance_count()];
+        let manifest = Manifest::new(self.main(), EntryKind::Reactor, names);
         let mut file = NamedTempFile::new().map_err(text)?;
         let capture = Capture::new(&state, manifest, &|_, _| {}).map_err(text)?;
         capture.write_to(&mut file, &|_, _| {}).map_err(text)?;
         Ok(file)
     }
 
-    /// A host value.
-    pub fn new_extern(&mut self) -> NonZeroU64 {
-        self.store.new_extern(())
+    /// The instance under test.
+    fn main(&self) -> InstanceId {
+        instance(self.store.instance_count() - 1)
+    }
+
+    /// A value as both engines have it: what each numbers in its own way is made comparable.
+    fn comparable(&self, value: Val) -> Val {
+        match value {
+            Val::ExternRef(Some(handle)) => {
+                let known = self.store.extern_value(handle).and_then(|value| value.downcast_ref());
+                Val::ExternRef(Some(*known.expect("the host makes only numbers")))
+            }
+            Val::ExnRef(to) => Val::ExnRef(to.map(|_| NonZeroU64::MIN)),
+            other => other,
+        }
+    }
+
+    /// An exported function, and parameters with which this store can call it.
+    pub fn prepare(&mut self, name: &str, params: &[Val]) -> (FuncRef, Vec<Val>) {
+        let func = self.store.exported_func(self.main(), name).expect("an exported function");
+        (func, params.iter().map(|value| self.own(*value)).collect())
     }
 
     /// Calls an exported function.
     pub fn call(&mut self, name: &str, params: &[Val]) -> Result<Vec<Val>, End> {
-        let func = self.store.exported_func(instance(), name).expect("an exported function");
-        let results = self.store.call(func, params)?;
-        Ok(results.into_iter().map(comparable).collect())
+        let (func, params) = self.prepare(name, params);
+        let ended = self.store.call(func, &params);
+        self.ended(ended)
+    }
+
+    /// How a call ended, in words that both engines have.
+    pub fn ended(&mut self, ended: Result<Vec<Val>, CallError>) -> Result<Vec<Val>, End> {
+        let shown = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let words = shown.split_whitespace().filter(|word| !word.starts_with("0x"));
+        self.shown = words.collect::<Vec<_>>().join(" ");
+        Ok(ended?.into_iter().map(|value| self.comparable(value)).collect())
+    }
+
+    /// A parameter: the host's values are numbers, to which this store has handles.
+    fn own(&mut self, value: Val) -> Val {
+        match value {
+            Val::ExternRef(number) => {
+                Val::ExternRef(number.map(|number| self.store.new_extern(number)))
+            }
+            other => other,
+        }
+    }
+
+    /// The reference to a function of an instance.
+    pub fn func(&self, at: usize, index: u32) -> FuncRef {
+        self.store.func(instance(at), index).expect("a function of a linked instance")
     }
 
     /// Gives the guest fuel, if it uses any.
     pub fn refuel(&mut self, fuel: i32) {
-        if let Some((_, index)) = self.store.export(instance(), FUEL_NAME) {
-            assert!(self.store.set_global(instance(), index, Val::I32(fuel)));
+        if let Some((_, index)) = self.store.export(self.main(), FUEL_NAME) {
+            assert!(self.store.set_global(self.main(), index, Val::I32(fuel)));
         }
     }
 
     /// The value of a global.
-    pub fn global(&self, index: u32) -> Val {
-        comparable(self.store.global(instance(), index).expect("a global"))
+    pub fn global(&self, at: usize, index: u32) -> Val {
+        self.comparable(self.store.global(instance(at), index).expect("a global"))
     }
 
     /// The elements of a table.
-    pub fn table(&self, index: u32) -> Vec<Val> {
-        let size = self.store.table_size(instance(), index).expect("a table");
+    pub fn table(&self, at: usize, index: u32) -> Vec<Val> {
+        let size = self.store.table_size(instance(at), index).expect("a table");
         let element =
-            |i| comparable(self.store.table_get(instance(), index, i).expect("an element"));
+            |i| self.comparable(self.store.table_get(instance(at), index, i).expect("an element"));
         (0..size).map(element).collect()
     }
 
     /// The bytes of a memory.
-    pub fn memory(&self, index: u32) -> &[u8] {
-        self.store.memory(instance(), index).expect("a memory")
+    pub fn memory(&self, at: usize, index: u32) -> &[u8] {
+        self.store.memory(instance(at), index).expect("a memory")
     }
 }

@@ -4,10 +4,7 @@
 //! see the same host. References are passed on; of other results each is made from all arguments.
 
 use executor_model::{RawValue, TrapCode, Val, ValType};
-use std::{
-    num::NonZeroU64,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The name of the global that holds how many loop iterations and calls are left.
 pub const FUEL_NAME: &str = "fuel of the differential test";
@@ -18,17 +15,33 @@ pub const MAX_MEMORY: u64 = 12 << 16;
 /// The largest table.
 pub const MAX_TABLE: u64 = 2000;
 
-/// What a module may import.
-pub const IMPORTS: &str = r#"(module
-    (import "host" "note" (func (param i32)))
-    (import "host" "ask" (func (result i64)))
-    (import "host" "mix" (func (param i32 i64 f32 f64 v128) (result f64 i32)))
-    (import "host" "many" (func (param i64 i64 i64 i64 i64 i64 i64 i64 f64)
-        (result i32 i64 f32 f64 v128 i32 i64)))
-    (import "host" "pass" (func (param funcref externref i32) (result externref funcref))))"#;
+/// The module name that modules import the host's functions by.
+pub const HOST: &str = "host";
+/// The one that the relay imports them by.
+pub const OUTER: &str = "outer";
+/// The function that is called between operators.
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// What a module may import besides: names, parameters and results.
+pub const FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("note", "i32", ""),
+    ("ask", "", "i64"),
+    ("mix", "i32 i64 f32 f64 v128", "f64 i32"),
+    ("many", "i64 i64 i64 i64 i64 i64 i64 i64 f64", "i32 i64 f32 f64 v128 i32 i64"),
+    ("pass", "funcref externref i32", "externref funcref"),
+];
+
+/// A module that imports them all.
+pub fn imports() -> Vec<u8> {
+    let import = |(name, params, results): &(&str, &str, &str)| {
+        format!(r#"(import "{HOST}" "{name}" (func (param {params}) (result {results})))"#)
+    };
+    let imports: String = FUNCTIONS.iter().map(import).collect();
+    wat::parse_str(format!("(module {imports})")).expect("the imports are a module")
+}
 
 /// How a call ended other than by returning.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum End {
     /// It trapped.
     Trap(TrapCode),
@@ -36,14 +49,6 @@ pub enum End {
     Exception,
     /// It ended in a way that no generated module asks for.
     Other(String),
-}
-
-/// A value without what the engines number each in its own way.
-pub fn comparable(value: Val) -> Val {
-    match value {
-        Val::ExnRef(to) => Val::ExnRef(to.map(|_| NonZeroU64::MIN)),
-        other => other,
-    }
 }
 
 impl End {
@@ -68,6 +73,11 @@ impl HostLog {
     /// The calls since the last time.
     pub fn take(&mut self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many calls there are since the last time.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Notes a call, and returns what its results are made from.

@@ -1,11 +1,11 @@
 //! Wasmtime's side, in our words.
 //!
-//! Invariant: a function is the function index under which the module exports it, and a host value
-//! is the handle that our store gave it; so values of both engines can be compared.
+//! Invariant: a function is what our store calls it, found by the name under which it is exported,
+//! and a host value is its number; so values of both engines can be compared.
 
 use crate::{
-    func_ref,
-    shared::{End, FUEL_NAME, HostLog, MAX_MEMORY, MAX_TABLE, number},
+    ours::Ours,
+    shared::{End, FUEL_NAME, HOST, HostLog, MAX_MEMORY, MAX_TABLE, number},
 };
 use executor_model::{ExternKind, FuncRef, ImportKind, InstanceId, Module, TrapCode, Val, ValType};
 use std::{collections::HashMap, num::NonZeroU64};
@@ -19,6 +19,7 @@ pub fn engine() -> Engine {
     let mut config = Config::new();
     config.wasm_relaxed_simd(false);
     config.wasm_exceptions(true);
+    config.wasm_function_references(true);
     config.wasm_custom_page_sizes(true);
     config.wasm_wide_arithmetic(true);
     config.parallel_compilation(false);
@@ -26,10 +27,11 @@ pub fn engine() -> Engine {
     Engine::new(&config).expect("an engine")
 }
 
-/// An instance.
+/// A store, with the instance under test and that between it and the host, if there is one.
 pub struct Theirs {
     store: Store<StoreLimits>,
-    instance: Instance,
+    /// The last is under test.
+    instances: Vec<Instance>,
     /// By Wasmtime's own pointer.
     names: HashMap<usize, FuncRef>,
     functions: HashMap<FuncRef, Func>,
@@ -69,15 +71,13 @@ fn end(error: &wasmtime::Error) -> End {
     })
 }
 
-/// The host's functions that a module imports.
-fn linker(
-    engine: &Engine,
+/// Defines the host's functions that a module imports.
+fn define(
+    linker: &mut Linker<StoreLimits>,
     module: &wasmtime::Module,
     ours: &Module,
     log: &HostLog,
-) -> wasmtime::Result<Linker<StoreLimits>> {
-    let mut linker = Linker::new(engine);
-    linker.allow_shadowing(true);
+) -> wasmtime::Result<()> {
     for (import, ours_import) in module.imports().zip(&ours.info.imports) {
         let (Some(ty), ImportKind::Func(index)) = (import.ty().func().cloned(), ours_import.kind)
         else {
@@ -96,7 +96,7 @@ fn linker(
             Ok(())
         })?;
     }
-    Ok(linker)
+    Ok(())
 }
 
 /// A value with which any other reference stands for a reference that is not null.
@@ -131,34 +131,55 @@ fn from_number(value: Val) -> wasmtime::Val {
 }
 
 impl Theirs {
-    /// The instance, or how instantiation ended.
+    /// The instances, or how instantiation ended; functions have the names that `ours` gives them.
     pub fn new(
         engine: &Engine,
-        wasm: &[u8],
-        ours: &Module,
+        modules: &[Module],
+        ours: Option<&Ours>,
         log: &HostLog,
     ) -> Result<Result<Self, End>, String> {
         let text = |error: wasmtime::Error| format!("Wasmtime's: {error:?}");
-        let module = wasmtime::Module::new(engine, wasm).map_err(text)?;
         let limits = StoreLimitsBuilder::new()
             .memory_size(MAX_MEMORY as usize)
             .table_elements(MAX_TABLE as usize)
             .build();
         let mut store = Store::new(engine, limits);
         store.limiter(|limits| limits);
-        let linker = linker(engine, &module, ours, log).map_err(text)?;
-        let instance = match linker.instantiate(&mut store, &module) {
-            Ok(instance) => instance,
-            Err(error) => return Ok(Err(end(&error))),
-        };
-        let (mut names, mut functions) = (HashMap::new(), HashMap::new());
-        for export in ours.info.exports.iter().filter(|e| e.kind == ExternKind::Func) {
-            let func = instance.get_func(&mut store, &export.name).expect("an exported function");
-            let ours = func_ref(ours, export.index);
-            names.insert(func.to_raw(&mut store) as usize, ours);
-            functions.insert(ours, func);
+        let mut linker = Linker::new(engine);
+        linker.allow_shadowing(true);
+        let mut instances = Vec::new();
+        for described in modules {
+            let module = wasmtime::Module::new(engine, &described.bytes).map_err(text)?;
+            if instances.is_empty() {
+                define(&mut linker, &module, described, log).map_err(text)?;
+            }
+            let instance = match linker.instantiate(&mut store, &module) {
+                Ok(instance) => instance,
+                Err(error) => {
+                    store.take_pending_exception();
+                    return Ok(Err(end(&error)));
+                }
+            };
+            linker.instance(&mut store, HOST, instance).map_err(text)?;
+            instances.push(instance);
         }
-        Ok(Ok(Self { store, instance, names, functions }))
+        let (mut names, mut functions) = (HashMap::new(), HashMap::new());
+        for (at, (module, instance)) in modules.iter().zip(&instances).enumerate() {
+            for export in module.info.exports.iter().filter(|e| e.kind == ExternKind::Func) {
+                let func = instance.get_func(&mut store, &export.name);
+                let func = func.expect("an exported function");
+                if let Some(ours) = ours.map(|ours| ours.func(at, export.index)) {
+                    names.insert(func.to_raw(&mut store) as usize, ours);
+                    functions.insert(ours, func);
+                }
+            }
+        }
+        Ok(Ok(Self { store, instances, names, functions }))
+    }
+
+    /// The instance under test.
+    fn main(&self) -> Instance {
+        *self.instances.last().expect("there is one")
     }
 
     /// Our value of one of Wasmtime's.
@@ -171,7 +192,7 @@ impl Theirs {
             wasmtime::Val::ExternRef(to) => Val::ExternRef(to.map(|to| {
                 let data = to.data(&self.store).expect("a rooted reference");
                 let handle = data.and_then(|data| data.downcast_ref::<NonZeroU64>());
-                *handle.expect("the host makes only handles")
+                *handle.expect("the host makes only numbers")
             })),
             wasmtime::Val::ExnRef(to) => Val::ExnRef(to.map(|_| NonZeroU64::MIN)),
             number => plain(number).expect("no other reference type is enabled"),
@@ -181,8 +202,8 @@ impl Theirs {
     fn theirs(&mut self, value: Val) -> wasmtime::Val {
         match value {
             Val::FuncRef(func) => wasmtime::Val::FuncRef(func.map(|func| self.functions[&func])),
-            Val::ExternRef(handle) => wasmtime::Val::ExternRef(handle.map(|handle| {
-                ExternRef::new(&mut self.store, handle).expect("room for a host value")
+            Val::ExternRef(number) => wasmtime::Val::ExternRef(number.map(|number| {
+                ExternRef::new(&mut self.store, number).expect("room for a host value")
             })),
             Val::ExnRef(_) => wasmtime::Val::ExnRef(None),
             number => from_number(number),
@@ -191,7 +212,7 @@ impl Theirs {
 
     /// Calls an exported function.
     pub fn call(&mut self, name: &str, params: &[Val]) -> Result<Vec<Val>, End> {
-        let func = self.instance.get_func(&mut self.store, name).expect("an exported function");
+        let func = self.main().get_func(&mut self.store, name).expect("an exported function");
         let params: Vec<_> = params.iter().map(|value| self.theirs(*value)).collect();
         let mut results = vec![wasmtime::Val::I32(0); func.ty(&self.store).results().len()];
         let called = func.call(&mut self.store, &params, &mut results);
@@ -203,21 +224,21 @@ impl Theirs {
 
     /// Gives the guest fuel, if it uses any.
     pub fn refuel(&mut self, fuel: i32) {
-        if let Some(global) = self.instance.get_global(&mut self.store, FUEL_NAME) {
+        if let Some(global) = self.main().get_global(&mut self.store, FUEL_NAME) {
             global.set(&mut self.store, wasmtime::Val::I32(fuel)).expect("a mutable i32");
         }
     }
 
     /// The value of a global.
-    pub fn global(&mut self, name: &str) -> Val {
-        let global = self.instance.get_global(&mut self.store, name).expect("a global");
+    pub fn global(&mut self, at: usize, name: &str) -> Val {
+        let global = self.instances[at].get_global(&mut self.store, name).expect("a global");
         let value = global.get(&mut self.store);
         self.ours(&value)
     }
 
     /// The elements of a table.
-    pub fn table(&mut self, name: &str) -> Vec<Val> {
-        let table = self.instance.get_table(&mut self.store, name).expect("a table");
+    pub fn table(&mut self, at: usize, name: &str) -> Vec<Val> {
+        let table = self.instances[at].get_table(&mut self.store, name).expect("a table");
         let size = table.size(&self.store);
         let element = |i| {
             let element = table.get(&mut self.store, i).expect("an element");
@@ -227,8 +248,8 @@ impl Theirs {
     }
 
     /// The bytes of a memory.
-    pub fn memory(&mut self, name: &str) -> &[u8] {
-        let memory = self.instance.get_memory(&mut self.store, name).expect("a memory");
+    pub fn memory(&mut self, at: usize, name: &str) -> &[u8] {
+        let memory = self.instances[at].get_memory(&mut self.store, name).expect("a memory");
         memory.data(&self.store)
     }
 }
