@@ -1,5 +1,6 @@
-//! Differential test against Wasmtime: modules that wasm-smith generates, and modules of single
-//! operators, run in both engines, and everything that can be seen of them must be the same.
+//! Differential test against Wasmtime: modules that wasm-smith generates, modules of single operators,
+//! and modules of functions that throw, catch, loop and call each other run in both engines, and
+//! everything that can be seen of them must be the same.
 //!
 //! ```text
 //! differential [--seed N] [--count N]    generates modules from the seeds N, N + 1, ...
@@ -18,9 +19,9 @@
 //!
 //! After each call the results or the trap, the calls of host functions, all globals, tables and
 //! memories are compared, bit for bit. (wasm-smith makes NaNs canonical; for single operators both
-//! engines' Cranelift is the same.) Both engines have the same limits; where either exhausts its
-//! stack the module is left, since the depth differs. Modules with the older `try`, which Wasmtime
-//! does not compile, are run by ours alone.
+//! engines' Cranelift is the same; the others make none.) Both engines have the same limits; where
+//! either exhausts its stack the module is left, since the depth differs. Modules with the older
+//! `try`, which Wasmtime does not compile, are run by ours alone.
 //!
 //! Invariant: a module is on disk, under `target/differential`, while it runs, and is removed only
 //! when the engines agreed on it, so a crash leaves what crashed. The program stops at the first

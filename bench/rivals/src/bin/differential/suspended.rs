@@ -107,7 +107,9 @@ impl Suspended {
                 Err(SuspendError::Call(error)) => Err(error),
                 Err(error) => return Err(text(error)),
             };
-            assert!(self.ours.store.suspended().is_none(), "what ended is not suspended");
+            if self.ours.store.suspended().is_some() {
+                return Err(format!("ours did not go on: {ended:?}"));
+            }
             return Ok(self.ours.ended(ended));
         }
     }
