@@ -65,7 +65,7 @@ pub struct Manifest {
     pub entry: EntryKind,
     /// The point that it was taken at, inside a call.
     pub at: Option<String>,
-    /// Where that call is, for people.
+    /// The backtrace of that call.
     pub backtrace: String,
     /// The directories that its guest was given, for runs that give none of that name.
     pub directories: Vec<GivenDirectory>,

@@ -313,7 +313,7 @@ impl Run<'_> {
                 let line = || format!("took no snapshot: {}", reasons.join("; "));
                 match self.args.snapshot {
                     SnapshotPolicy::Always => warn(line()),
-                    // Asked for by name.
+                    // The user asked for it.
                     _ if self.args.capture.at.is_some() => warn(format_args!(
                         "{} (to take it all the same: --snapshot always)",
                         line()
