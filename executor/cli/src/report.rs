@@ -95,8 +95,8 @@ impl Instance {
     }
 
     /// A restored instance.
-    pub fn restored(snapshot: String, why: impl Into<String>) -> Self {
-        Self { outcome: Some("restored"), why: why.into(), snapshot: Some(snapshot) }
+    pub fn restored(snapshot: Option<String>, why: impl Into<String>) -> Self {
+        Self { outcome: Some("restored"), why: why.into(), snapshot }
     }
 }
 

@@ -120,7 +120,7 @@ impl Run<'_> {
         self.host.phases.end("open");
         let wasi = self.wasi(&file.manifest().directories)?;
         let guest = self.restore(&file, wasi, Trust::Own)?;
-        self.instance = Instance::restored(file.id().to_string(), format!("function `{name}`"));
+        self.instance = Instance::restored(self.reported_id(&file), format!("function `{name}`"));
         Ok(self.resume(guest)?)
     }
 
@@ -133,8 +133,13 @@ impl Run<'_> {
         let wasi = self.wasi(&[])?;
         let guest = self.restore(&file, wasi, Trust::Nobody)?;
         let why = format!("snapshot file {}", path.display());
-        self.instance = Instance::restored(file.id().to_string(), why);
+        self.instance = Instance::restored(self.reported_id(&file), why);
         Ok(self.resume(guest)?)
+    }
+
+    /// The identity of a snapshot, for the report. Without one it is not worth its hashing.
+    fn reported_id(&self, file: &SnapshotFile) -> Option<String> {
+        self.args.report.as_ref().map(|_| file.id().to_string())
     }
 
     /// Makes a restored guest ready for what the command line asks of it.
@@ -188,7 +193,7 @@ impl Run<'_> {
             Err(why) => why,
             Ok(file) => match self.restore(&file, wasi, Trust::Own) {
                 Ok(guest) => {
-                    let id = file.id().to_string();
+                    let id = self.reported_id(&file);
                     self.instance = Instance::restored(id, "automatic snapshot");
                     self.snapshot.reasons.push("the run restored one".to_owned());
                     return Ok(self.resume(guest)?);
