@@ -170,6 +170,14 @@ fn a_guest_says_itself_where_the_point_is() {
     let run = create(&sandbox, &["c.wat"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(sandbox.run(&["run", "r"]).code, 22);
+    // A reactor that imports it has no call of its own to be stopped in, and text is no import.
+    sandbox.file("reactor.wat", CHECKPOINT.replace("_start", "main"));
+    assert_eq!(create(&sandbox, &["reactor.wat"]).code, 0);
+    let text = r#"(module (memory 1) (data (i32.const 0) "\08executor\0acheckpoint")
+        (func (export "_start")))"#;
+    sandbox.file("text.wat", text);
+    assert_eq!(create(&sandbox, &["text.wat"]).code, 0);
+    assert_eq!(create(&sandbox, &["c.wat"]).code, 0);
     // The second checkpoint of the call is a later point.
     let run = sandbox.run(&["snapshot", "create", "--name", "later", "--at", "checkpoint", "r"]);
     assert_eq!(run.code, 0, "{run:?}");

@@ -21,8 +21,8 @@ use crate::{
 };
 use executor_model::CallError;
 use executor_runtime::Reached;
-use executor_snapshot::{Catalogue, Hook, InstanceNames, SnapshotFile};
-use executor_wasi::Point;
+use executor_snapshot::{EntryKind, Hook, InstanceNames, SnapshotFile};
+use executor_wasi::{CHECKPOINT, Point};
 use std::path::Path;
 
 /// A guest that can be kept.
@@ -43,8 +43,10 @@ struct Create<'a> {
     rest: Vec<String>,
     world: World,
     timeout: Timeout,
-    /// Runs the guest.
-    host: Host,
+    /// The engine that runs have.
+    plain: Host,
+    /// The engine that gets to a point, where there is one.
+    mapped: Option<Host>,
 }
 
 /// Makes a snapshot.
@@ -71,14 +73,11 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
         }
     };
     let mut plain = Host::new(catalogue.clone(), code, options.verbose, Phases::begin())?;
-    let at = point(args, &target, catalogue.as_ref())?;
-    let host = match &at {
-        Some(_) => plain.with_frame_maps()?,
-        None => Host::new(catalogue.clone(), code, options.verbose, Phases::begin())?,
-    };
+    let at = point(args, &target, &mut plain)?;
+    let mapped = at.as_ref().map(|_| plain.with_frame_maps()).transpose()?;
     let world = World::of(options, target_name, &rest)?;
     let timeout = Timeout::new(options.timeout)?;
-    let mut create = Create { args, rest, world, timeout, host };
+    let mut create = Create { args, rest, world, timeout, plain, mapped };
     let ready = match target {
         Target::Module(path) => create.fresh(path),
         Target::Function(name) => {
@@ -89,7 +88,7 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
             create.base(SnapshotFile::open(path).map_err(Failure::new)?, Trust::Nobody)
         }
     };
-    let Create { mut timeout, world, .. } = create;
+    let Create { mut timeout, world, mut plain, .. } = create;
     let Ready { mut guest, names, entry, sources, base } =
         ready.map_err(|stop| not_ready(stop, &timeout, "the initialisation"))?;
     if let Some(point) = &at {
@@ -161,30 +160,38 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
 }
 
 /// Where the snapshot is to be taken, if that is inside a call: where the command line says, or where a
-/// module says that imports the checkpoint.
+/// command says that imports the checkpoint.
 fn point(
     args: &CreateArgs,
     target: &Target<'_>,
-    catalogue: Option<&Catalogue>,
+    plain: &mut Host,
 ) -> Result<Option<Point>, Failure> {
     let (Target::Module(path), None) = (target, &args.capture.at) else {
         return Ok(args.capture.at.clone());
     };
-    let sources = Sources::open(catalogue, &[], path)?;
-    let imports = executor_wasi::may_import_checkpoint(&sources.main.bytes()?);
-    Ok(imports.then_some(Point::Checkpoint))
+    let sources = Sources::open(plain.catalogue.as_ref(), &[], path)?;
+    let main = plain.code_of(&sources.main)?;
+    let code = main.code();
+    let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
+    let says = imports.any(|import| import == Some(CHECKPOINT));
+    Ok((says && guest::kind(&main) == EntryKind::Command).then_some(Point::Checkpoint))
 }
 
 impl Create<'_> {
+    /// What runs the guest.
+    fn host(&mut self) -> &mut Host {
+        self.mapped.as_mut().unwrap_or(&mut self.plain)
+    }
+
     /// A guest of a module's file.
     fn fresh(&mut self, path: &Path) -> Result<Ready, Stop> {
         let options = &self.args.guest;
-        let sources = Sources::open(self.host.catalogue.as_ref(), &options.preload, path)?;
-        let modules = Modules::compile(&mut self.host, &sources)?;
+        let sources = Sources::open(self.plain.catalogue.as_ref(), &options.preload, path)?;
+        let modules = Modules::compile(self.host(), &sources)?;
         modules.check_hooks()?;
         let entry = Entry::plan(&modules.main, self.args.invoke.as_deref(), &self.rest)?;
         let wasi = self.world.wasi(options, &[], &self.timeout)?.build().map_err(Failure::new)?;
-        let (engine, config) = (self.host.engine.clone(), guest::config(options)?);
+        let (engine, config) = (self.host().engine.clone(), guest::config(options)?);
         let timeout = &mut self.timeout;
         let guest = Guest::instantiate(&engine, &modules, &options.init, config, wasi, timeout)?;
         Ok(Ready { guest, names: modules.names(), entry, sources: Some(sources), base: None })
@@ -202,7 +209,8 @@ impl Create<'_> {
             Trust::Nobody => &[],
         };
         let wasi = self.world.wasi(options, kept, &self.timeout)?;
-        let mut guest = restore(&mut self.host, &self.world, options, &file, wasi, trust)?;
+        let host = self.mapped.as_mut().unwrap_or(&mut self.plain);
+        let mut guest = restore(host, &self.world, options, &file, wasi, trust)?;
         guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;
         let names = file.manifest().instances.clone();
         let module = guest.store.module(guest.main).ok_or_else(|| {
@@ -214,7 +222,7 @@ impl Create<'_> {
                 let why = "the snapshot is inside a call: say with --at how far it goes on";
                 return Err(Failure::usage(why).into());
             }
-            Some(_) => Entry::Suspended(self.host.continuations(&guest.store)?),
+            Some(_) => Entry::Suspended(self.host().continuations(&guest.store)?),
         };
         guest.initialise(&options.init, &mut self.timeout)?;
         Ok(Ready { guest, names, entry, sources: None, base: Some(file) })

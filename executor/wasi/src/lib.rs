@@ -39,7 +39,7 @@ pub use entropy::{Draw, Entropy, Ledger, MemoryRange};
 pub use errno::Errno;
 pub use memory::{Iovecs, Memory, Span};
 pub use observe::{DigestError, FileDigest, FileRead, GuestPath, Observations, Stamp};
-pub use point::{NotAPoint, Point, add_checkpoint_to_linker, may_import_checkpoint};
+pub use point::{CHECKPOINT, NotAPoint, Point, add_checkpoint_to_linker};
 pub use rights::Rights;
 pub use state::{
     CaptureOptions, DescriptorState, InvalidWasiState, Target, WasiState, WasiStateError,

@@ -8,10 +8,8 @@ use executor_model::RawValue;
 use executor_runtime::{Caller, HostCall, Linker};
 use std::{fmt, str::FromStr};
 
-/// The module name of what is no part of WASI.
-const OWN_MODULE: &str = "executor";
-/// The import by which a guest says itself where the point is.
-const CHECKPOINT: &str = "checkpoint";
+/// The import by which a guest says itself where the point is: module name and name.
+pub const CHECKPOINT: (&str, &str) = ("executor", "checkpoint");
 /// The length of a subscription of `poll_oneoff`, and where it holds its kind and its descriptor.
 const SUBSCRIPTION: (usize, usize, usize) = (48, 8, 16);
 /// The kind of a subscription that waits for input.
@@ -71,7 +69,7 @@ impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("stdin"),
-            Self::Checkpoint => f.write_str(CHECKPOINT),
+            Self::Checkpoint => f.write_str(CHECKPOINT.1),
             Self::Path(path) => write!(f, "path:{path}"),
             Self::Import { module, name, nth: 1 } => write!(f, "import:{module}.{name}"),
             Self::Import { module, name, nth } => write!(f, "import:{module}.{name}:{nth}"),
@@ -84,7 +82,7 @@ impl Point {
     pub fn reached(self) -> impl FnMut(&mut Caller<'_>, &HostCall<'_>) -> bool + Send + 'static {
         let mut calls = 0;
         move |caller, call| {
-            if (call.module, call.name) == (OWN_MODULE, CHECKPOINT) {
+            if (call.module, call.name) == CHECKPOINT {
                 return true;
             }
             match &self {
@@ -175,20 +173,9 @@ fn components(path: &str) -> Vec<&str> {
 /// Defines `executor.checkpoint: func() -> i32`, by which a guest says where the point is: 0 in the
 /// run that goes on from there, 1 in each that was restored.
 pub fn add_checkpoint_to_linker(linker: &mut Linker) {
-    linker.func(OWN_MODULE, CHECKPOINT, |caller: &mut Caller<'_>| {
+    linker.func(CHECKPOINT.0, CHECKPOINT.1, |caller: &mut Caller<'_>| {
         Ok(i32::from(caller.is_restored()))
     });
-}
-
-/// Whether a module may import [`Point::Checkpoint`]: whether its bytes hold the import's names as
-/// an import section does.
-#[must_use]
-pub fn may_import_checkpoint(wasm: &[u8]) -> bool {
-    let mut import = vec![OWN_MODULE.len() as u8];
-    import.extend(OWN_MODULE.as_bytes());
-    import.push(CHECKPOINT.len() as u8);
-    import.extend(CHECKPOINT.as_bytes());
-    wasm.windows(import.len()).any(|window| window == import)
 }
 
 #[cfg(test)]
