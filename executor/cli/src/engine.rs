@@ -12,7 +12,7 @@ use crate::{
 };
 use executor_code::{CompileEvent, Compiler};
 use executor_model::{EngineError, Features, Listeners, ModuleHash};
-use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine, Store};
+use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine, PoolConfig, Store};
 use executor_snapshot::Catalogue;
 use std::{
     borrow::Cow,
@@ -52,6 +52,8 @@ impl Host {
             features: code.features(Features::default()),
             opt_level: code.opt_level,
             frame_maps: false,
+            // Each store of a process is used once.
+            pool: PoolConfig::default(),
         };
         let engine = NativeEngine::new(config.clone()).map_err(Failure::new)?;
         phases.end("engine");
@@ -63,7 +65,8 @@ impl Host {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_frame_maps(&self) -> Result<Self, Failure> {
-        let config = EngineConfig { frame_maps: true, ..self.config.clone() };
+        let config =
+            EngineConfig { pool: PoolConfig::default(), frame_maps: true, ..self.config.clone() };
         let engine = NativeEngine::new(config.clone()).map_err(Failure::new)?;
         let (catalogue, verbose) = (self.catalogue.clone(), self.verbose);
         let (code, phases) = (Code::default(), Phases::begin());

@@ -12,7 +12,7 @@ use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
     FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
 };
-use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{any::Any, num::NonZeroU64, ops::Range, sync::Arc, time::Duration};
 
 /// Why a builtin ends the activation instead of returning.
 pub(crate) enum Raise {
@@ -66,10 +66,14 @@ pub(crate) fn run(
         Builtin::MemoryFill => {
             let outside = TrapCode::MemoryOutOfBounds;
             match instance.vm.memory_region(a as u32).filter(|_| shares) {
-                Some(region) => region.fill(b, c as u8, d).ok_or(outside)?,
+                Some(region) => {
+                    instance.vm.open_in(Some(region), 1, (b, d));
+                    region.fill(b, c as u8, d).ok_or(outside)?;
+                }
                 None => {
-                    let memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
-                    range(memory, b, d).ok_or(outside)?.fill(c as u8);
+                    let mut memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
+                    let bytes = part(b, d).and_then(|part| memory.get_mut(part));
+                    bytes.ok_or(outside)?.fill(c as u8);
                 }
             }
         }
@@ -77,8 +81,10 @@ pub(crate) fn run(
         Builtin::DataDrop => instance.drop_data(a as u32),
         Builtin::TableCopy => instance.vm.copy_table((a as u32, b as u32), (c, d, e))?,
         Builtin::TableFill => {
-            let table = instance.vm.table_mut(a as u32).unwrap_or_default();
-            range(table, b, d).ok_or(TrapCode::TableOutOfBounds)?.fill(c);
+            let outside = TrapCode::TableOutOfBounds;
+            let part = part(b, d).ok_or(outside)?;
+            let table = instance.vm.table_mut(a as u32, part.clone()).unwrap_or_default();
+            table.get_mut(part).ok_or(outside)?.fill(c);
         }
         Builtin::TableInit => instance.init_table(a as u32, b as u32, (c, d, e))?,
         Builtin::ElemDrop => instance.drop_element(a as u32),
@@ -151,10 +157,10 @@ fn wait(
     }
 }
 
-/// The part of a memory or table that an operator names, if it is all inside.
-pub(crate) fn range<T>(all: &mut [T], start: u64, len: u64) -> Option<&mut [T]> {
+/// The part of a memory or table that an operator names.
+pub(crate) fn part(start: u64, len: u64) -> Option<Range<usize>> {
     let start = usize::try_from(start).ok()?;
-    all.get_mut(start..start.checked_add(usize::try_from(len).ok()?)?)
+    Some(start..start.checked_add(usize::try_from(len).ok()?)?)
 }
 
 /// A new exception of a tag of an instance, with a payload from machine code.

@@ -7,6 +7,7 @@ use crate::{
     linker::Linker,
     module::{CompiledModule, LoadError},
     module_engine::NativeModuleEngine,
+    pool::{Pool, PoolConfig, PoolStats},
     store::{Store, StoreConfig},
     sys::{self, Mapping},
 };
@@ -36,6 +37,8 @@ pub struct EngineConfig {
     /// Whether code has frame maps, so that its calls can be suspended ([`Store::call_until`]). Such
     /// code is slower, and kept apart from code without.
     pub frame_maps: bool,
+    /// How many stores are kept between calls ([`crate::Image::acquire`]), and how much of each.
+    pub pool: PoolConfig,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -46,6 +49,7 @@ impl fmt::Debug for EngineConfig {
             .field("features", &self.features)
             .field("opt_level", &self.opt_level)
             .field("frame_maps", &self.frame_maps)
+            .field("pool", &self.pool)
             .finish()
     }
 }
@@ -66,6 +70,7 @@ struct Inner {
     config: EngineConfig,
     /// `None` once the engine is closed.
     modules: Mutex<Option<HashMap<ModuleHash, Arc<CompiledModule>>>>,
+    pool: Pool,
 }
 
 /// Runs modules as native code. Cloning shares the engine.
@@ -84,7 +89,18 @@ impl NativeEngine {
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         sys::install();
         let modules = Mutex::new(Some(HashMap::new()));
-        Ok(Self { inner: Arc::new(Inner { config, modules }) })
+        let pool = Pool::new(config.pool);
+        Ok(Self { inner: Arc::new(Inner { config, modules, pool }) })
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// What the stores that are kept between calls have done so far.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.pool().stats()
     }
 
     /// The compiler, if there is one.

@@ -1,6 +1,6 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner};
+use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner, vm::MemoryMut};
 use executor_model::{
     CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
     WasmBacktrace,
@@ -119,7 +119,7 @@ impl<'a> Caller<'a> {
     /// The bytes of the memory that the calling instance exports as `memory`, or of its only
     /// memory; `None` when it has none, or while others hold it
     /// ([`crate::Store::shared_memory`]).
-    pub fn memory(&mut self) -> Option<&mut [u8]> {
+    pub fn memory(&mut self) -> Option<MemoryMut<'_>> {
         self.store.memory_mut(self.instance, self.memory_index())
     }
 
@@ -143,7 +143,7 @@ impl<'a> Caller<'a> {
     }
 
     /// [`Self::memory`] and the store's data together.
-    pub fn memory_and_data<T: Any>(&mut self) -> Option<(&mut [u8], &mut T)> {
+    pub fn memory_and_data<T: Any>(&mut self) -> Option<(MemoryMut<'_>, &mut T)> {
         let index = self.memory_index();
         // Only where nobody else can reach it.
         if self.store.is_lent(self.instance, index) {

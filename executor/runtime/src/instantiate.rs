@@ -407,6 +407,20 @@ impl StoreInner {
             .or_else(|| name(ExternKind::Tag, tag?))
     }
 
+    /// Fills an instance whose imports are resolved from its module.
+    fn fill(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), CallError> {
+        let usage = |message: String| CallError::Usage(message);
+        let instance = &mut self.instances[id.position()];
+        instance.linked = true;
+        instance.initialise(id, info).map_err(|raise| match raise {
+            Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
+            Raise::Host(message) => usage(message),
+            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
+                usage("cannot happen in segments".to_owned())
+            }
+        })
+    }
+
     /// Fills an instance whose imports are resolved from its module, runs the start function and
     /// marks it instantiated.
     pub(crate) fn done_instantiation(&mut self, id: InstanceId) -> Result<(), CallError> {
@@ -419,15 +433,7 @@ impl StoreInner {
         if let Some(import) = self.unresolved(id, info) {
             return Err(usage(format!("import {import} is not resolved")));
         }
-        let instance = &mut self.instances[id.position()];
-        instance.linked = true;
-        instance.initialise(id, info).map_err(|raise| match raise {
-            Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
-            Raise::Host(message) => usage(message),
-            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
-                usage("cannot happen in segments".to_owned())
-            }
-        })?;
+        self.fill(id, info)?;
         if let Some(start) = info.start {
             let func = self.func(id, start).ok_or_else(|| usage("no start function".to_owned()))?;
             self.call_raw(func, &mut [])?;
@@ -449,13 +455,28 @@ impl Store {
         &mut self,
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, InstantiateError> {
+        let id = self.link(module)?;
+        self.inner.done_instantiation(id)?;
+        Ok(id)
+    }
+
+    /// As [`Self::instantiate`], without the start function.
+    pub(crate) fn prepare(
+        &mut self,
+        module: &Arc<CompiledModule>,
+    ) -> Result<InstanceId, InstantiateError> {
+        let id = self.link(module)?;
+        self.inner.fill(id, module.info()?)?;
+        Ok(id)
+    }
+
+    fn link(&mut self, module: &Arc<CompiledModule>) -> Result<InstanceId, InstantiateError> {
         let info = module.info()?;
         let id = self.inner.allocate(module)?;
         if let Err(error) = self.inner.link_by_name(id, info) {
             self.inner.instances.pop();
             return Err(error.into());
         }
-        self.inner.done_instantiation(id)?;
         Ok(id)
     }
 }

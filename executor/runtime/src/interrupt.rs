@@ -69,6 +69,17 @@ impl Shared {
         self.flag.store(self.requested.load(SeqCst), SeqCst);
     }
 
+    /// As if no call had been made, for a store that nobody else has a handle of.
+    pub(crate) fn reset(&mut self) {
+        *self = self.anew();
+    }
+
+    /// The same for a new store of the same instances.
+    pub(crate) fn anew(&self) -> Self {
+        let uninterruptible = AtomicBool::new(self.uninterruptible.load(SeqCst));
+        Self { uninterruptible, ..Self::default() }
+    }
+
     fn stop(&self) {
         self.flag.store(true, SeqCst);
         park::wake_interrupted(self);

@@ -14,10 +14,12 @@ use crate::{
     interrupt::{Interrupter, Shared},
     linker::Linker,
     module::CompiledModule,
+    pool::Lease,
+    reset::Watched,
     shared::SharedMemory,
     suspend::Suspension,
     sys::{self, Reservation, WasmStack},
-    vm::{self, EntryPoint, Header, Outcome, Stable, VmInstance},
+    vm::{self, EntryPoint, Header, MemoryMut, Outcome, Slot, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
@@ -91,7 +93,7 @@ pub(crate) struct StoreInner {
     pub(crate) shared: Arc<Shared>,
     /// Memories of this store, and used by it, that there are handles of.
     pub(crate) shared_memories: Vec<SharedMemory>,
-    nesting: u32,
+    pub(crate) nesting: u32,
     /// The stack of the calls in progress.
     pub(crate) stack: Option<Arc<WasmStack>>,
     /// The call that is suspended, and where calls are.
@@ -100,6 +102,8 @@ pub(crate) struct StoreInner {
     pub(crate) continuations: Vec<Arc<CompiledModule>>,
     /// Whether the store was made from a captured state.
     pub(crate) restored: bool,
+    /// The slot, if it can be reset.
+    pub(crate) watched: Option<Watched>,
 }
 
 impl std::fmt::Debug for StoreInner {
@@ -111,7 +115,7 @@ impl std::fmt::Debug for StoreInner {
 /// Instances that may be linked to each other. Captured and restored as a whole.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) inner: Stable<StoreInner>,
+    pub(crate) inner: Lease,
 }
 
 // A store moves between threads with all that it owns.
@@ -150,7 +154,8 @@ impl StoreInner {
         let header = code.header();
         let slot = Reservation::new(header.before + header.after)
             .map_err(resource("reserve addresses for an instance"))?;
-        let id = self.add(Arc::new(slot), 0, module).map_err(resource("make an instance"))?;
+        let id =
+            self.add(Arc::new(slot.into()), 0, module).map_err(resource("make an instance"))?;
         let vm = &mut self.instances[id.position()].vm;
         let counts = *vm.counts();
         for i in 0..counts.owned_tables {
@@ -173,13 +178,14 @@ impl StoreInner {
     /// Adds an instance over part of a reservation.
     pub(crate) fn add(
         &mut self,
-        slot: Arc<Reservation>,
+        slot: Arc<Slot>,
         start: u64,
         module: &Arc<CompiledModule>,
     ) -> io::Result<InstanceId> {
         if self.instances.len() >= InstanceId::MAX as usize {
             return Err(io::Error::other("too many instances in one store"));
         }
+        self.poison();
         let id = InstanceId::from_position(self.instances.len());
         let store = self.header.address();
         let vm = VmInstance::new(slot, start, Arc::clone(module), id, store)?;
@@ -345,6 +351,9 @@ impl StoreInner {
         let outermost = outer.is_none();
         if outermost {
             self.exceptions.end_scope(0);
+            if let Some(watched) = &mut self.watched {
+                watched.warm();
+            }
         }
         let shared = Arc::clone(&self.shared);
         let previous = shared.enter(instance);
@@ -407,7 +416,7 @@ impl Store {
     ) -> Result<Self, EngineError> {
         engine.ensure_open()?;
         Ok(Self {
-            inner: Stable::new(StoreInner {
+            inner: Lease::once(StoreInner {
                 header: Header::new(),
                 instances: Vec::new(),
                 linker,
@@ -423,6 +432,7 @@ impl Store {
                 suspension: Suspension::default(),
                 continuations: Vec::new(),
                 restored: false,
+                watched: None,
             }),
         })
     }
@@ -435,6 +445,7 @@ impl Store {
 
     /// The names, to add to.
     pub fn linker_mut(&mut self) -> &mut Linker {
+        self.inner.poison();
         &mut self.inner.linker
     }
 
@@ -509,8 +520,8 @@ impl Store {
         self.inner.memory(instance, index)
     }
 
-    /// The bytes of a memory, to change; `None` too while others hold it.
-    pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<&mut [u8]> {
+    /// The bytes of a memory, to read and to change; `None` too while others hold it.
+    pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
         self.inner.memory_mut(instance, index)
     }
 

@@ -16,7 +16,7 @@ use executor_code::file::CallSite;
 use executor_model::{
     CallError, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
 };
-use std::{fmt, ops::ControlFlow};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 /// A call of a host function that is about to be made.
 #[derive(Debug)]
@@ -80,9 +80,16 @@ pub(crate) struct Suspension {
     /// Where calls are suspended.
     pub(crate) point: Option<Box<Point>>,
     /// The suspended call.
-    pub(crate) call: Option<CallState>,
+    pub(crate) call: Option<Arc<CallState>>,
     /// Why there is none, although the point was reached.
     error: Option<SuspendError>,
+}
+
+impl Suspension {
+    /// Makes it what it is in a new store of an image.
+    pub(crate) fn reset(&mut self, call: Option<&Arc<CallState>>) {
+        *self = Self { call: call.cloned(), ..Self::default() };
+    }
 }
 
 impl fmt::Debug for Suspension {
@@ -109,7 +116,7 @@ impl Store {
     /// The call that is suspended, or that was when the store was captured.
     #[must_use]
     pub fn suspended(&self) -> Option<&CallState> {
-        self.inner.suspension.call.as_ref()
+        self.inner.suspension.call.as_deref()
     }
 
     /// Where it is; empty without one.
@@ -155,7 +162,7 @@ impl StoreInner {
             return Ok(());
         }
         match self.suspend(id, import, args) {
-            Ok(call) => self.suspension.call = Some(call),
+            Ok(call) => self.suspension.call = Some(Arc::new(call)),
             Err(error) => self.suspension.error = Some(error),
         }
         // What runs on is ended by it; it reaches no other point.

@@ -135,6 +135,9 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     };
     let pc = registers[libc::REG_RIP as usize] as usize;
     let fp = registers[libc::REG_RBP as usize] as usize;
+    if signal == libc::SIGSEGV && vm::open_faulted(address) {
+        return;
+    }
     let found = match signal {
         INTERRUPT => vm::interrupted_at(pc).then_some(TrapCode::Interrupted),
         _ => vm::trap_at(pc, address, signal == libc::SIGBUS),

@@ -3,6 +3,7 @@
 use super::{
     entry,
     registry::{self, CodeEntry},
+    slot::Slot,
 };
 use crate::{module::CompiledModule, store::StoreInner, sys::WasmStack};
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
@@ -59,6 +60,8 @@ pub(super) struct Frame {
     /// The store, as the call that is in progress borrows it: builtins reach it through this
     /// pointer, which the optimiser sees escape, and never through an older one.
     store: *mut StoreInner,
+    /// The slot of the store, if it is watched; it outlives the call.
+    slot: *const Slot,
     /// The guard of the wasm stack.
     guard: Range<usize>,
     /// The fault that ended it, if one did.
@@ -182,6 +185,15 @@ pub(crate) fn interrupted_at(pc: usize) -> bool {
         && (registry::trap_code(pc).is_some() || entry::in_window(pc))
 }
 
+/// Makes the page of a write that faulted writable, if a slot of this thread's store waits for that.
+pub(crate) fn open_faulted(address: usize) -> bool {
+    let frame = CURRENT.get();
+    // SAFETY: a non-null current frame is alive on this thread's host stack, and so is the slot of its
+    // store.
+    !frame.is_null()
+        && unsafe { (*frame).slot.as_ref() }.is_some_and(|slot| slot.open_faulted(address))
+}
+
 /// Records why the current activation ends and says where to continue.
 pub(crate) fn record_fault(fault: Fault) -> Option<Landing> {
     let frame = CURRENT.get();
@@ -256,6 +268,7 @@ pub(crate) fn enter(
     let EntryPoint { trampoline, target: CallTarget { code, vmctx }, .. } = entry;
     assert!(values.len() >= entry.values, "values for all parameters and results");
 
+    let slot = store.watched.as_ref().map_or(null(), |watched| Arc::as_ptr(&watched.slot));
     // From here to the end of the call the store is reached through this pointer only.
     let store: *mut StoreInner = store;
     // SAFETY: the pointer was a reference just now.
@@ -271,6 +284,7 @@ pub(crate) fn enter(
         abi: Activation { host_sp: 0, wasm_sp, previous },
         interrupt,
         store,
+        slot,
         guard: stack.guard(),
         fault: Cell::new(None),
         resume: Resume { pc: 0, sp: 0, fp: 0, exception: 0, payload: null() },

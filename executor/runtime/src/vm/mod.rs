@@ -14,14 +14,17 @@ mod entry;
 mod instance;
 mod region;
 mod registry;
+mod slot;
 mod stable;
 
 pub(crate) use activation::{
     Call, EntryPoint, Fault, Header, Outcome, Resume, enter, interrupted_at, live_words,
-    outer_stub_frames, record_fault, stack_word, trap_at, walk_frames,
+    open_faulted, outer_stub_frames, record_fault, stack_word, trap_at, walk_frames,
 };
 pub(crate) use builtins::{Values, builtin_table};
+pub use instance::MemoryMut;
 pub(crate) use instance::VmInstance;
 pub(crate) use region::Region;
 pub(crate) use registry::{CodeEntry, Registration, find_code};
+pub(crate) use slot::{OpenPages, Reset, Slot};
 pub(crate) use stable::Stable;

@@ -84,7 +84,7 @@ fn a_host_function_sees_memory_and_data_and_calls_back() {
         Ok(i64::from(a) + b)
     });
     linker.func("env", "twice", |caller: &mut Caller<'_>, n: i32| -> Result<i32, HostError> {
-        let (memory, count) = caller.memory_and_data::<u32>().unwrap();
+        let (mut memory, count) = caller.memory_and_data::<u32>().unwrap();
         memory[0] += 1;
         *count += 1;
         if n == 0 {

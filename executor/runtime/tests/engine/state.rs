@@ -2,7 +2,9 @@
 
 use crate::*;
 use executor_code::layout::PAGE;
-use executor_runtime::{CaptureError, Extent, InstancePlan, RestoreError, RestorePlan, StoreState};
+use executor_runtime::{
+    CaptureError, Extent, Image, InstancePlan, RestoreError, RestorePlan, StoreState,
+};
 use std::{fs::File, io::Write};
 
 /// Writes every byte of a state and plans to map it all.
@@ -49,8 +51,8 @@ fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreErro
         .map(|i| Arc::clone(store.module(InstanceId::from_position(i)).unwrap()))
         .collect();
     let instances = write(&mut file, &store.capture().unwrap(), &modules);
-    let plan = RestorePlan { file: &file, instances, call: None };
-    let store = Store::restore(engine, Linker::new(), StoreConfig::default(), &plan)?;
+    let plan = RestorePlan { file: Arc::new(file), instances, call: None };
+    let store = Image::new(engine, Linker::new(), StoreConfig::default(), plan)?.restore()?;
     store.validate()?;
     Ok(store)
 }
@@ -134,9 +136,9 @@ fn references_that_lead_nowhere_are_found() {
         state.instances[0].tables[0] = &table;
         let mut file = tempfile::tempfile().unwrap();
         let instances = write(&mut file, &state, &[Arc::clone(&module)]);
-        let plan = RestorePlan { file: &file, instances, call: None };
+        let plan = RestorePlan { file: Arc::new(file), instances, call: None };
         let config = StoreConfig::default();
-        Store::restore(&engine, Linker::new(), config, &plan).unwrap().validate()
+        Image::new(&engine, Linker::new(), config, plan).unwrap().restore().unwrap().validate()
     };
     let id = InstanceId::new(1).unwrap();
     assert!(forge(0).is_ok());
