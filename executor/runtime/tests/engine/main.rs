@@ -3,6 +3,7 @@
 mod calls;
 mod exceptions;
 mod interruption;
+mod kept;
 mod listeners;
 mod memory;
 mod references;
