@@ -20,7 +20,13 @@ use std::{
     collections::HashMap,
     fmt,
     fs::File,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 /// What an engine is made of.
@@ -70,6 +76,8 @@ struct Inner {
     config: EngineConfig,
     /// `None` once the engine is closed.
     modules: Mutex<Option<HashMap<ModuleHash, Arc<CompiledModule>>>>,
+    /// It is closed: what `modules` says, to be asked without a lock.
+    closed: AtomicBool,
     pool: Pool,
 }
 
@@ -90,7 +98,8 @@ impl NativeEngine {
         sys::install();
         let modules = Mutex::new(Some(HashMap::new()));
         let pool = Pool::new(config.pool);
-        Ok(Self { inner: Arc::new(Inner { config, modules, pool }) })
+        let closed = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { config, modules, closed, pool }) })
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -137,7 +146,10 @@ impl NativeEngine {
 
     /// Refuses when the engine is closed.
     pub(crate) fn ensure_open(&self) -> Result<(), EngineError> {
-        self.modules().as_ref().map(|_| ()).ok_or(EngineError::Closed)
+        match self.inner.closed.load(Acquire) {
+            true => Err(EngineError::Closed),
+            false => Ok(()),
+        }
     }
 
     fn remember(&self, module: CompiledModule) -> Result<Arc<CompiledModule>, EngineError> {
@@ -347,6 +359,7 @@ impl Engine for NativeEngine {
 
     fn close(&self) -> Result<(), EngineError> {
         *self.modules() = None;
+        self.inner.closed.store(true, Release);
         Ok(())
     }
 

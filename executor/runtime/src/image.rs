@@ -33,7 +33,10 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -66,12 +69,30 @@ fn mismatch<T>(what: impl Into<String>) -> Result<T, RestoreError> {
     Err(RestoreError::Mismatch(what.into()))
 }
 
-/// A captured store with its code and its imports. Cloning shares it.
+/// A captured store with its code and its imports. Cloning shares it; with the last handle go the stores
+/// that are kept of it.
 #[derive(Debug, Clone)]
-pub struct Image(Arc<Inner>);
+pub struct Image(Arc<Handle>);
 
+/// What the handles of an image share.
 #[derive(Debug)]
-struct Inner {
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.closed.store(true, SeqCst);
+        self.0.engine.pool().forget(self.0.id);
+    }
+}
+
+/// An image, as one kept store of it knows it. Each store has one of its own, so that counting references to it brings no
+/// threads together.
+#[derive(Debug)]
+pub(crate) struct Home(Arc<Inner>);
+
+/// An image.
+#[derive(Debug)]
+pub(crate) struct Inner {
     /// Which image it is, of all of this process.
     id: u64,
     engine: NativeEngine,
@@ -92,6 +113,8 @@ struct Inner {
     mapped: OnceLock<Arc<Reservation>>,
     /// What the slots so far were written to.
     learned: Mutex<Arc<OpenPages>>,
+    /// The last handle is gone.
+    closed: AtomicBool,
 }
 
 /// Where an instance lies in a slot: offsets and sizes in bytes.
@@ -103,12 +126,6 @@ struct Placement {
     /// The accessible part of each owned table and memory: whole pages.
     tables: Vec<Range<u64>>,
     memories: Vec<Range<u64>>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.engine.pool().forget(self.id);
-    }
 }
 
 impl Image {
@@ -150,7 +167,7 @@ impl Image {
         for instance in &plan.instances {
             keeps &= !shares(instance)?;
         }
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Handle(Arc::new(Inner {
             id: NEXT.fetch_add(1, Relaxed),
             engine: engine.clone(),
             linker,
@@ -163,7 +180,8 @@ impl Image {
             keeps,
             mapped: OnceLock::new(),
             learned: Mutex::default(),
-        })))
+            closed: AtomicBool::new(false),
+        })))))
     }
 
     /// The image of an instance of a module as it is before its start function runs, all of whose imports
@@ -196,12 +214,40 @@ impl Image {
     /// # Errors
     /// When the engine is closed, the system refuses memory, or the start function does not return.
     pub fn restore(&self) -> Result<Store, RestoreError> {
-        let slot = Arc::new(Slot::from(Reservation::new(self.0.len)?));
+        self.0.0.restore()
+    }
+
+    /// A store of the image whose slot is kept: when it is dropped, the slot is reset in place for
+    /// the next one. At most what the engine's [`crate::PoolConfig`] allows is kept.
+    ///
+    /// # Errors
+    /// As for [`Self::restore`].
+    pub fn acquire(&self) -> Result<Store, RestoreError> {
+        let inner = &self.0.0;
+        if !inner.keeps {
+            return inner.restore();
+        }
+        inner.engine.ensure_open()?;
+        let mut store = match inner.engine.pool().take(inner.id) {
+            Some(lease) => Store { inner: lease },
+            None => inner.make()?,
+        };
+        if let Some(watched) = &mut store.inner.watched {
+            watched.state = SlotState::InUse;
+        }
+        inner.begin(&mut store)?;
+        Ok(store)
+    }
+}
+
+impl Inner {
+    fn restore(&self) -> Result<Store, RestoreError> {
+        let slot = Arc::new(Slot::from(Reservation::new(self.len)?));
         let mut store = self.empty()?;
         self.add_instances(&mut store.inner, &slot)?;
-        for (instance, place) in self.0.plan.instances.iter().zip(&self.0.places) {
+        for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let state = place.state.end - place.state.start;
-            let file = &*self.0.plan.file;
+            let file = &*self.plan.file;
             slot.map_file(place.state.start, state, (file, instance.block), Access::Write)?;
             self.map_items(&slot, instance, place, Access::Write)?;
             for (memory, ranges) in place.memories.iter().zip(&instance.working_set) {
@@ -217,59 +263,41 @@ impl Image {
         Ok(store)
     }
 
-    /// A store of the image whose slot is kept: when it is dropped, the slot is reset in place for
-    /// the next one. At most what the engine's [`crate::PoolConfig`] allows is kept.
-    ///
-    /// # Errors
-    /// As for [`Self::restore`].
-    pub fn acquire(&self) -> Result<Store, RestoreError> {
-        if !self.0.keeps {
-            return self.restore();
-        }
-        let mut store = match self.0.engine.pool().take(self.0.id) {
-            Some(inner) => Store { inner: Lease::kept(inner, self.clone()) },
-            None => self.make()?,
-        };
-        if let Some(watched) = &mut store.inner.watched {
-            watched.state = SlotState::InUse;
-        }
-        self.begin(&mut store)?;
-        Ok(store)
-    }
-
     /// Takes back a store, to be handed out again.
-    pub(crate) fn release(&self, mut store: Stable<StoreInner>) {
-        let pool = self.0.engine.pool();
-        let Some(reset) = store.reset(self, pool.config()) else { return pool.dropped() };
+    pub(crate) fn release(home: Arc<Home>, mut store: Stable<StoreInner>) {
+        let Home(image) = &*home;
+        let pool = image.engine.pool();
+        let Some(reset) = store.reset(image, pool.config()) else { return pool.dropped() };
         if reset.changed && reset.copied * PAGE <= pool.config().keep_resident {
             let slot = store.watched.as_ref().map(|watched| watched.slot.open_pages());
-            *self.learned() = Arc::new(slot.unwrap_or_default().into_iter().map(joined).collect());
+            *image.learned() = Arc::new(slot.unwrap_or_default().into_iter().map(joined).collect());
         }
-        pool.put(self.0.id, store, reset);
+        let lease = Lease::kept(store, Arc::clone(&home));
+        pool.put(image.id, lease, reset, || image.closed.load(SeqCst));
     }
 
     /// The call that is suspended in the stores of the image.
     pub(crate) fn call(&self) -> Option<&Arc<CallState>> {
-        self.0.plan.call.as_ref()
+        self.plan.call.as_ref()
     }
 
     /// Whether each instance has reached DoneInstantiation.
     pub(crate) fn instantiated(&self) -> impl Iterator<Item = bool> {
-        self.0.plan.instances.iter().map(|instance| instance.instantiated)
+        self.plan.instances.iter().map(|instance| instance.instantiated)
     }
 
     fn learned(&self) -> MutexGuard<'_, Arc<OpenPages>> {
-        self.0.learned.lock().unwrap_or_else(PoisonError::into_inner)
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn empty(&self) -> Result<Store, RestoreError> {
-        let Inner { engine, linker, config, .. } = &*self.0;
+        let Self { engine, linker, config, .. } = self;
         Ok(Store::new(engine, linker.clone(), config.clone())?)
     }
 
     /// Adds the instances to a store, over a slot of which only the headers are accessible after.
     fn add_instances(&self, store: &mut StoreInner, slot: &Arc<Slot>) -> Result<(), RestoreError> {
-        for (instance, place) in self.0.plan.instances.iter().zip(&self.0.places) {
+        for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let start = place.origin - instance.module.code().header().before;
             let id = store.add(Arc::clone(slot), start, &instance.module)?;
             let added = &mut store.instances[id.position()];
@@ -277,14 +305,14 @@ impl Image {
             added.linked = true;
             added.instantiated = instance.instantiated;
         }
-        store.suspension.call = self.0.plan.call.clone();
-        store.restored = self.0.captured;
+        store.suspension.call = self.plan.call.clone();
+        store.restored = self.captured;
         Ok(())
     }
 
     /// Runs the start function, if there is one.
     fn begin(&self, store: &mut Store) -> Result<(), RestoreError> {
-        let Some((instance, start)) = self.0.start else { return Ok(()) };
+        let Some((instance, start)) = self.start else { return Ok(()) };
         let inner = &mut *store.inner;
         let func = inner.func(instance, start);
         let func = func.ok_or_else(|| RestoreError::Mismatch("no start function".to_owned()))?;
@@ -294,38 +322,38 @@ impl Image {
     }
 
     /// Makes a store with a slot that can be reset.
-    fn make(&self) -> Result<Store, RestoreError> {
+    fn make(self: &Arc<Self>) -> Result<Store, RestoreError> {
         let image = self.mapped()?;
-        let addresses = Reservation::new(self.0.len)?;
-        for (instance, place) in self.0.plan.instances.iter().zip(&self.0.places) {
+        let addresses = Reservation::new(self.len)?;
+        for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             self.map_items(&addresses, instance, place, Access::Read)?;
         }
-        let parts = self.0.places.iter().flat_map(Placement::parts);
+        let parts = self.places.iter().flat_map(Placement::parts);
         let slot = Arc::new(Slot::watched(addresses, Arc::clone(image), parts)?);
         let Store { mut inner } = self.empty()?;
         self.add_instances(&mut inner, &slot)?;
-        for (instance, place) in self.0.plan.instances.iter().zip(&self.0.places) {
-            let file = &*self.0.plan.file;
+        for (instance, place) in self.plan.instances.iter().zip(&self.places) {
+            let file = &*self.plan.file;
             slot.fill(place.state.clone(), (file, instance.block))?;
         }
         let learned = Arc::clone(&self.learned());
         inner.watched = Some(Watched::new(slot, learned));
-        Ok(Store { inner: inner.of_image(self.clone()) })
+        Ok(Store { inner: inner.of_image(Arc::new(Home(Arc::clone(self)))) })
     }
 
     /// The image, mapped to be read.
     fn mapped(&self) -> io::Result<&Arc<Reservation>> {
-        if let Some(mapped) = self.0.mapped.get() {
+        if let Some(mapped) = self.mapped.get() {
             return Ok(mapped);
         }
-        let addresses = Reservation::new(self.0.len)?;
-        for (instance, place) in self.0.plan.instances.iter().zip(&self.0.places) {
+        let addresses = Reservation::new(self.len)?;
+        for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let state = place.state.end - place.state.start;
-            let file = &*self.0.plan.file;
+            let file = &*self.plan.file;
             addresses.map_file(place.state.start, state, (file, instance.block), Access::Read)?;
             self.map_items(&addresses, instance, place, Access::Read)?;
         }
-        Ok(self.0.mapped.get_or_init(|| Arc::new(addresses)))
+        Ok(self.mapped.get_or_init(|| Arc::new(addresses)))
     }
 
     /// Maps the tables and memories of an instance.
@@ -345,7 +373,7 @@ impl Image {
                 slot.protect(item.start, size, access)?;
             }
             for Extent { at, offset, len } in extents {
-                let file = (&*self.0.plan.file, *offset);
+                let file = (&*self.plan.file, *offset);
                 slot.map_file(item.start + at, *len, file, access)?;
             }
         }

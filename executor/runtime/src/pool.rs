@@ -4,7 +4,7 @@
 //! looks on its own shelf first, so threads that use a pool together rarely meet.
 
 use crate::{
-    image::Image,
+    image::{Home, Inner as Image},
     store::StoreInner,
     vm::{Reset, Stable},
 };
@@ -12,7 +12,7 @@ use std::{
     cell::Cell,
     ops::{Deref, DerefMut},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -59,7 +59,7 @@ pub struct PoolStats {
 #[derive(Debug)]
 struct Kept {
     image: u64,
-    store: Stable<StoreInner>,
+    lease: Lease,
 }
 
 /// What one or few threads keep. Alone in its cache lines.
@@ -117,7 +117,7 @@ impl Pool {
     }
 
     /// Takes a store of an image, if one waits: the one used last by this thread, or else another's.
-    pub(crate) fn take(&self, image: u64) -> Option<Stable<StoreInner>> {
+    pub(crate) fn take(&self, image: u64) -> Option<Lease> {
         let own = self.own_shelf();
         let mut shelf = lock(own);
         let taken = shelf.take(image);
@@ -136,19 +136,27 @@ impl Pool {
         })
     }
 
-    /// Keeps a clean store of an image.
-    pub(crate) fn put(&self, image: u64, store: Stable<StoreInner>, reset: Reset) {
+    /// Keeps a clean store of an image, unless that is gone: who sets that calls [`Self::forget`] after.
+    pub(crate) fn put(&self, image: u64, lease: Lease, reset: Reset, gone: impl Fn() -> bool) {
         let most = self.config.max_idle.div_ceil(self.shelves().len());
         let mut shelf = lock(self.own_shelf());
         shelf.stats.reset += 1;
         shelf.stats.pages_copied += reset.copied;
         shelf.stats.write_faults += u64::from(reset.faults);
-        shelf.kept.push(Kept { image, store });
-        let evicted = (shelf.kept.len() > most).then(|| shelf.kept.remove(0));
+        let kept = Kept { image, lease };
+        let evicted = match gone() {
+            true => Some(kept),
+            false => {
+                shelf.kept.push(kept);
+                (shelf.kept.len() > most).then(|| shelf.kept.remove(0))
+            }
+        };
         shelf.stats.dropped += u64::from(evicted.is_some());
         drop(shelf);
         // Unmapping takes its time, and nobody waits for it.
-        drop(evicted);
+        if let Some(Kept { lease, .. }) = evicted {
+            lease.end();
+        }
     }
 
     /// Notes that a store was not kept.
@@ -160,7 +168,7 @@ impl Pool {
     pub(crate) fn forget(&self, image: u64) {
         for shelf in self.shelves.get().into_iter().flatten() {
             let gone: Vec<Kept> = lock(shelf).kept.extract_if(.., |k| k.image == image).collect();
-            drop(gone);
+            gone.into_iter().for_each(|Kept { lease, .. }| lease.end());
         }
     }
 
@@ -183,9 +191,9 @@ impl Pool {
 }
 
 impl Shelf {
-    fn take(&mut self, image: u64) -> Option<Stable<StoreInner>> {
+    fn take(&mut self, image: u64) -> Option<Lease> {
         let at = self.kept.iter().rposition(|kept| kept.image == image)?;
-        Some(self.kept.remove(at).store)
+        Some(self.kept.remove(at).lease)
     }
 }
 
@@ -194,23 +202,28 @@ impl Shelf {
 pub(crate) struct Lease {
     /// `None` only while it is being dropped.
     store: Option<Stable<StoreInner>>,
-    image: Option<Image>,
+    home: Option<Arc<Home>>,
 }
 
 impl Lease {
     /// A store that is used once.
     pub(crate) fn once(store: StoreInner) -> Self {
-        Self { store: Some(Stable::new(store)), image: None }
+        Self { store: Some(Stable::new(store)), home: None }
     }
 
     /// A store of an image, which takes it back.
-    pub(crate) fn kept(store: Stable<StoreInner>, image: Image) -> Self {
-        Self { store: Some(store), image: Some(image) }
+    pub(crate) fn kept(store: Stable<StoreInner>, home: Arc<Home>) -> Self {
+        Self { store: Some(store), home: Some(home) }
+    }
+
+    /// Drops the store, and gives nothing back.
+    fn end(mut self) {
+        self.home = None;
     }
 
     /// The same store, which its image takes back.
-    pub(crate) fn of_image(mut self, image: Image) -> Self {
-        self.image = Some(image);
+    pub(crate) fn of_image(mut self, home: Arc<Home>) -> Self {
+        self.home = Some(home);
         self
     }
 }
@@ -232,8 +245,8 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(store), Some(image)) = (self.store.take(), self.image.take()) {
-            image.release(store);
+        if let (Some(store), Some(home)) = (self.store.take(), self.home.take()) {
+            Image::release(home, store);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that is not kept. So nothing of one call is ever seen by the next.
 
 use crate::{
-    image::Image,
+    image::Inner as Image,
     pool::PoolConfig,
     store::StoreInner,
     vm::{OpenPages, Reset, Slot},
