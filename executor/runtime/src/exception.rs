@@ -178,8 +178,7 @@ impl StoreInner {
             vm::live_words(self, stack).iter().for_each(|word| marks.word(*word));
         }
         for instance in &self.instances {
-            let (words, _) = instance.vm.block().as_chunks();
-            words.iter().for_each(|word| marks.word(u64::from_le_bytes(*word)));
+            instance.vm.words().for_each(|word| marks.word(word));
             for owned in 0..instance.vm.counts().owned_tables {
                 if instance.vm.table_plan(owned).is_some_and(|plan| plan.handles != 0) {
                     let table = instance.vm.counts().imported_tables + owned;

@@ -13,7 +13,14 @@ use executor_code::{
     layout::{Counts, MemoryPlan, TablePlan},
 };
 use executor_model::{InstanceId, RawValue, TrapCode};
-use std::{io, ptr::NonNull, sync::Arc};
+use std::{
+    io,
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// An instance's slot.
 #[derive(Debug)]
@@ -100,22 +107,28 @@ impl VmInstance {
     /// A word of the state block.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         assert!(offset.is_multiple_of(8));
-        // SAFETY: inside the state block and aligned (asserted); the block is accessible.
-        unsafe { self.state(offset).cast::<u64>().read() }
+        // SAFETY: inside the state block and aligned (asserted); the block is accessible, and what
+        // other threads change of it, the sizes of shared memories, they change atomically.
+        unsafe { AtomicU64::from_ptr(self.state(offset).cast()).load(Relaxed) }
     }
 
     /// Changes a word of the state block.
     pub(crate) fn set_word(&mut self, offset: u64, value: u64) {
         assert!(offset.is_multiple_of(8));
         // SAFETY: as in `word`.
-        unsafe { self.state(offset).cast::<u64>().write(value) }
+        unsafe { AtomicU64::from_ptr(self.state(offset).cast()).store(value, Relaxed) }
+    }
+
+    /// The words of the state block, one by one.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        (0..self.counts().state_len() / 8).map(|i| self.word(i * 8))
     }
 
     /// The bytes of the state block.
     pub(crate) fn block(&self) -> &[u8] {
         let len = self.counts().state_len() as usize;
-        // SAFETY: the whole block is accessible, and the store is not running while this is
-        // borrowed.
+        // SAFETY: the whole block is accessible, the store is not running while this is borrowed, and
+        // callers have made sure that no other store can grow a memory of it.
         unsafe { std::slice::from_raw_parts(self.state(0), len) }
     }
 
