@@ -450,11 +450,11 @@ impl Store {
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, InstantiateError> {
         let info = module.info()?;
-        let id = self.inner.allocate(module)?;
-        if let Err(error) = self.inner.link_by_name(id, info) {
-            self.inner.instances.pop();
-            return Err(error.into());
-        }
+        let id = self.inner.attempt(|store| {
+            let id = store.allocate(module)?;
+            store.link_by_name(id, info)?;
+            Ok::<_, InstantiateError>(id)
+        })?;
         self.inner.done_instantiation(id)?;
         Ok(id)
     }

@@ -184,10 +184,34 @@ impl StoreInner {
         let store = self.header.address();
         let vm = VmInstance::new(slot, start, Arc::clone(module), id, store)?;
         if !module.ensure_termination() {
-            self.shared.forbid_interrupts();
+            self.shared.allow_interrupts(false);
         }
+        self.header.code.add(module.entry());
         self.instances.push(Instance { vm, host: Vec::new(), linked: false, instantiated: false });
         Ok(id)
+    }
+
+    /// Makes an instance, or undoes all that was begun for it.
+    pub(crate) fn attempt<E>(
+        &mut self,
+        make: impl FnOnce(&mut Self) -> Result<InstanceId, E>,
+    ) -> Result<InstanceId, E> {
+        let (instances, memories) = (self.instances.len(), self.shared_memories.len());
+        let result = make(self);
+        if result.is_err() {
+            self.instances.truncate(instances);
+            self.shared_memories.truncate(memories);
+            self.index_code();
+            let modules = || self.instances.iter().map(|instance| instance.vm.module());
+            self.shared.allow_interrupts(modules().all(|module| module.ensure_termination()));
+        }
+        result
+    }
+
+    /// Forgets the code that nothing of the store runs any more.
+    pub(crate) fn index_code(&mut self) {
+        let modules = self.instances.iter().map(|instance| instance.vm.module());
+        self.header.code = modules.chain(&self.continuations).map(|m| m.entry()).collect();
     }
 
     pub(crate) fn instance(&self, id: InstanceId) -> Option<&Instance> {
@@ -327,9 +351,6 @@ impl StoreInner {
         instance: InstanceId,
         values: &mut [RawValue],
     ) -> Result<(), CallError> {
-        if let Some(code) = self.shared.closed(instance) {
-            return Err(CallError::Closed(code));
-        }
         if self.nesting >= MAX_NESTING {
             let trap = Trap { code: TrapCode::StackOverflow, backtrace: WasmBacktrace::default() };
             return Err(CallError::Trap(trap));
@@ -347,15 +368,18 @@ impl StoreInner {
             self.exceptions.end_scope(0);
         }
         let shared = Arc::clone(&self.shared);
-        let previous = shared.enter(instance);
-        self.nesting += 1;
-        let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
-        self.nesting -= 1;
-        shared.leave(previous);
+        let outcome = shared.enter(instance).map(|entered| {
+            self.nesting += 1;
+            let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
+            self.nesting -= 1;
+            shared.leave(entered);
+            outcome
+        });
         self.stack = outer;
         let result = match outcome {
-            Outcome::Returned => Ok(()),
-            outcome => Err(self.ended(outcome, instance, &stack)),
+            Ok(Outcome::Returned) => Ok(()),
+            Ok(outcome) => Err(self.ended(outcome, instance, &stack)),
+            Err(code) => Err(CallError::Closed(code)),
         };
         if outermost {
             stack.give_back();
@@ -368,13 +392,10 @@ impl StoreInner {
         let raised = self.raised.take();
         let frames = backtrace::collect(self, outcome, stack);
         // Going through the address maps takes time, and programs end by exiting.
-        let backtrace = || frames.backtrace();
+        let backtrace = || frames.backtrace(&self.header.code);
         let trap = |code| CallError::Trap(Trap { code, backtrace: backtrace() });
         let interrupted = || match self.shared.closed(entered) {
-            Some(code) => {
-                self.shared.close_seen();
-                CallError::Closed(code)
-            }
+            Some(code) => CallError::Closed(code),
             None => trap(TrapCode::Interrupted),
         };
         let error = match (outcome, raised) {
@@ -386,7 +407,10 @@ impl StoreInner {
             (_, Some(Raise::Exit(code))) => CallError::Exit(code),
             // The functions have not ended, so listeners are not told.
             (_, Some(Raise::Suspended)) => return CallError::Suspended,
-            (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace()).into(),
+            (_, Some(Raise::Exception(exception))) => {
+                let backtrace = backtrace();
+                self.thrown(exception, backtrace).into()
+            }
             (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace: backtrace() },
             (_, None) => interrupted(),
         };

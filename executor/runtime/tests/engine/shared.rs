@@ -132,6 +132,21 @@ fn a_memory_is_a_slice_only_while_nobody_else_holds_it() {
 }
 
 #[test]
+fn an_instantiation_that_fails_keeps_no_memory() {
+    let engine = engine();
+    let exporter = r#"(module (memory (export "m") 1 1 shared))"#;
+    let mut owner = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
+    let id = owner.instantiate(&compile(&engine, exporter)).unwrap();
+    let mut linker = Linker::new();
+    linker.memory("m", "m", owner.shared_memory(id, 0).unwrap());
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    let importer = r#"(module (memory (import "m" "m") 1 1 shared) (import "m" "f" (func)))"#;
+    assert!(store.instantiate(&compile(&engine, importer)).is_err());
+    *store.linker_mut() = Linker::new();
+    assert!(owner.capture().is_ok(), "the store of the failed instance holds the memory");
+}
+
+#[test]
 fn a_host_function_is_not_given_a_memory_that_others_hold() {
     let wat = r#"(module (import "env" "look" (func $look (result i32)))
         (export "look" (func $look)) (memory (export "memory") 1 1 shared))"#;
