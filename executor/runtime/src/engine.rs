@@ -398,7 +398,7 @@ impl Engine for NativeEngine {
         store: &'s mut Store,
         instance: InstanceId,
     ) -> Option<NativeModuleEngine<'s>> {
-        store.inner.instances.get(instance.position())?;
-        Some(NativeModuleEngine::new(&mut store.inner, instance))
+        store.inner.instance(instance)?;
+        Some(NativeModuleEngine::new(&mut store.inner, instance.of_any()))
     }
 }

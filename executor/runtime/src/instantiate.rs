@@ -423,7 +423,7 @@ impl StoreInner {
         instance.linked = true;
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
-            Raise::Host(message) => usage(message),
+            Raise::Host(error) => usage(error.to_string()),
             Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
                 usage("cannot happen in segments".to_owned())
             }
@@ -456,6 +456,6 @@ impl Store {
             Ok::<_, InstantiateError>(id)
         })?;
         self.inner.done_instantiation(id)?;
-        Ok(id)
+        Ok(id.of(self.inner.id))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     park,
     sys::{current_thread, interrupt_thread},
 };
-use executor_model::InstanceId;
+use executor_model::{InstanceId, StoreId};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -22,8 +22,10 @@ use std::{
 };
 
 /// What the threads that use and that interrupt a store share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
+    /// Which store it is.
+    store: StoreId,
     /// Read by the stubs: stop as soon as possible.
     pub(crate) flag: AtomicBool,
     /// Some instance was compiled without `ensure_termination`.
@@ -46,6 +48,18 @@ struct Asked {
 }
 
 impl Shared {
+    pub(crate) fn new(store: StoreId) -> Self {
+        Self {
+            store,
+            flag: AtomicBool::new(false),
+            uninterruptible: AtomicBool::new(false),
+            thread: AtomicI32::new(0),
+            entered: AtomicU32::new(0),
+            asked: Mutex::default(),
+            any_closed: AtomicBool::new(false),
+        }
+    }
+
     /// Notes that a call begins, if its instance is not closed; otherwise the exit code that it was
     /// closed with. Whether the call is the outermost is to be given to `leave`.
     pub(crate) fn enter(&self, instance: InstanceId) -> Result<bool, u32> {
@@ -137,8 +151,11 @@ impl Interrupter {
 
     /// Closes an instance: its functions can no longer be called from the host, and a call in
     /// progress that entered through it ends with [`executor_model::CallError::Closed`] (where
-    /// `ensure_termination` was asked for; otherwise it finishes).
+    /// `ensure_termination` was asked for; otherwise it finishes). An id of another store does nothing.
     pub fn close(&self, instance: InstanceId, exit_code: u32) {
+        if !instance.fits(self.0.store) {
+            return;
+        }
         let mut asked = self.0.asked();
         asked.closed.entry(instance).or_insert(exit_code);
         self.0.any_closed.store(true, SeqCst);

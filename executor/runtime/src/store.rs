@@ -25,7 +25,7 @@ use executor_code::{
 };
 use executor_model::{
     CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
-    RawValue, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 
@@ -80,6 +80,8 @@ impl Instance {
 pub(crate) struct StoreInner {
     /// First, so that its address is the store's.
     pub(crate) header: Header,
+    /// Which store it is: what it gives out says so.
+    pub(crate) id: StoreId,
     pub(crate) instances: Vec<Instance>,
     pub(crate) linker: Linker,
     pub(crate) config: StoreConfig,
@@ -214,8 +216,9 @@ impl StoreInner {
         self.header.code = modules.chain(&self.continuations).map(|m| m.entry()).collect();
     }
 
+    /// The instance of an id that fits this store.
     pub(crate) fn instance(&self, id: InstanceId) -> Option<&Instance> {
-        self.instances.get(id.position())
+        self.instances.get(id.position()).filter(|_| id.fits(self.id))
     }
 
     /// The reference to a function of an instance that is linked. Nobody gets one before.
@@ -323,7 +326,8 @@ impl StoreInner {
     /// The results of a call that returned, as the host is given them.
     pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
         let results = values.iter().zip(&ty.results);
-        let results: Vec<Val> = results.map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
+        let results: Vec<Val> =
+            results.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id)).collect();
         for result in &results {
             if let Val::ExnRef(Some(handle)) = result {
                 self.exceptions.give(*handle);
@@ -355,7 +359,7 @@ impl StoreInner {
             let trap = Trap { code: TrapCode::StackOverflow, backtrace: WasmBacktrace::default() };
             return Err(CallError::Trap(trap));
         }
-        let failed = |e: io::Error| CallError::Usage(format!("cannot make a stack: {e}"));
+        let failed = |source| CallError::Resource { what: "make a stack", source };
         sys::prepare_thread().map_err(failed)?;
         // A nested call goes on on the stack of the outermost one.
         let stack = match &self.stack {
@@ -411,7 +415,7 @@ impl StoreInner {
                 let backtrace = backtrace();
                 self.thrown(exception, backtrace).into()
             }
-            (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace: backtrace() },
+            (_, Some(Raise::Host(source))) => CallError::Host { source, backtrace: backtrace() },
             (_, None) => interrupted(),
         };
         frames.tell_listeners(self, &error);
@@ -430,9 +434,11 @@ impl Store {
         config: StoreConfig,
     ) -> Result<Self, EngineError> {
         engine.ensure_open()?;
+        let id = StoreId::unique();
         Ok(Self {
             inner: Stable::new(StoreInner {
                 header: Header::new(),
+                id,
                 instances: Vec::new(),
                 linker,
                 config,
@@ -440,7 +446,7 @@ impl Store {
                 externs: Vec::new(),
                 raised: None,
                 exceptions: Exceptions::default(),
-                shared: Arc::default(),
+                shared: Arc::new(Shared::new(id)),
                 shared_memories: Vec::new(),
                 nesting: 0,
                 stack: None,
@@ -449,6 +455,13 @@ impl Store {
                 restored: false,
             }),
         })
+    }
+
+    /// The id of the instance at a place, counted from 0 in the order of creation.
+    #[must_use]
+    pub fn instance_at(&self, position: usize) -> Option<InstanceId> {
+        let inner = &*self.inner;
+        (position < inner.instances.len()).then(|| InstanceId::from_position(position).of(inner.id))
     }
 
     /// The names that imports are found by.
@@ -500,13 +513,13 @@ impl Store {
     /// function, or not every import is resolved.
     #[must_use]
     pub fn func(&self, instance: InstanceId, index: u32) -> Option<FuncRef> {
-        self.inner.func(instance, index)
+        self.inner.func(instance, index).map(|func| func.of(self.inner.id))
     }
 
     /// The reference to an exported function.
     #[must_use]
     pub fn exported_func(&self, instance: InstanceId, name: &str) -> Option<FuncRef> {
-        self.inner.exported_func(instance, name)
+        self.inner.exported_func(instance, name).map(|func| func.of(self.inner.id))
     }
 
     /// The type of a function.
@@ -548,7 +561,8 @@ impl Store {
     #[must_use]
     pub fn global(&self, instance: InstanceId, index: u32) -> Option<Val> {
         let ty = self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty;
-        Some(Val::from_raw(self.inner.instance(instance)?.vm.global(index)?, ty.value))
+        let value = self.inner.instance(instance)?.vm.global(index)?;
+        Some(Val::from_raw(value, ty.value).of(self.inner.id))
     }
 
     /// Assigns a global; false when it is not there, not mutable, of another type, or the value is
@@ -578,7 +592,7 @@ impl Store {
         let ty = self.module(instance)?.info().ok()?.tables.get(index as usize)?.ty.element;
         let table = self.inner.instance(instance)?.vm.table(index)?;
         let bits = *table.get(usize::try_from(element).ok()?)?;
-        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)))
+        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)).of(self.inner.id))
     }
 
     /// Keeps a host value and returns the handle that externrefs hold. It is kept as long as the

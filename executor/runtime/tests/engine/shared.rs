@@ -105,7 +105,7 @@ fn a_memory_is_a_slice_only_while_nobody_else_holds_it() {
         (memory (export "m") 1 4 shared) (memory (export "memory") 1))"#;
     let mut linker = Linker::new();
     linker.func("env", "look", |caller: &mut Caller<'_>| -> Result<(), HostError> {
-        caller.memory().map(drop).ok_or_else(|| HostError::Error("no memory".to_owned()))
+        caller.memory().map(drop).ok_or_else(|| HostError::new("no memory"))
     });
     let (mut store, id) = instantiate_with(wat, linker);
     store.memory_mut(id, 0).unwrap()[0] = 3;
