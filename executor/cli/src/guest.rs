@@ -37,7 +37,9 @@ impl From<Failure> for Stop {
 impl From<CallError> for Stop {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Usage(message) => Self::Failure(Failure::new(message)),
+            error @ (CallError::Usage(_) | CallError::Resource { .. }) => {
+                Self::Failure(Failure::new(error))
+            }
             error => Self::Ended(error),
         }
     }

@@ -414,7 +414,7 @@ impl StoreInner {
         instance.linked = true;
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
-            Raise::Host(message) => usage(message),
+            Raise::Host(error) => usage(error.to_string()),
             Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
                 usage("cannot happen in segments".to_owned())
             }
@@ -457,7 +457,7 @@ impl Store {
     ) -> Result<InstanceId, InstantiateError> {
         let id = self.link(module)?;
         self.inner.done_instantiation(id)?;
-        Ok(id)
+        Ok(id.of(self.inner.id))
     }
 
     /// As [`Self::instantiate`], without the start function.
@@ -472,11 +472,10 @@ impl Store {
 
     fn link(&mut self, module: &Arc<CompiledModule>) -> Result<InstanceId, InstantiateError> {
         let info = module.info()?;
-        let id = self.inner.allocate(module)?;
-        if let Err(error) = self.inner.link_by_name(id, info) {
-            self.inner.instances.pop();
-            return Err(error.into());
-        }
-        Ok(id)
+        self.inner.attempt(|store| {
+            let id = store.allocate(module)?;
+            store.link_by_name(id, info)?;
+            Ok::<_, InstantiateError>(id)
+        })
     }
 }

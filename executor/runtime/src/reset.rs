@@ -10,6 +10,7 @@ use crate::{
     vm::{OpenPages, Reset, Slot},
 };
 use executor_code::layout::{PAGE, align_up};
+use executor_model::StoreId;
 use std::{io, sync::Arc};
 
 /// What the slot of a store that can be kept is.
@@ -97,8 +98,9 @@ impl StoreInner {
     /// Everything but the slot. Destructured, so that a new field can't be forgotten.
     fn reset_host_side(&mut self, image: &Image) {
         let Self {
-            // Null between calls.
+            // Null between calls, but for the code that calls can be in, which stays.
             header: _,
+            id,
             instances,
             // Names are added to by poisoning only.
             linker: _,
@@ -129,10 +131,12 @@ impl StoreInner {
         *stack = None;
         suspension.reset(image.call());
         continuations.clear();
+        *id = StoreId::unique();
         // Whoever could interrupt the last call can't interrupt the next.
+        let anew = shared.anew(*id);
         match Arc::get_mut(shared) {
-            Some(shared) => shared.reset(),
-            None => *shared = Arc::new(shared.anew()),
+            Some(shared) => *shared = anew,
+            None => *shared = Arc::new(anew),
         }
     }
 

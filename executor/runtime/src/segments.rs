@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl Instance {
     /// Globals, then tables, element segments and data segments, in the specification's order.
     pub(crate) fn initialise(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), Raise> {
-        let damaged = || Raise::Host("the module's declarations are damaged".to_owned());
+        let damaged = || Raise::Host("the module's declarations are damaged".into());
         for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
             let init = global.init.as_ref().ok_or_else(damaged)?;
             let value = evaluate(id, self, init).ok_or_else(damaged)?;
@@ -81,7 +81,7 @@ impl Instance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), Raise> {
         let module = Arc::clone(self.vm.module());
-        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let info = module.info().map_err(|e| Raise::Host(e.into()))?;
         let bytes = match self.dropped(self.vm.counts().dropped_data(segment), segment) {
             true => &[],
             false => {
@@ -114,7 +114,7 @@ impl Instance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), Raise> {
         let module = Arc::clone(self.vm.module());
-        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let info = module.info().map_err(|e| Raise::Host(e.into()))?;
         let id = self.vm.id();
         let outside = TrapCode::TableOutOfBounds;
         let available = match self.dropped(self.vm.counts().dropped_element(segment), segment) {

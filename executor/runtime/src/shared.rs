@@ -164,10 +164,11 @@ impl StoreInner {
 
     /// The bytes of a memory that only this store can reach, to change.
     pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
+        self.instance(id)?;
         if self.is_lent(id, index) {
             return None;
         }
-        self.instances.get_mut(id.position())?.vm.memory_mut(index)
+        self.instances[id.position()].vm.memory_mut(index)
     }
 }
 

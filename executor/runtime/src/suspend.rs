@@ -187,7 +187,7 @@ impl StoreInner {
         }
         let mut frames = Vec::new();
         let mut failed = None;
-        vm::walk_frames(&stack, *fp, |call| match self.frame(&stack, &call) {
+        vm::walk_frames(&self.header.code, &stack, *fp, |call| match self.frame(&stack, &call) {
             // What belongs to no operator is made anew: thunks, trampolines and listeners' wrappers.
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(frame)) => {
@@ -253,7 +253,7 @@ impl StoreInner {
     /// The import whose call an outer activation waits for.
     fn import_of(&self, stack: &crate::sys::WasmStack, fp: usize) -> Option<(String, String)> {
         let mut found = None;
-        vm::walk_frames(stack, fp, |call| {
+        vm::walk_frames(&self.header.code, stack, fp, |call| {
             let file = &call.entry.file;
             let import = file.function_at(call.returns - 1).and_then(|func| file.import(func));
             found = import.map(|(module, name)| (module.to_owned(), name.to_owned()));

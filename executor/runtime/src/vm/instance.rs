@@ -20,7 +20,10 @@ use std::{
     io,
     ops::{Deref, DerefMut, Range},
     ptr::NonNull,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// An instance's slot.
@@ -108,8 +111,9 @@ impl VmInstance {
     /// A word of the state block.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         assert!(offset.is_multiple_of(8));
-        // SAFETY: inside the state block and aligned (asserted); the block is accessible.
-        unsafe { self.state(offset).cast::<u64>().read() }
+        // SAFETY: inside the state block and aligned (asserted); the block is accessible, and what
+        // other threads change of it, the sizes of shared memories, they change atomically.
+        unsafe { AtomicU64::from_ptr(self.state(offset).cast()).load(Relaxed) }
     }
 
     /// Changes a word of the state block.
@@ -118,7 +122,7 @@ impl VmInstance {
         let at = self.state(offset).cast::<u64>();
         self.slot.open(at as usize, 8);
         // SAFETY: as in `word`; the page is writable now.
-        unsafe { at.write(value) }
+        unsafe { AtomicU64::from_ptr(at).store(value, Relaxed) }
     }
 
     /// The word of the state block as the image of a watched slot has it.
@@ -126,11 +130,16 @@ impl VmInstance {
         self.slot.image_word(self.state(offset) as usize)
     }
 
+    /// The words of the state block, one by one.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        (0..self.counts().state_len() / 8).map(|i| self.word(i * 8))
+    }
+
     /// The bytes of the state block.
     pub(crate) fn block(&self) -> &[u8] {
         let len = self.counts().state_len() as usize;
-        // SAFETY: the whole block is accessible, and the store is not running while this is
-        // borrowed.
+        // SAFETY: the whole block is accessible, the store is not running while this is borrowed, and
+        // callers have made sure that no other store can grow a memory of it.
         unsafe { std::slice::from_raw_parts(self.state(0), len) }
     }
 

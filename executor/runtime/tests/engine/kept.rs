@@ -20,8 +20,7 @@ fn verifying() -> NativeEngine {
 fn linker() -> Linker {
     let mut linker = Linker::new();
     linker.func("host", "exit", |_: &mut Caller<'_>| Err::<(), _>(HostError::Exit(3)));
-    linker
-        .func("host", "fail", |_: &mut Caller<'_>| Err::<(), _>(HostError::Error("no".to_owned())));
+    linker.func("host", "fail", |_: &mut Caller<'_>| Err::<(), _>(HostError::Error("no".into())));
     // Writes to one range, and to all of the memory.
     linker.func("host", "range", |caller: &mut Caller<'_>, at: u32, len: u32| {
         let mut memory = caller.memory().unwrap();

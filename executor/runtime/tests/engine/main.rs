@@ -1,6 +1,7 @@
 //! The native engine on small modules: calls, traps, host functions, linking, interruption, state.
 
 mod calls;
+mod compiling;
 mod exceptions;
 mod interruption;
 mod kept;

@@ -93,6 +93,8 @@ fn linked_instances_stay_linked_after_restore_and_again() {
     let mut restored = round_trip(&engine, &store).unwrap();
     let mut again = round_trip(&engine, &restored).unwrap();
     for store in [&mut restored, &mut again] {
+        assert!(store.exported_func(a, "init").is_none(), "the ids are of another store");
+        let (a, b) = (store.instance_at(0).unwrap(), store.instance_at(1).unwrap());
         assert_eq!(call(store, b, "peek", &[]).unwrap(), expected);
         assert!(call(store, a, "init", &[]).is_err(), "the segment stays dropped");
         call(store, b, "poke", &[]).unwrap();
