@@ -8,7 +8,7 @@ use executor_model::{CallError, EngineError, FuncType, ModuleHash, Trap};
 use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
-use std::{io, path::PathBuf, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 /// A failure of this library, or the end of a guest's call other than by returning.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,21 @@ pub enum Error {
     NotAModule {
         /// Which.
         path: PathBuf,
+    },
+    /// A file is no module and no snapshot.
+    #[error(
+        "{path} is neither a module nor a snapshot (text modules end in .wat)",
+        path = path.display()
+    )]
+    Unrecognised {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A name that is not UTF-8 names no function.
+    #[error("no function is named {}", .name.display())]
+    FunctionName {
+        /// The name.
+        name: OsString,
     },
     /// The text of a module cannot be parsed.
     #[error("{module}{place}: {message}")]

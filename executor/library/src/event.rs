@@ -2,6 +2,8 @@
 //!
 //! Invariant: whoever listens changes nothing; without a listener nothing is made to be told.
 
+use crate::SnapshotPolicy;
+use executor_wasi::Point;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Long work.
@@ -52,6 +54,15 @@ pub enum Event<'a> {
         len: u64,
         /// How many more there are.
         more: usize,
+    },
+    /// No automatic snapshot was taken of an instance ([`Runtime::launch`](crate::Runtime::launch)).
+    NoSnapshot {
+        /// Why not.
+        reasons: &'a [String],
+        /// What was asked for.
+        policy: SnapshotPolicy,
+        /// The point inside a call at which one was to be taken, if it was.
+        at: Option<&'a Point>,
     },
     /// Something went wrong that does not stop the work.
     Warning(&'a str),

@@ -138,10 +138,7 @@ impl Clock {
     }
 
     /// Runs the guest, and stops it when its time is up.
-    pub(crate) fn run<T>(
-        &mut self,
-        guest: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(crate) fn run<T>(&mut self, guest: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let Some((limit, stop)) = self.limit.clone() else { return guest() };
         let left = limit.saturating_sub(self.used);
         let begun = Instant::now();

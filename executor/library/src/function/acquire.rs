@@ -176,4 +176,3 @@ fn instantiate(store: &mut Store, module: &Arc<CompiledModule>) -> Result<Instan
     }
     Ok(instance)
 }
-

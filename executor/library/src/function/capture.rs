@@ -122,12 +122,8 @@ pub(crate) fn write(
     let state = instance.store.capture()?;
     listener.work(Work::Snapshot, || {
         let report = |done: u64, total: u64| listener.tell(Event::Progress { done, total });
-        let capture = executor_snapshot::Capture::with_working_set(
-            &state,
-            manifest,
-            working_set,
-            &report,
-        )?;
+        let capture =
+            executor_snapshot::Capture::with_working_set(&state, manifest, working_set, &report)?;
         for place in places {
             match place {
                 Place::File(path) => capture.publish(path, &report)?,
@@ -159,4 +155,3 @@ fn in_memory(
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     Ok(SnapshotFile::open(path)?)
 }
-

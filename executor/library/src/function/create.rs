@@ -15,12 +15,17 @@ use crate::{
     Error, Instance, Report, Snapshot, Source,
     given::{Given, given_methods},
     instance::Call,
-    runtime::{Code, Runtime, WasmModule},
+    runtime::{Code, MODULE_MAGIC, Runtime, WasmModule, failed},
 };
 use executor_runtime::Reached;
-use executor_snapshot::{EntryKind, Hook, InstanceNames};
+use executor_snapshot::{EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC};
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// What a function is made from.
 #[derive(Debug, Clone)]
@@ -31,6 +36,41 @@ pub enum Base {
     Function(String),
     /// A snapshot file that anyone may have made, as in [`Runtime::open_snapshot`].
     Snapshot(PathBuf),
+}
+
+impl Base {
+    /// What a word of a command line names. It is a path when it has a slash, ends as modules and snapshots
+    /// do (`.wasm`, `.wat`, `.snap`), or names a file that is there; else it is the name of a function.
+    ///
+    /// # Errors
+    /// When it is a path to something else, or a name that is not UTF-8.
+    pub fn named(word: &OsStr) -> Result<Self, Error> {
+        let path = Path::new(word);
+        match path.extension().and_then(OsStr::to_str) {
+            Some("wasm" | "wat") => return Ok(Self::Module(Source::file(path))),
+            Some("snap") => return Ok(Self::Snapshot(path.to_owned())),
+            _ => {}
+        }
+        if word.as_encoded_bytes().contains(&b'/') || path.is_file() {
+            return Self::sniff(path);
+        }
+        match word.to_str() {
+            Some(name) => Ok(Self::Function(name.to_owned())),
+            None => Err(Error::FunctionName { name: word.to_owned() }),
+        }
+    }
+
+    /// Looks at how the file begins.
+    fn sniff(path: &Path) -> Result<Self, Error> {
+        let mut begin = Vec::new();
+        let file = File::open(path).and_then(|file| file.take(8).read_to_end(&mut begin));
+        file.map_err(failed(path))?;
+        match () {
+            () if begin.starts_with(MODULE_MAGIC) => Ok(Self::Module(Source::file(path))),
+            () if begin.starts_with(&SNAPSHOT_MAGIC) => Ok(Self::Snapshot(path.to_owned())),
+            () => Err(Error::Unrecognised { path: path.to_owned() }),
+        }
+    }
 }
 
 impl<T: Into<Source>> From<T> for Base {
@@ -223,9 +263,7 @@ impl Creation {
             Base::Function(name) => {
                 self.go_on(code, runtime.snapshot_of(name)?, Trust::Own, report)
             }
-            Base::Snapshot(path) => {
-                self.go_on(code, Snapshot::open(path)?, Trust::Nobody, report)
-            }
+            Base::Snapshot(path) => self.go_on(code, Snapshot::open(path)?, Trust::Nobody, report),
         }
         .map_err(|error| not_ready("the initialisation", error))?;
         if let Some(point) = &self.plan.at {
@@ -278,7 +316,8 @@ impl Creation {
                 recorder.record(instance, manifest.clone(), input, report)?
             }
         };
-        let adding = match (&self.name, shared.catalogue()) {
+        // A store that could not be written is an error here, though not while compiling.
+        let adding = match (&self.name, shared.directory()) {
             (Some(_), Some(catalogue)) => Some(catalogue.add()?),
             _ => None,
         };
@@ -303,12 +342,7 @@ impl Creation {
             let function = Function::of_store(runtime, name, snapshot, modules, report)?;
             runtime.kept().insert(name.clone(), function);
         } else if inside_call {
-            shared.continuations(
-                Code::Plain,
-                instance.store.suspended_sites(),
-                modules,
-                report,
-            )?;
+            shared.continuations(Code::Plain, instance.store.suspended_sites(), modules, report)?;
         }
         Ok(created)
     }

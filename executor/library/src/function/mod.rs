@@ -11,8 +11,8 @@ mod record;
 
 pub use capture::Created;
 pub(crate) use capture::{Place, manifest, write};
-pub(crate) use create::{Plan, plan_methods};
 pub use create::{Base, Creation};
+pub(crate) use create::{Plan, plan_methods};
 pub(crate) use modules::{Modules, WasmModules, exported_type, kind};
 
 use crate::{

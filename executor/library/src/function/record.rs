@@ -43,12 +43,12 @@ impl Recorder<'_> {
         let mut file = None;
         capture::write(instance, manifest, &[], &mut [Place::Memory(&mut file)], listener)?;
         let file = file.ok_or(Error::NoMainInstance)?;
-        let kept = Kept::open(runtime, Code::Plain, Snapshot::new(file), Trust::Own, modules, report)?;
+        let kept =
+            Kept::open(runtime, Code::Plain, Snapshot::new(file), Trust::Own, modules, report)?;
         let given = given.copy(Stdin::Bytes(input.to_vec()))?;
         let state = State::Kept(Box::new(kept));
         let why = "what it goes on to write to is to be known";
-        let request =
-            Request { runtime, state: &state, given: &given, init: &[], call: None, why };
+        let request = Request { runtime, state: &state, given: &given, init: &[], call: None, why };
         let mut copy = acquire(request, report)?;
         match copy.run() {
             Ok(outcome) if outcome.exit_code() == 0 => {}

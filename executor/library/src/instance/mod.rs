@@ -191,7 +191,8 @@ impl Instance {
     /// Calls exports of the main instance to initialise it further.
     pub(crate) fn initialise(&mut self, init: &[String]) -> Result<(), Error> {
         let Self { store, main, clock, .. } = self;
-        clock.run(|| init.iter().try_for_each(|name| call_export(store, *main, name, &[]).map(drop)))
+        clock
+            .run(|| init.iter().try_for_each(|name| call_export(store, *main, name, &[]).map(drop)))
     }
 
     /// Runs a hook of the guest's instances, where they have it.

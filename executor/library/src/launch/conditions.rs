@@ -40,11 +40,12 @@ pub(super) fn key(
     } = given;
     let Plan { preload: _, init, call, at, options: CaptureOptions { strict, entropy } } = plan;
     let mut options = vec![u8::from(policy == SnapshotPolicy::Always)];
-    options.extend([limits.memory, limits.table, limits.stack as u64].map(u64::to_le_bytes).as_flattened());
+    options.extend(
+        [limits.memory, limits.table, limits.stack as u64].map(u64::to_le_bytes).as_flattened(),
+    );
     // The directories' names are the guest's from the beginning; their contents it has to look at.
-    let directory = |Dir { guest, access, .. }: &Dir| {
-        format!("{guest}\0{}", *access == DirAccess::ReadOnly)
-    };
+    let directory =
+        |Dir { guest, access, .. }: &Dir| format!("{guest}\0{}", *access == DirAccess::ReadOnly);
     options.extend(digest(dirs.iter().map(directory)));
     options.extend((listeners.len() as u64).to_le_bytes());
     options.extend([*deterministic, *strict].map(u8::from));
@@ -56,7 +57,9 @@ pub(super) fn key(
     });
     // What is called is part of the state only where that is inside the call.
     if let Some(at) = at {
-        let call = call.iter().flat_map(|call| [call.export.clone()].into_iter().chain(call.args.to_text()));
+        let call = call
+            .iter()
+            .flat_map(|call| [call.export.clone()].into_iter().chain(call.args.to_text()));
         options.extend(digest([at.to_string()].into_iter().chain(call)));
     }
     let preload = modules.names.iter().zip(&modules.modules);

@@ -7,10 +7,11 @@
 mod conditions;
 
 use crate::{
-    Error, Instance, Report, Snapshot, Source,
+    Error, Event, Instance, Report, Snapshot, Source,
     function::{
-        Kept, Modules, Place, Plan, State, Trust, WasmModules, acquire::{Request, acquire}, manifest,
-        plan_methods, write,
+        Kept, Modules, Place, Plan, State, Trust, WasmModules,
+        acquire::{Request, acquire},
+        manifest, plan_methods, write,
     },
     given::{Given, Written, given_methods},
     instance::Entry,
@@ -178,18 +179,14 @@ impl Launch {
     /// Where automatic snapshots are kept, or why there are none.
     fn keeps_snapshots(&self) -> Result<&Catalogue, &'static str> {
         match (self.policy, self.runtime.shared.catalogue()) {
-            (SnapshotPolicy::Never, _) => Err("--snapshot never"),
+            (SnapshotPolicy::Never, _) => Err("automatic snapshots are never to be taken"),
             (_, None) => Err("no store"),
             (_, Some(catalogue)) => Ok(catalogue),
         }
     }
 
     /// The automatic snapshot that may be used, or why there is none.
-    fn find(
-        &self,
-        key: &AutoKey,
-        report: &mut Report,
-    ) -> Result<Result<Snapshot, String>, Error> {
+    fn find(&self, key: &AutoKey, report: &mut Report) -> Result<Result<Snapshot, String>, Error> {
         let listener = &self.runtime.shared.listener;
         let catalogue = match self.keeps_snapshots() {
             Ok(catalogue) => catalogue,
@@ -242,15 +239,8 @@ impl Launch {
         report.capture = match taken {
             Ok(capture) => capture,
             Err(reasons) => {
-                let line = format!("took no snapshot: {}", reasons.join("; "));
-                match self.policy {
-                    SnapshotPolicy::Always => listener.warn(line),
-                    // The user asked for it.
-                    _ if self.plan.at.is_some() => listener.warn(format_args!(
-                        "{line} (to take it all the same: --snapshot always)"
-                    )),
-                    SnapshotPolicy::Auto | SnapshotPolicy::Never => {}
-                }
+                let (policy, at) = (self.policy, self.plan.at.as_ref());
+                listener.tell(Event::NoSnapshot { reasons: &reasons, policy, at });
                 Capture { id: None, reasons }
             }
         };

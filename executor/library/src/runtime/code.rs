@@ -4,11 +4,7 @@
 //! store that cannot be written is no reason not to run: the runtime goes on without it.
 
 use super::{Shared, source::WasmModule};
-use crate::{
-    Error, Event, Report,
-    event::Work,
-    report::ModuleCode,
-};
+use crate::{Error, Event, Report, event::Work, report::ModuleCode};
 use executor_code::{CompileEvent, file::CallSite};
 use executor_model::{EngineError, Listeners, ModuleHash};
 use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
@@ -30,6 +26,11 @@ pub(crate) enum Code {
 }
 
 impl Shared {
+    /// The store, where there is one.
+    pub(crate) fn directory(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref()
+    }
+
     /// The store, where there is one that can be used.
     pub(crate) fn catalogue(&self) -> Option<&Catalogue> {
         self.catalogue.as_ref().filter(|_| !self.given_up.load(Relaxed))
@@ -192,8 +193,8 @@ impl Shared {
                 compiled => Ok::<_, Error>(compiled),
             }
         });
-        let (compiled, origin) = compiled?
-            .map_err(|source| Error::Compile { module: name.to_owned(), source })?;
+        let (compiled, origin) =
+            compiled?.map_err(|source| Error::Compile { module: name.to_owned(), source })?;
         let mut simplified = simplified.into_inner().unwrap_or_else(PoisonError::into_inner);
         simplified.sort_unstable();
         if let Some((function, len)) = simplified.first() {

@@ -9,7 +9,7 @@ mod source;
 
 pub(crate) use code::Code;
 pub use source::Source;
-pub(crate) use source::{WasmModule, failed};
+pub(crate) use source::{MODULE_MAGIC, WasmModule, failed};
 
 use crate::{
     Base, Creation, Error, Event, Function, Launch, Limits, Report, Snapshot, event::Listener,
@@ -320,12 +320,7 @@ impl RuntimeBuilder {
 
     /// Defines a function that modules can import; see [`Runtime::with_host_func`].
     #[must_use]
-    pub fn host_func<P, R>(
-        mut self,
-        module: &str,
-        name: &str,
-        f: impl IntoHostFunc<P, R>,
-    ) -> Self {
+    pub fn host_func<P, R>(mut self, module: &str, name: &str, f: impl IntoHostFunc<P, R>) -> Self {
         self.linker.func(module, name, f);
         self
     }
@@ -348,8 +343,7 @@ impl RuntimeBuilder {
             true => compiler_if_any(threads),
             false => None,
         };
-        let config =
-            EngineConfig { compiler, features, opt_level, cache: None, frame_maps: false };
+        let config = EngineConfig { compiler, features, opt_level, cache: None, frame_maps: false };
         let shared = Shared {
             catalogue: store.map(Catalogue::open).transpose()?,
             given_up: AtomicBool::new(false),

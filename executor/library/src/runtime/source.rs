@@ -16,7 +16,7 @@ use std::{
 };
 
 /// What every binary module begins with.
-const MAGIC: &[u8; 4] = b"\0asm";
+pub(crate) const MODULE_MAGIC: &[u8; 4] = b"\0asm";
 
 /// Where a module comes from: bytes in the binary format, text in the text format, or a file.
 ///
@@ -144,7 +144,7 @@ pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
 fn binary(path: &Path, mut file: File) -> Result<Arc<[u8]>, Error> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(failed(path))?;
-    match bytes.starts_with(MAGIC) {
+    match bytes.starts_with(MODULE_MAGIC) {
         true => Ok(bytes.into()),
         false => Err(Error::NotAModule { path: path.to_owned() }),
     }

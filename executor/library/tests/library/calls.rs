@@ -34,11 +34,18 @@ fn a_function_of_another_type_is_an_error_that_says_which() {
     let function = Runtime::in_memory().unwrap().compile(NUMBERS).unwrap();
     let mut instance = function.instantiate().unwrap();
     let error = instance.typed::<(i32, i64), i32>("add").unwrap_err();
-    assert_eq!(error.to_string(), "export `add` is of type (i32, i32) -> (i32), not (i32, i64) -> (i32)");
+    assert_eq!(
+        error.to_string(),
+        "export `add` is of type (i32, i32) -> (i32), not (i32, i64) -> (i32)"
+    );
     assert!(matches!(instance.typed::<i64, ()>("function"), Err(Error::Type { .. })));
     assert!(matches!(instance.typed::<(), i32>("answer"), Err(Error::NotAFunction { .. })));
     let error = instance.call("subtract", &[]).unwrap_err();
-    assert!(error.to_string().starts_with("the module has no export `subtract`; it exports the functions add, swap"));
+    assert!(
+        error
+            .to_string()
+            .starts_with("the module has no export `subtract`; it exports the functions add, swap")
+    );
     assert!(instance.call("add", &[Val::I32(1)]).unwrap_err().to_string().contains("(i32, i32)"));
 }
 

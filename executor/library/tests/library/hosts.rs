@@ -18,8 +18,7 @@ fn a_guest_calls_a_closure_which_sees_its_memory() {
         .build()
         .unwrap();
     // It is there while the function is made, and after.
-    for function in
-        [runtime.compile(CALLER).unwrap(), runtime.create("f", CALLER).build().unwrap()]
+    for function in [runtime.compile(CALLER).unwrap(), runtime.create("f", CALLER).build().unwrap()]
     {
         let mut instance = function.instantiate().unwrap();
         assert_eq!(instance.call("call", &[Val::I32(21)]).unwrap(), [Val::I32(42)]);

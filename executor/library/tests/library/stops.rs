@@ -19,10 +19,11 @@ const ENDLESS: &str = r#"(module
 
 fn endless(started: mpsc::Sender<()>) -> executor::Function {
     let started = std::sync::Mutex::new(started);
-    let runtime = Runtime::builder().host_func("host", "started", move |_: &mut executor::Caller<'_>| {
-        let _ = started.lock().unwrap().send(());
-        Ok::<_, executor::HostError>(())
-    });
+    let runtime =
+        Runtime::builder().host_func("host", "started", move |_: &mut executor::Caller<'_>| {
+            let _ = started.lock().unwrap().send(());
+            Ok::<_, executor::HostError>(())
+        });
     runtime.build().unwrap().compile(ENDLESS).unwrap()
 }
 
@@ -34,8 +35,7 @@ fn a_cancellation_ends_the_calls_of_every_instance_that_has_it() {
     thread::scope(|scope| {
         let calls: Vec<_> = ["spin", "sleep"]
             .map(|export| {
-                let mut instance =
-                    function.instance().cancellation(&cancellation).start().unwrap();
+                let mut instance = function.instance().cancellation(&cancellation).start().unwrap();
                 scope.spawn(move || instance.call(export, &[]).unwrap_err())
             })
             .into();
