@@ -192,11 +192,29 @@ pub fn restore<E: From<SnapshotError>>(
     Ok(image.restore().map_err(SnapshotError::restore(&file.path))?)
 }
 
-/// Restores the store of a snapshot from elsewhere: as [`restore`], and checks the data against its
-/// hash before, and every reference, link and size after. The work is proportional to the state.
+/// The image of a snapshot from elsewhere: as [`image`], and checks the data against its
+/// hash, and every reference, link and size. The work is proportional to the state.
 ///
 /// # Errors
-/// As [`restore`], and when anything in the state is not as a capture could have written it.
+/// As [`image`], and when anything in the state is not as a capture could have written it.
+pub fn image_untrusted<E: From<SnapshotError>>(
+    engine: &NativeEngine,
+    linker: Linker,
+    config: StoreConfig,
+    file: &SnapshotFile,
+    module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
+) -> Result<Image, E> {
+    file.verify()?;
+    let image = image(engine, linker, config, file, module)?;
+    let validated = image.restore().and_then(|store| store.validate());
+    validated.map_err(SnapshotError::restore(&file.path))?;
+    Ok(image)
+}
+
+/// Restores the store of a snapshot from elsewhere.
+///
+/// # Errors
+/// As [`image_untrusted`].
 pub fn restore_untrusted<E: From<SnapshotError>>(
     engine: &NativeEngine,
     linker: Linker,
@@ -204,10 +222,8 @@ pub fn restore_untrusted<E: From<SnapshotError>>(
     file: &SnapshotFile,
     module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
 ) -> Result<Store, E> {
-    file.verify()?;
-    let store = restore(engine, linker, config, file, module)?;
-    store.validate().map_err(SnapshotError::restore(&file.path))?;
-    Ok(store)
+    let image = image_untrusted(engine, linker, config, file, module)?;
+    Ok(image.restore().map_err(SnapshotError::restore(&file.path))?)
 }
 
 enum ReadError {

@@ -5,7 +5,7 @@
 
 use crate::{code_args::CodeArgs, error::Failure, units};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use executor_wasi::{Entropy, NotAPoint, Point};
+use executor::{DirAccess, Entropy, NotAPoint, Point};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -319,8 +319,8 @@ pub struct Dir {
     pub host: PathBuf,
     /// What the guest calls it.
     pub guest: String,
-    /// Whether the guest can change nothing in it.
-    pub read_only: bool,
+    /// What the guest may do with it.
+    pub access: DirAccess,
 }
 
 /// A variable of the guest's environment.
@@ -342,14 +342,14 @@ pub struct Preload {
 }
 
 fn parse_dir(text: &str) -> Result<Dir, String> {
-    let (text, read_only) = match text.strip_suffix(":ro") {
-        Some(text) => (text, true),
-        None => (text, false),
+    let (text, access) = match text.strip_suffix(":ro") {
+        Some(text) => (text, DirAccess::ReadOnly),
+        None => (text, DirAccess::ReadWrite),
     };
     let (host, guest) = text.split_once("::").unwrap_or((text, text));
     match host.is_empty() || guest.is_empty() {
         true => Err("expected HOST or HOST::GUEST, and then perhaps :ro".to_owned()),
-        false => Ok(Dir { host: host.into(), guest: guest.to_owned(), read_only }),
+        false => Ok(Dir { host: host.into(), guest: guest.to_owned(), access }),
     }
 }
 
@@ -434,7 +434,8 @@ mod tests {
     #[test]
     fn a_directory_is_named_as_the_host_does_unless_told() {
         let dir = |host: &str, guest: &str, read_only| {
-            Ok(Dir { host: host.into(), guest: guest.into(), read_only })
+            let access = if read_only { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
+            Ok(Dir { host: host.into(), guest: guest.into(), access })
         };
         assert_eq!(parse_dir("a::/b"), dir("a", "/b", false));
         assert_eq!(parse_dir("a"), dir("a", "a", false));

@@ -3,8 +3,7 @@
 //! Invariant: a switch that is not known is refused, with what there is.
 
 use clap::Args;
-use executor_code::OptLevel;
-use executor_model::Features;
+use executor::{Features, OptLevel};
 
 /// The switches of every command that may compile.
 #[derive(Debug, Clone, Default, Args)]

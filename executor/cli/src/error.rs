@@ -2,6 +2,7 @@
 //!
 //! Invariant: a [`Failure`] is one line that says what to do, and the exit code that goes with it.
 
+use executor::{CallError, Error, HookError, WasiError, WasiStateError};
 use std::fmt::Display;
 
 /// The exit code of a failure: a bad file, a missing export, a refused snapshot.
@@ -36,6 +37,55 @@ impl Failure {
         let mut parts = self.message.lines().map(str::trim).filter(|l| !l.is_empty());
         let first = parts.next().unwrap_or("failed").to_owned();
         parts.fold(first, |line, part| line + " " + part)
+    }
+}
+
+impl From<Error> for Failure {
+    /// Says what to do about it in the words of the command line.
+    fn from(error: Error) -> Self {
+        let code = exit_code(&error);
+        let message = match &error {
+            Error::InsideCall => format!("--invoke: {error}"),
+            Error::NoPoint => {
+                "the snapshot is inside a call: say with --at how far it goes on".to_owned()
+            }
+            Error::Linked => format!("--preload: {error}"),
+            Error::NothingToCall => {
+                "--at is a point inside a call, and a reactor has no `_start`: \
+                                     name the export to call with --invoke"
+                    .to_owned()
+            }
+            Error::Wasi(WasiError::MissingPreopen(guest)) => {
+                format!("{error}; give it with --dir HOST::{guest}")
+            }
+            Error::Wasi(WasiError::MissingListener(_)) => {
+                format!("{error}; give them with --listen ADDR:PORT")
+            }
+            Error::WasiCapture(WasiStateError::Entropy(_)) => format!(
+                "{error}; --entropy=keep allows it, --entropy=refill draws the bytes anew at each \
+                 restore"
+            ),
+            error => error.to_string(),
+        };
+        Self { message, code }
+    }
+}
+
+/// The exit code that goes with an error.
+fn exit_code(error: &Error) -> i32 {
+    match error {
+        Error::Arguments(_)
+        | Error::InsideCall
+        | Error::NoPoint
+        | Error::Linked
+        | Error::NothingToCall => EXIT_USAGE,
+        Error::TimedOut { source, .. } => exit_code(source),
+        Error::Hook(HookError::Call { source: CallError::Trap(_), .. }) => EXIT_TRAP,
+        Error::NotReady { source, .. } => match source.call() {
+            Some(CallError::Trap(_) | CallError::Exception(_)) => EXIT_TRAP,
+            _ => EXIT_FAILURE,
+        },
+        _ => EXIT_FAILURE,
     }
 }
 

@@ -5,29 +5,22 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod auto;
-mod capture;
 mod code_args;
 mod compile;
 mod create;
 mod engine;
 mod error;
-mod guest;
+mod given;
 mod inspect;
 mod progress;
-mod record;
 mod report;
-mod restore;
 mod run;
 mod snapshot_cmd;
-mod source;
 mod store_dir;
-mod timeout;
 mod units;
 mod values;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
-mod world;
 
 use args::{Cli, Command};
 use clap::{Parser, error::ErrorKind};

@@ -4,111 +4,68 @@
 //! about the run.
 
 use crate::error::{Context, Failure};
-use executor_model::ModuleHash;
-use executor_runtime::CodeOrigin;
+use executor::{CodeOrigin, ModuleCode, Phases};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{
-    ffi::OsStr,
-    fmt::Display,
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::{ffi::OsStr, io::Write, time::Duration};
 
 /// What happened.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct Report<'a> {
     /// What was run, as given.
-    pub target: String,
+    target: String,
     /// Where the machine code came from.
-    pub code: Code,
+    code: Code,
     /// How the instance came to be.
-    pub instance: Instance,
+    instance: Instance<'a>,
     /// Whether a snapshot was taken.
-    pub snapshot: Snapshot,
+    snapshot: Snapshot<'a>,
     /// How the run ended.
-    pub exit: Exit,
+    exit: Exit,
     /// The microseconds of each phase, in order.
-    pub phases: Phases,
+    #[serde(serialize_with = "times")]
+    phases: &'a Phases,
 }
 
 /// Where the machine code came from: the costliest of the modules' origins first.
 #[derive(Debug, Default, Serialize)]
-pub struct Code {
+struct Code {
     /// `compiled` when any module was, else `code-cache`, else `memory`.
-    pub outcome: Option<&'static str>,
+    outcome: Option<&'static str>,
     /// Why.
-    pub why: Option<&'static str>,
+    why: Option<&'static str>,
     /// Each module.
-    pub modules: Vec<ModuleCode>,
+    modules: Vec<Module>,
 }
 
 /// Where one module's machine code came from.
 #[derive(Debug, Serialize)]
-pub struct ModuleCode {
+struct Module {
     /// The module's hash.
-    #[serde(serialize_with = "as_text")]
-    pub module: ModuleHash,
+    module: String,
     /// `compiled`, `code-cache` or `memory`.
-    pub outcome: &'static str,
-}
-
-impl Code {
-    /// Adds a module.
-    pub fn add(&mut self, module: ModuleHash, origin: CodeOrigin) {
-        let (outcome, why) = match origin {
-            CodeOrigin::Memory => ("memory", "the engine held it already"),
-            CodeOrigin::Cache => ("code-cache", "the code cache has it"),
-            CodeOrigin::Compiled => ("compiled", "the code cache did not have it"),
-        };
-        let rank = |outcome: Option<&str>| match outcome {
-            Some("compiled") => 3,
-            Some("code-cache") => 2,
-            Some(_) => 1,
-            None => 0,
-        };
-        if rank(Some(outcome)) > rank(self.outcome) {
-            (self.outcome, self.why) = (Some(outcome), Some(why));
-        }
-        self.modules.push(ModuleCode { module, outcome });
-    }
-}
-
-fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+    outcome: &'static str,
 }
 
 /// How the instance came to be.
 #[derive(Debug, Default, Serialize)]
-pub struct Instance {
+struct Instance<'a> {
     /// `instantiated` or `restored`.
-    pub outcome: Option<&'static str>,
+    outcome: Option<&'static str>,
     /// Why.
-    pub why: String,
+    why: &'a str,
     /// The snapshot that was restored.
-    pub snapshot: Option<String>,
-}
-
-impl Instance {
-    /// A fresh instance.
-    pub fn instantiated(why: impl Into<String>) -> Self {
-        Self { outcome: Some("instantiated"), why: why.into(), snapshot: None }
-    }
-
-    /// A restored instance.
-    pub fn restored(snapshot: Option<String>, why: impl Into<String>) -> Self {
-        Self { outcome: Some("restored"), why: why.into(), snapshot }
-    }
+    snapshot: Option<String>,
 }
 
 /// Whether the run took a snapshot.
-#[derive(Debug, Default, Serialize)]
-pub struct Snapshot {
+#[derive(Debug, Serialize)]
+struct Snapshot<'a> {
     /// Whether it did.
-    pub taken: bool,
+    taken: bool,
     /// Its id.
-    pub id: Option<String>,
+    id: Option<String>,
     /// Why it did not; or, where it did, what it is bound to.
-    pub reasons: Vec<String>,
+    reasons: &'a [String],
 }
 
 /// How the run ended.
@@ -122,39 +79,36 @@ pub struct Exit {
     pub error: Option<String>,
 }
 
-/// The time of each phase.
-#[derive(Debug)]
-pub struct Phases {
-    last: Instant,
-    list: Vec<(&'static str, Duration)>,
-}
-
-impl Phases {
-    /// Begins the first phase.
-    pub fn begin() -> Self {
-        Self { last: Instant::now(), list: Vec::with_capacity(12) }
-    }
-
-    /// Ends the running phase, names it and begins the next. Times of one name add up.
-    pub fn end(&mut self, name: &'static str) {
-        let now = Instant::now();
-        let time = now - std::mem::replace(&mut self.last, now);
-        match self.list.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, total)) => *total += time,
-            None => self.list.push((name, time)),
+impl Code {
+    fn of(modules: &[ModuleCode]) -> Self {
+        let describe = |origin| match origin {
+            CodeOrigin::Memory => ("memory", "the engine held it already"),
+            CodeOrigin::Cache => ("code-cache", "the code cache has it"),
+            CodeOrigin::Compiled => ("compiled", "the code cache did not have it"),
+        };
+        let costliest = [CodeOrigin::Compiled, CodeOrigin::Cache, CodeOrigin::Memory]
+            .into_iter()
+            .find(|origin| modules.iter().any(|module| module.origin == *origin))
+            .map(describe);
+        let module = |ModuleCode { module, origin }: &ModuleCode| Module {
+            module: module.to_string(),
+            outcome: describe(*origin).0,
+        };
+        Self {
+            outcome: costliest.map(|(outcome, _)| outcome),
+            why: costliest.map(|(_, why)| why),
+            modules: modules.iter().map(module).collect(),
         }
     }
 }
 
-impl Serialize for Phases {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.list.len() + 1))?;
-        for (name, time) in &self.list {
-            map.serialize_entry(name, &micros(*time))?;
-        }
-        map.serialize_entry("total", &micros(self.list.iter().map(|(_, t)| *t).sum()))?;
-        map.end()
+fn times<S: Serializer>(phases: &Phases, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (name, time) in phases.iter() {
+        map.serialize_entry(name, &micros(time))?;
     }
+    map.serialize_entry("total", &micros(phases.iter().map(|(_, time)| time).sum()))?;
+    map.end()
 }
 
 /// Microseconds to one decimal.
@@ -162,7 +116,24 @@ fn micros(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e7).round() / 10.0
 }
 
-impl Report {
+impl<'a> Report<'a> {
+    /// The report of a run that ended so.
+    pub fn new(target: &OsStr, report: &'a executor::Report, exit: Exit) -> Self {
+        let executor::Report { code, start, capture, phases } = report;
+        let instance = start.as_ref().map(|start| Instance {
+            outcome: Some(if start.restored.is_some() { "restored" } else { "instantiated" }),
+            why: &start.why,
+            snapshot: start.restored.as_ref().map(|snapshot| snapshot.id().to_string()),
+        });
+        let snapshot = Snapshot {
+            taken: capture.id.is_some(),
+            id: capture.id.map(|id| id.to_string()),
+            reasons: &capture.reasons,
+        };
+        let (target, code) = (target.display().to_string(), Code::of(code));
+        Self { target, code, instance: instance.unwrap_or_default(), snapshot, exit, phases }
+    }
+
     /// Writes the report to a file, or to standard output where `to` is `-`.
     ///
     /// # Errors
@@ -181,25 +152,27 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use executor::ModuleHash;
 
     #[test]
     fn the_costliest_origin_is_the_outcome() {
-        let mut code = Code::default();
-        for origin in [CodeOrigin::Cache, CodeOrigin::Compiled, CodeOrigin::Memory] {
-            code.add(ModuleHash::of(b""), origin);
-        }
-        assert_eq!(code.outcome, Some("compiled"));
-        assert_eq!(code.modules.len(), 3);
+        let module = ModuleHash::of(b"");
+        let origins = [CodeOrigin::Cache, CodeOrigin::Compiled, CodeOrigin::Memory];
+        let code = Code::of(&origins.map(|origin| ModuleCode { module, origin }));
+        assert_eq!((code.outcome, code.modules.len()), (Some("compiled"), 3));
+        assert_eq!(Code::of(&[]).outcome, None);
     }
 
     #[test]
-    fn phases_keep_their_order_and_add_up() {
-        let mut phases = Phases::begin();
+    fn phases_are_written_in_their_order() {
+        let mut report = executor::Report::default();
         for name in ["z", "a", "z"] {
-            phases.end(name);
+            report.phases.end(name);
         }
-        let json = serde_json::to_string(&phases).unwrap();
-        assert!(json.starts_with("{\"z\":") && json.contains(",\"a\":"), "{json}");
-        assert!(json.contains(",\"total\":"), "{json}");
+        let report = Report::new(OsStr::new("x"), &report, Exit::default());
+        let json = serde_json::to_string(&report).unwrap();
+        let phases = json.split_once("\"phases\":").unwrap().1;
+        assert!(phases.starts_with("{\"z\":") && phases.contains(",\"a\":"), "{json}");
+        assert!(phases.contains(",\"total\":"), "{json}");
     }
 }

@@ -4,14 +4,12 @@
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
-    create,
+    code_args::CodeArgs,
+    create, engine,
     error::{EXIT_FAILURE, Failure},
-    inspect::Inspection,
-    out,
-    source::Target,
-    store_dir, units,
+    inspect, out, units,
 };
-use executor_snapshot::{Catalogue, SnapshotFile};
+use executor::{Base, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
 
 /// Runs one of the commands.
@@ -21,15 +19,20 @@ use std::{ffi::OsStr, fmt::Write};
 pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
     match command {
         SnapshotCommand::Create(args) => create::create(args),
-        SnapshotCommand::List { store } => list(&store_dir::open(store)?),
-        SnapshotCommand::Inspect { store, json, target } => inspect(store, target, *json),
+        SnapshotCommand::List { store } => list(&runtime(store)?),
+        SnapshotCommand::Inspect { store, json, target } => show(store, target, *json),
         SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
-        SnapshotCommand::Rm { store, name } => remove(&store_dir::open(store)?, name),
+        SnapshotCommand::Rm { store, name } => remove(&runtime(store)?, name),
     }
 }
 
-fn list(catalogue: &Catalogue) -> Result<i32, Failure> {
-    let functions = catalogue.list().map_err(Failure::new)?;
+/// The runtime over the store, for a command that compiles nothing.
+fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
+    engine::with_store(store, &CodeArgs::default(), false)
+}
+
+fn list(runtime: &Runtime) -> Result<i32, Failure> {
+    let functions = runtime.functions()?;
     let width = functions.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(4);
     let mut lines = String::new();
     if !functions.is_empty() {
@@ -61,23 +64,22 @@ fn list(catalogue: &Catalogue) -> Result<i32, Failure> {
 }
 
 /// Opens a snapshot by the name of its function or by its path.
-fn open(store: &StoreDirArgs, target: &OsStr) -> Result<SnapshotFile, Failure> {
-    match Target::classify(target)? {
-        Target::Function(name) => store_dir::open(store)?.open_function(name).map_err(Failure::new),
-        Target::Snapshot(path) => SnapshotFile::open(path).map_err(Failure::new),
-        Target::Module(path) => Err(Failure::new(format_args!(
+fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
+    match Base::named(target)? {
+        Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
+        Base::Snapshot(path) => Ok(Snapshot::open(path)?),
+        Base::Module(_) => Err(Failure::new(format_args!(
             "{} is a module, not a snapshot (to make one: executor snapshot create)",
-            path.display()
+            target.display()
         ))),
     }
 }
 
-fn inspect(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
-    let file = open(store, target)?;
-    let inspection = Inspection::of(&file)?;
+fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
+    let inspection = Inspection::of(&open(store, target)?)?;
     let text = match json {
         true => serde_json::to_string_pretty(&inspection).map_err(Failure::new)? + "\n",
-        false => inspection.text(),
+        false => inspect::text(&inspection),
     };
     out(format_args!("{text}"))?;
     Ok(0)
@@ -89,30 +91,22 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
         out(format_args!("{}: ok\n", target.display()))?;
         return Ok(0);
     }
-    let catalogue = store_dir::open(store)?;
+    let runtime = runtime(store)?;
     let mut damaged = 0;
-    for (name, _) in catalogue.list().map_err(Failure::new)? {
-        let verified = catalogue
-            .open_function(&name)
-            .map_err(Failure::new)
-            .and_then(|file| Ok(file.verify()?));
-        match verified {
+    for (name, _) in runtime.functions()? {
+        match runtime.snapshot_of(&name).and_then(|snapshot| snapshot.verify()) {
             Ok(()) => out(format_args!("{name}: ok\n"))?,
-            Err(failure) => {
+            Err(error) => {
                 damaged += 1;
-                out(format_args!("{name}: {}\n", failure.line()))?;
+                out(format_args!("{name}: {}\n", Failure::from(error).line()))?;
             }
         }
     }
     Ok(if damaged == 0 { 0 } else { EXIT_FAILURE })
 }
 
-fn remove(catalogue: &Catalogue, name: &str) -> Result<i32, Failure> {
-    let swept = catalogue.remove(name).map_err(Failure::new)?;
-    out(format_args!(
-        "removed `{name}` and {} files ({})\n",
-        swept.files,
-        units::show_size(swept.bytes)
-    ))?;
+fn remove(runtime: &Runtime, name: &str) -> Result<i32, Failure> {
+    let Swept { files, bytes } = runtime.remove(name)?;
+    out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
     Ok(0)
 }

@@ -4,12 +4,13 @@
 
 use crate::{
     args::{self, WastArgs},
-    engine,
     error::{Context, EXIT_FAILURE, Failure},
     out,
 };
-use executor_model::Features;
+use executor::Features;
+use executor_compiler::NativeCompiler;
 use executor_wast::{Options, Runner, Summary};
+use std::sync::Arc;
 
 /// Runs the scripts; the failures of each go before its line.
 ///
@@ -19,7 +20,8 @@ pub fn wast(args: &WastArgs) -> Result<i32, Failure> {
     let WastArgs { features: args::Features::All, through_snapshots, code, files } = args;
     let options =
         Options { through_snapshots: *through_snapshots, features: code.features(Features::ALL) };
-    let runner = Runner::new(engine::compiler(), options);
+    let compiler = NativeCompiler::new().map_err(Failure::new)?;
+    let runner = Runner::new(Arc::new(compiler), options);
     let mut total = Summary::default();
     for file in files {
         let text = std::fs::read_to_string(file).context(file.display())?;

@@ -207,20 +207,23 @@ host_value! {
     u128 => V128, |raw| raw.0, |v| v;
 }
 
-/// What typed host functions return: nothing, a value, or a tuple of values.
-pub trait HostResults {
+/// What typed calls take and return: nothing, a value, or a tuple of values.
+pub trait HostValues: Copy + 'static {
     /// The WebAssembly types.
-    fn types() -> Vec<ValType>;
-    /// Writes the results from index 0 on.
+    const TYPES: &'static [ValType];
+    /// Writes the values from index 0 on.
     fn write(self, values: &mut [RawValue]);
+    /// Reads what [`Self::write`] writes.
+    fn read(values: &[RawValue]) -> Self;
 }
 
-impl<T: HostValue> HostResults for T {
-    fn types() -> Vec<ValType> {
-        vec![T::TYPE]
-    }
+impl<T: HostValue> HostValues for T {
+    const TYPES: &'static [ValType] = &[T::TYPE];
     fn write(self, values: &mut [RawValue]) {
         values[0] = self.to_raw();
+    }
+    fn read(values: &[RawValue]) -> Self {
+        Self::from_raw(values[0])
     }
 }
 
@@ -237,22 +240,23 @@ pub trait IntoHostFunc<P, R>: Send + Sync + 'static {
 
 macro_rules! tuples {
     ($($name:ident $index:tt),*) => {
-        impl<$($name: HostValue),*> HostResults for ($($name,)*) {
-            fn types() -> Vec<ValType> {
-                vec![$($name::TYPE),*]
-            }
+        impl<$($name: HostValue),*> HostValues for ($($name,)*) {
+            const TYPES: &'static [ValType] = &[$($name::TYPE),*];
             fn write(self, _values: &mut [RawValue]) {
                 $(_values[$index] = self.$index.to_raw();)*
+            }
+            fn read(_values: &[RawValue]) -> Self {
+                ($($name::from_raw(_values[$index]),)*)
             }
         }
 
         impl<Func, Res, $($name: HostValue),*> IntoHostFunc<($($name,)*), Res> for Func
         where
             Func: Fn(&mut Caller<'_>, $($name),*) -> Result<Res, HostError> + Send + Sync + 'static,
-            Res: HostResults,
+            Res: HostValues,
         {
             fn ty() -> FuncType {
-                FuncType { params: vec![$($name::TYPE),*], results: Res::types() }
+                FuncType { params: vec![$($name::TYPE),*], results: Res::TYPES.to_vec() }
             }
             fn call(&self, caller: &mut Caller<'_>, values: &mut [RawValue]) -> Result<(), HostError> {
                 self(caller $(, $name::from_raw(values[$index]))*)?.write(values);

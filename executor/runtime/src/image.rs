@@ -206,7 +206,7 @@ impl Image {
         let file_len = file.metadata().map_err(resource)?.len();
         let plan = RestorePlan { file: Arc::new(file), instances, call: None };
         let image = Self::checked(engine, linker, config, plan, file_len, Some(info.start));
-        Ok(image.map_err(|e| failed(e.to_string()))?)
+        Ok(image?)
     }
 
     /// A store of the image that is used once.
@@ -214,7 +214,18 @@ impl Image {
     /// # Errors
     /// When the engine is closed, the system refuses memory, or the start function does not return.
     pub fn restore(&self) -> Result<Store, RestoreError> {
-        self.0.0.restore()
+        self.restore_with(|_| {})
+    }
+
+    /// As [`Self::restore`]; `prepare` is called before the start function.
+    ///
+    /// # Errors
+    /// As for [`Self::restore`].
+    pub fn restore_with(&self, prepare: impl FnOnce(&mut Store)) -> Result<Store, RestoreError> {
+        let mut store = self.0.0.restore()?;
+        prepare(&mut store);
+        self.0.0.begin(&mut store)?;
+        Ok(store)
     }
 
     /// A store of the image whose slot is kept: when it is dropped, the slot is reset in place for
@@ -223,9 +234,17 @@ impl Image {
     /// # Errors
     /// As for [`Self::restore`].
     pub fn acquire(&self) -> Result<Store, RestoreError> {
+        self.acquire_with(|_| {})
+    }
+
+    /// As [`Self::acquire`]; `prepare` is called before the start function.
+    ///
+    /// # Errors
+    /// As for [`Self::restore`].
+    pub fn acquire_with(&self, prepare: impl FnOnce(&mut Store)) -> Result<Store, RestoreError> {
         let inner = &self.0.0;
         if !inner.keeps {
-            return inner.restore();
+            return self.restore_with(prepare);
         }
         inner.engine.ensure_open()?;
         let mut store = match inner.engine.pool().take(inner.id) {
@@ -235,6 +254,7 @@ impl Image {
         if let Some(watched) = &mut store.inner.watched {
             watched.state = SlotState::InUse;
         }
+        prepare(&mut store);
         inner.begin(&mut store)?;
         Ok(store)
     }
@@ -259,7 +279,6 @@ impl Inner {
                 }
             }
         }
-        self.begin(&mut store)?;
         Ok(store)
     }
 

@@ -7,6 +7,7 @@ use crate::{
     builtins::Raise,
     exception::TagIdentity,
     host::HostFunc,
+    image::RestoreError,
     module::CompiledModule,
     shared::SharedMemory,
     store::{Instance, Store, StoreInner},
@@ -18,7 +19,7 @@ use executor_model::{
     CallError, EngineError, ExternKind, FuncRef, Import, ImportKind, InstanceId, LinkError,
     MemoryType, ModuleInfo, TableType, Trap, WasmBacktrace,
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 /// Why a module could not be instantiated.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,21 @@ pub enum InstantiateError {
     /// A segment did not fit, or the start function did not return.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+impl From<RestoreError> for InstantiateError {
+    /// Why a store of a module's image cannot be made.
+    fn from(error: RestoreError) -> Self {
+        let refused = |source| EngineError::Resource { what: "map the image of a module", source };
+        match error {
+            RestoreError::Start(error) => Self::Call(error),
+            RestoreError::Engine(error) => Self::Engine(error),
+            RestoreError::Io(error) | RestoreError::Untrusted(error) => {
+                Self::Engine(refused(error))
+            }
+            RestoreError::Mismatch(what) => Self::Engine(refused(io::Error::other(what))),
+        }
+    }
 }
 
 fn index_error(what: &str, index: u32, id: InstanceId) -> LinkError {

@@ -66,6 +66,20 @@ pub struct FunctionInfo {
     pub entry: EntryKind,
 }
 
+impl FunctionInfo {
+    /// The description of a function that has this snapshot.
+    #[must_use]
+    pub fn of(file: &SnapshotFile) -> Self {
+        Self {
+            snapshot: file.id(),
+            size: file.file_len(),
+            created: file.manifest().created,
+            modules: file.modules().collect(),
+            entry: file.manifest().entry,
+        }
+    }
+}
+
 /// A function's name, and its description or why there is none.
 pub type Listed = (String, Result<FunctionInfo, CatalogueError>);
 
@@ -167,13 +181,7 @@ impl Catalogue {
         }
         names.sort_unstable();
         let describe = |name: String| {
-            let info = self.open_function(&name).map(|file| FunctionInfo {
-                snapshot: file.id(),
-                size: file.file_len(),
-                created: file.manifest().created,
-                modules: file.modules().collect(),
-                entry: file.manifest().entry,
-            });
+            let info = self.open_function(&name).map(|file| FunctionInfo::of(&file));
             (name, info)
         };
         Ok(names.into_iter().map(describe).collect())

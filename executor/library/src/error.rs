@@ -1,0 +1,301 @@
+//! What can go wrong.
+//!
+//! Invariant: an error keeps what caused it, and its message says of which module, file or export it
+//! speaks.
+
+use executor_code::CompileError;
+use executor_model::{CallError, EngineError, FuncType, ModuleHash, Trap};
+use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
+use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
+use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+
+/// A failure of this library, or the end of a guest's call other than by returning.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was to be done.
+        what: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A file is no binary module.
+    #[error("{path} is not a WebAssembly module (text modules end in .wat)", path = path.display())]
+    NotAModule {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file is no module and no snapshot.
+    #[error(
+        "{path} is neither a module nor a snapshot (text modules end in .wat)",
+        path = path.display()
+    )]
+    Unrecognised {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A name that is not UTF-8 names no function.
+    #[error("no function is named {}", .name.display())]
+    FunctionName {
+        /// The name.
+        name: OsString,
+    },
+    /// The text of a module cannot be parsed.
+    #[error("{module}{place}: {message}")]
+    Text {
+        /// Which module.
+        module: String,
+        /// Where in it, as `:LINE:COLUMN`.
+        place: String,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The text of a module needs the parser, which comes with the compiler.
+    #[error("{module}: this build has no compiler and cannot read text modules")]
+    NoParser {
+        /// Which module.
+        module: String,
+    },
+    /// A module's file is not what it was when its hash was taken.
+    #[error("{path} changed while it was in use; run again", path = path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There is no code for a module, and nothing to make it with.
+    #[error("{module} is not compiled yet, and this build has no compiler")]
+    NotCompiled {
+        /// Which module.
+        module: String,
+    },
+    /// A module is invalid, or uses what is not supported or switched off.
+    #[error("{module}: {source}")]
+    Invalid {
+        /// Which module.
+        module: String,
+        /// What is wrong with it.
+        source: CompileError,
+    },
+    /// A module cannot be compiled, or its code not be kept or mapped.
+    #[error("{module}: {source}")]
+    Compile {
+        /// Which module.
+        module: String,
+        /// Why.
+        source: EngineError,
+    },
+    /// A snapshot is of a module that is not at hand.
+    #[error(
+        "the code of module {0} is not in the store; give the module to `executor compile` first"
+    )]
+    UnknownModule(ModuleHash),
+    /// The store directory.
+    #[error(transparent)]
+    Store(#[from] CatalogueError),
+    /// A function was to be kept by its name, and the runtime has no store.
+    #[error("no store is in use to keep `{name}` in")]
+    NoStore {
+        /// The function.
+        name: String,
+    },
+    /// A snapshot file.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What an instance is given cannot be had, or a snapshot needs more than it is given.
+    #[error(transparent)]
+    Wasi(#[from] WasiError),
+    /// The WASI state of a snapshot.
+    #[error(transparent)]
+    WasiState(#[from] InvalidWasiState),
+    /// Random bytes that a snapshot has drawn anew at each restore cannot be drawn.
+    #[error("random bytes cannot be drawn: {0:?}")]
+    Random(Errno),
+    /// A snapshot names a main instance that it does not have.
+    #[error("the snapshot names a main instance that it does not have")]
+    NoMainInstance,
+    /// A module cannot be instantiated.
+    #[error(transparent)]
+    Instantiate(InstantiateError),
+    /// A call ended otherwise than by returning.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A call could not be suspended.
+    #[error(transparent)]
+    Suspend(SuspendError),
+    /// A hook of the guest is no hook, or did not return.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The guest's time was up.
+    #[error("the timeout of {limit:?} passed: {source}")]
+    TimedOut {
+        /// How much it had.
+        limit: Duration,
+        /// How it ended.
+        source: Box<Error>,
+    },
+    /// There is no such export.
+    #[error("the module has no export `{name}`{}", suggest(.functions))]
+    NoExport {
+        /// The name.
+        name: String,
+        /// The functions that it exports.
+        functions: Vec<String>,
+    },
+    /// The export is not a function.
+    #[error("export `{name}` is a {kind}, not a function")]
+    NotAFunction {
+        /// Its name.
+        name: String,
+        /// What it is, in the specification's word.
+        kind: String,
+    },
+    /// A function that is called without arguments takes some.
+    #[error("export `{name}` is called without arguments, but its type is {ty}")]
+    TakesArguments {
+        /// Its name.
+        name: String,
+        /// Its type.
+        ty: FuncType,
+    },
+    /// A function has another type than the caller says.
+    #[error("export `{name}` is of type {ty}, not {wanted}")]
+    Type {
+        /// Its name.
+        name: String,
+        /// Its type.
+        ty: FuncType,
+        /// The type that was asked for.
+        wanted: FuncType,
+    },
+    /// Arguments do not fit a function; the message names it.
+    #[error("{0}")]
+    Arguments(String),
+    /// A function was to be called where a call goes on already.
+    #[error("the snapshot is inside a call already, which goes on")]
+    InsideCall,
+    /// A snapshot inside a call was to be made from one, without a point to go on to.
+    #[error("the snapshot is inside a call: say with a point how far it goes on")]
+    NoPoint,
+    /// There is nothing to call: a reactor has no `_start`, and no export was named.
+    #[error("a reactor has no `_start`: name the export to call")]
+    NothingToCall,
+    /// Instances were to be linked to those of a snapshot.
+    #[error("the instances of a snapshot are linked already")]
+    Linked,
+    /// There is nothing to capture, because the guest did not get ready.
+    #[error("{}", not_ready(.during, .source))]
+    NotReady {
+        /// What it was doing.
+        during: String,
+        /// How that ended.
+        source: Box<Error>,
+    },
+    /// The call returned before it reached the point; there is nothing to capture.
+    #[error("the call returned before it reached {0}; there is nothing to capture")]
+    PointNotReached(Point),
+    /// The state holds something that cannot be captured.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// WASI's state holds something that cannot be captured, or is not to be.
+    #[error(transparent)]
+    WasiCapture(#[from] WasiStateError),
+    /// The state does not fit the file format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A directory that a snapshot is to keep has no path in UTF-8.
+    #[error("{path}: a snapshot keeps only paths in UTF-8", path = path.display())]
+    DirectoryName {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// There is no memory to read or write, or other threads share it.
+    #[error("the module has no memory of its own")]
+    NoMemory,
+    /// Bytes outside the memory.
+    #[error(transparent)]
+    OutOfBounds(#[from] OutOfBounds),
+}
+
+impl Error {
+    /// How the guest's call ended, where that is what went wrong.
+    #[must_use]
+    pub fn call(&self) -> Option<&CallError> {
+        match self {
+            Self::Call(error) => Some(error),
+            Self::TimedOut { source, .. } | Self::NotReady { source, .. } => source.call(),
+            Self::Hook(HookError::Call { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether the guest ended, and not the host's side failed.
+    pub(crate) fn ends_guest(&self) -> bool {
+        match self {
+            Self::Call(error) => !matches!(error, CallError::Usage(_)),
+            Self::TimedOut { source, .. } => source.ends_guest(),
+            _ => false,
+        }
+    }
+
+    /// The trap that ended the guest's call.
+    #[must_use]
+    pub fn trap(&self) -> Option<&Trap> {
+        match self.call() {
+            Some(CallError::Trap(trap)) => Some(trap),
+            _ => None,
+        }
+    }
+}
+
+impl From<InstantiateError> for Error {
+    fn from(error: InstantiateError) -> Self {
+        match error {
+            InstantiateError::Call(error) => Self::Call(error),
+            error => Self::Instantiate(error),
+        }
+    }
+}
+
+impl From<SuspendError> for Error {
+    fn from(error: SuspendError) -> Self {
+        match error {
+            SuspendError::Call(error) => Self::Call(error),
+            error => Self::Suspend(error),
+        }
+    }
+}
+
+/// The exported functions, for one who misspelt a name.
+fn suggest(functions: &[String]) -> String {
+    const MOST: usize = 8;
+    match functions.len() {
+        0 => "; it exports no functions".to_owned(),
+        n if n > MOST => {
+            format!("; it exports the functions {}, ...", functions[..MOST].join(", "))
+        }
+        _ => format!("; it exports the functions {}", functions.join(", ")),
+    }
+}
+
+fn not_ready(during: &str, source: &Error) -> String {
+    match source {
+        Error::Call(CallError::Exit(code)) => {
+            format!("{during} ended by exiting with code {code}; there is no instance to capture")
+        }
+        source => format!("{during}: {source}"),
+    }
+}

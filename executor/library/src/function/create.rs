@@ -1,0 +1,426 @@
+//! Making functions: an instance is initialised, or called up to a point, and kept.
+//!
+//! Invariant: nothing is written before the instance is where it is to be kept; one that does not get
+//! there is an error that says what it did instead.
+
+use super::{
+    Function, Kept, Place, State, Trust,
+    acquire::{Request, acquire},
+    capture::{self, Created},
+    kind,
+    modules::WasmModules,
+    record::Recorder,
+};
+use crate::{
+    Error, Instance, Report, Snapshot, Source,
+    given::{Given, given_methods},
+    instance::Call,
+    runtime::{Code, MODULE_MAGIC, Runtime, WasmModule, failed},
+};
+use executor_runtime::Reached;
+use executor_snapshot::{EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC};
+use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// What a function is made from.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// A module.
+    Module(Source),
+    /// A function that the runtime keeps: what is made goes on from its snapshot.
+    Function(String),
+    /// A snapshot file that anyone may have made, as in [`Runtime::open_snapshot`].
+    Snapshot(PathBuf),
+}
+
+impl Base {
+    /// What a word of a command line names. It is a path when it has a slash, ends as modules and snapshots
+    /// do (`.wasm`, `.wat`, `.snap`), or names a file that is there; else it is the name of a function.
+    ///
+    /// # Errors
+    /// When it is a path to something else, or a name that is not UTF-8.
+    pub fn named(word: &OsStr) -> Result<Self, Error> {
+        let path = Path::new(word);
+        match path.extension().and_then(OsStr::to_str) {
+            Some("wasm" | "wat") => return Ok(Self::Module(Source::file(path))),
+            Some("snap") => return Ok(Self::Snapshot(path.to_owned())),
+            _ => {}
+        }
+        if word.as_encoded_bytes().contains(&b'/') || path.is_file() {
+            return Self::sniff(path);
+        }
+        match word.to_str() {
+            Some(name) => Ok(Self::Function(name.to_owned())),
+            None => Err(Error::FunctionName { name: word.to_owned() }),
+        }
+    }
+
+    /// Looks at how the file begins.
+    fn sniff(path: &Path) -> Result<Self, Error> {
+        let mut begin = Vec::new();
+        let file = File::open(path).and_then(|file| file.take(8).read_to_end(&mut begin));
+        file.map_err(failed(path))?;
+        match () {
+            () if begin.starts_with(MODULE_MAGIC) => Ok(Self::Module(Source::file(path))),
+            () if begin.starts_with(&SNAPSHOT_MAGIC) => Ok(Self::Snapshot(path.to_owned())),
+            () => Err(Error::Unrecognised { path: path.to_owned() }),
+        }
+    }
+}
+
+impl<T: Into<Source>> From<T> for Base {
+    fn from(source: T) -> Self {
+        Self::Module(source.into())
+    }
+}
+
+/// How an instance is initialised, and what of it is captured.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// The modules to instantiate first, with the names their exports are imported under.
+    pub(crate) preload: Vec<(String, Source)>,
+    /// The exports that are called to initialise it.
+    pub(crate) init: Vec<String>,
+    /// What is called up to the point.
+    pub(crate) call: Option<Call>,
+    pub(crate) at: Option<Point>,
+    pub(crate) options: CaptureOptions,
+}
+
+impl Plan {
+    /// Looks at the files of a module and of those that it is linked to.
+    pub(crate) fn open(&self, runtime: &Runtime, main: &Source) -> Result<WasmModules, Error> {
+        let catalogue = runtime.shared.catalogue();
+        let names = self.preload.iter().map(|(name, _)| name.clone()).collect();
+        let sources = self.preload.iter().map(|(_, source)| source).chain([main]);
+        let modules = sources.map(|source| WasmModule::open(source, catalogue));
+        Ok(WasmModules { names, modules: modules.collect::<Result<_, _>>()? })
+    }
+}
+
+/// The methods by which a builder with a field `plan` is told how an instance is initialised.
+macro_rules! plan_methods {
+    () => {
+        /// Instantiates another module first, whose exports are imported under `name`.
+        #[must_use]
+        pub fn preload(
+            mut self,
+            name: impl Into<String>,
+            module: impl Into<$crate::Source>,
+        ) -> Self {
+            self.plan.preload.push((name.into(), module.into()));
+            self
+        }
+
+        /// Calls an export, without arguments, to initialise the instance.
+        #[must_use]
+        pub fn init(mut self, export: impl Into<String>) -> Self {
+            self.plan.init.push(export.into());
+            self
+        }
+
+        /// Keeps the state inside the call of `_start`, or of the export that is to be called, just
+        /// before it gets to a point.
+        #[must_use]
+        pub fn at(mut self, point: $crate::Point) -> Self {
+            self.plan.at = Some(point);
+            self
+        }
+
+        /// Sets what is called instead of `_start`.
+        #[must_use]
+        pub fn call(mut self, export: impl Into<String>, params: &[$crate::Val]) -> Self {
+            let args = $crate::instance::Args::Values(params.to_vec());
+            self.plan.call = Some($crate::instance::Call { export: export.into(), args });
+            self
+        }
+
+        /// As [`Self::call`], with arguments as text, which is read by the types of the parameters.
+        #[must_use]
+        pub fn call_text(
+            mut self,
+            export: impl Into<String>,
+            args: impl IntoIterator<Item = impl Into<String>>,
+        ) -> Self {
+            self.plan.call = Some($crate::instance::Call::text(export, args));
+            self
+        }
+
+        /// Refuses to capture open files.
+        #[must_use]
+        pub fn strict(mut self) -> Self {
+            self.plan.options.strict = true;
+            self
+        }
+
+        /// Sets what becomes of random bytes that the initialisation drew.
+        #[must_use]
+        pub fn entropy(mut self, entropy: $crate::Entropy) -> Self {
+            self.plan.options.entropy = entropy;
+            self
+        }
+    };
+}
+
+pub(crate) use plan_methods;
+
+/// Makes a function, or a snapshot file: see [`Runtime::create`].
+///
+/// A reactor is initialised by `_initialize` and the exports that [`Self::init`] names. A command's state
+/// is kept before `_start`, or inside it at a point: the one given ([`Self::at`]), or where a command that
+/// imports `executor.checkpoint` calls it.
+#[derive(Debug)]
+#[must_use]
+pub struct Creation {
+    runtime: Runtime,
+    name: Option<String>,
+    base: Base,
+    output: Option<PathBuf>,
+    record: Option<Vec<u8>>,
+    given: Given,
+    plan: Plan,
+}
+
+/// An instance that can be kept.
+struct Ready {
+    instance: Instance,
+    /// The names of its instances.
+    names: Vec<InstanceNames>,
+    /// The files of its modules, where they are not in the store already.
+    modules: Vec<WasmModule>,
+    /// What it goes on from.
+    base: Option<Snapshot>,
+}
+
+impl Creation {
+    pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
+        let guest = match (&base, &name) {
+            (Base::Module(source), _) => source.file_name(),
+            (Base::Function(base), _) => base.clone(),
+            (Base::Snapshot(path), _) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
+        };
+        let given = Given::new(guest, runtime.shared.limits);
+        let plan = Plan::default();
+        Self { runtime, name, base, output: None, record: None, given, plan }
+    }
+
+    given_methods!();
+    plan_methods!();
+
+    /// Writes the snapshot to a file too.
+    #[must_use]
+    pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
+        self.output = Some(path.into());
+        self
+    }
+
+    /// Of a snapshot inside a call: goes on with a copy once, with these bytes as its standard input, and
+    /// keeps with the snapshot which pages that wrote to, which later instances have at once.
+    #[must_use]
+    pub fn record(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.record = Some(input.into());
+        self
+    }
+
+    /// Makes the function, and opens it.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`] where the function has no name; otherwise as [`Self::save`].
+    pub fn build(self) -> Result<Function, Error> {
+        let (runtime, name) = (self.runtime.clone(), self.name.clone());
+        let name = name.ok_or(Error::NoStore { name: String::new() })?;
+        self.save()?;
+        runtime.function(&name)
+    }
+
+    /// Makes the function, and tells what its snapshot is.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] and [`Error::PointNotReached`] when the guest does not get to where it is to be
+    /// kept; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
+    /// modules, snapshots and the store.
+    pub fn save(mut self) -> Result<Created, Error> {
+        let runtime = self.runtime.clone();
+        let shared = &runtime.shared;
+        if let (Some(name), Some(catalogue)) = (&self.name, shared.catalogue()) {
+            catalogue.function(name)?;
+        }
+        let report = &mut Report::default();
+        self.find_checkpoint(report)?;
+        let code = match self.plan.at {
+            Some(_) => Code::WithFrameMaps,
+            None => Code::Plain,
+        };
+        let Ready { mut instance, names, modules, base } = match &self.base {
+            Base::Module(source) => self.fresh(code, source, report),
+            Base::Function(name) => {
+                self.go_on(code, runtime.snapshot_of(name)?, Trust::Own, report)
+            }
+            Base::Snapshot(path) => self.go_on(code, Snapshot::open(path)?, Trust::Nobody, report),
+        }
+        .map_err(|error| not_ready("the initialisation", error))?;
+        if let Some(point) = &self.plan.at {
+            let reached = instance.run_until(point.clone());
+            let during = format!("the call that was to reach {point}");
+            match reached.map_err(|error| not_ready(&during, error))? {
+                Reached::Point => {}
+                Reached::End(_) => return Err(Error::PointNotReached(point.clone())),
+            }
+        }
+
+        instance.run_hook(Hook::BeforeSnapshot)?;
+        let observations = instance.take_observations();
+        let Plan { init, at, options, .. } = &self.plan;
+        let mut inits = init.clone();
+        let mut directories = self.given.given_directories()?;
+        if let Some(base) = base.as_ref().map(|base| base.file().manifest()) {
+            inits.splice(0..0, base.inits.iter().cloned());
+            let kept = base.directories.iter();
+            let kept = kept.filter(|kept| directories.iter().all(|dir| dir.guest != kept.guest));
+            let kept: Vec<_> = kept.cloned().collect();
+            directories.extend(kept);
+        }
+        let mut manifest =
+            capture::manifest(&instance, names, &inits, options, at.as_ref(), observations)?;
+        manifest.directories = directories;
+        self.keep(&instance, manifest, &modules, report)
+    }
+
+    /// Writes the snapshot to where it goes.
+    fn keep(
+        &self,
+        instance: &Instance,
+        manifest: executor_snapshot::Manifest,
+        modules: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Created, Error> {
+        let (runtime, shared) = (&self.runtime, &self.runtime.shared);
+        let inside_call = self.name.is_some() && self.plan.at.is_some();
+        if inside_call {
+            // The code that every run needs, so that the first is as quick as the others.
+            for module in modules {
+                shared.code_of(Code::Plain, module, report)?;
+            }
+        }
+        let working_set = match &self.record {
+            None => Vec::new(),
+            Some(input) => {
+                let recorder = Recorder { runtime, given: &self.given, modules };
+                recorder.record(instance, manifest.clone(), input, report)?
+            }
+        };
+        // A store that could not be written is an error here, though not while compiling.
+        let adding = match (&self.name, shared.directory()) {
+            (Some(_), Some(catalogue)) => Some(catalogue.add()?),
+            _ => None,
+        };
+        let mut memory = None;
+        let mut places = Vec::new();
+        places.extend(self.output.as_deref().map(Place::File));
+        match (&self.name, &adding) {
+            (Some(_), Some(adding)) => places.push(Place::Store(adding, modules)),
+            (Some(_), None) => places.push(Place::Memory(&mut memory)),
+            (None, _) => {}
+        }
+        let created =
+            capture::write(instance, manifest, &working_set, &mut places, &shared.listener)?;
+        drop(places);
+        if let (Some(name), Some(adding)) = (&self.name, &adding) {
+            adding.set_function(name, created.id)?;
+        }
+        drop(adding);
+        if let (Some(name), Some(file)) = (&self.name, memory) {
+            shared.remember(modules)?;
+            let snapshot = Snapshot::new(file);
+            let function = Function::of_store(runtime, name, snapshot, modules, report)?;
+            runtime.kept().insert(name.clone(), function);
+        } else if inside_call {
+            shared.continuations(Code::Plain, instance.store.suspended_sites(), modules, report)?;
+        }
+        Ok(created)
+    }
+
+    /// Where the snapshot is to be taken of a command that says so itself, by importing the checkpoint.
+    fn find_checkpoint(&mut self, report: &mut Report) -> Result<(), Error> {
+        let (Base::Module(source), None) = (&self.base, &self.plan.at) else { return Ok(()) };
+        let shared = &self.runtime.shared;
+        let module = WasmModule::open(source, shared.catalogue())?;
+        let main = shared.code_of(Code::Plain, &module, report)?;
+        let code = main.code();
+        let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
+        if imports.any(|import| import == Some(CHECKPOINT)) && kind(&main) == EntryKind::Command {
+            self.plan.at = Some(Point::Checkpoint);
+        }
+        Ok(())
+    }
+
+    /// An instance of a module.
+    fn fresh(&self, code: Code, source: &Source, report: &mut Report) -> Result<Ready, Error> {
+        let runtime = &self.runtime;
+        let opened = self.plan.open(runtime, source)?;
+        let modules = opened.compile(runtime, code, report)?;
+        modules.check_hooks()?;
+        let names = modules.names();
+        let state = State::Fresh(modules);
+        let request = Request {
+            runtime,
+            state: &state,
+            given: &self.given,
+            init: &self.plan.init,
+            call: self.plan.call.as_ref(),
+            why: "it is to be kept",
+        };
+        let instance = acquire(request, report)?;
+        Ok(Ready { instance, names, modules: opened.modules, base: None })
+    }
+
+    /// An instance that goes on from a snapshot.
+    fn go_on(
+        &self,
+        code: Code,
+        base: Snapshot,
+        trust: Trust,
+        report: &mut Report,
+    ) -> Result<Ready, Error> {
+        let runtime = &self.runtime;
+        if !self.plan.preload.is_empty() {
+            return Err(Error::Linked);
+        }
+        let inside_call = base.file().call().is_some();
+        if inside_call && self.plan.at.is_none() {
+            return Err(Error::NoPoint);
+        }
+        let kept = Kept::open(runtime, code, base.clone(), trust, &[], report)?;
+        let names = base.file().manifest().instances.clone();
+        let state = State::Kept(Box::new(kept));
+        let call = self.plan.call.as_ref().filter(|_| !inside_call);
+        let request = Request {
+            runtime,
+            state: &state,
+            given: &self.given,
+            init: &[],
+            call,
+            why: "it is to go on from there",
+        };
+        let mut instance = acquire(request, report)?;
+        instance.initialise(&self.plan.init)?;
+        Ok(Ready { instance, names, modules: Vec::new(), base: Some(base) })
+    }
+}
+
+/// Says what the guest was doing when it ended, where that is why there is nothing to keep.
+fn not_ready(during: &str, error: Error) -> Error {
+    match error {
+        error @ (Error::Call(_) | Error::TimedOut { .. }) if error.ends_guest() => {
+            Error::NotReady { during: during.to_owned(), source: Box::new(error) }
+        }
+        error => error,
+    }
+}

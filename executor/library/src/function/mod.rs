@@ -1,0 +1,274 @@
+//! Functions: a module, or a snapshot of its instances, and how it is called.
+//!
+//! Invariant: a function holds all that its instances share, found, decoded and linked once: an instance
+//! looks up no path, hashes nothing and decodes nothing.
+
+pub(crate) mod acquire;
+mod capture;
+mod create;
+mod images;
+mod modules;
+mod record;
+
+pub use capture::Created;
+pub(crate) use capture::{Place, manifest, write};
+pub use create::{Base, Creation};
+pub(crate) use create::{Plan, plan_methods};
+pub(crate) use modules::{Modules, WasmModules, exported_type, kind};
+
+use self::images::Images;
+use crate::{
+    Error, ExternType, Instance, InstanceBuilder, Report, Snapshot, Source,
+    report::ModuleCode,
+    runtime::{Code, Runtime, WasmModule},
+};
+use executor_code::file::CallSite;
+use executor_model::{FuncType, InstanceId, ModuleHash};
+use executor_runtime::CompiledModule;
+use executor_snapshot::{EntryKind, SnapshotFile};
+use executor_wasi::WasiState;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A module, or a snapshot of its instances, ready to make instances. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Function(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    runtime: Runtime,
+    name: String,
+    state: State,
+    /// Where its code came from.
+    code: Vec<ModuleCode>,
+    /// Why its instances are as they are.
+    why: String,
+}
+
+/// What instances begin with.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// They are instantiated.
+    Fresh(Modules),
+    /// They are restored.
+    Kept(Box<Kept>),
+}
+
+/// A snapshot, with all that restoring it needs.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) trust: Trust,
+    /// The modules of the instances, in the order of their ids.
+    pub(crate) modules: Vec<Arc<CompiledModule>>,
+    pub(crate) main: InstanceId,
+    pub(crate) wasi: Option<WasiState>,
+    /// What a suspended call goes on with.
+    pub(crate) continuations: Vec<Arc<CompiledModule>>,
+    pub(crate) images: Images,
+}
+
+/// Who may have written a snapshot file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// This user's store: its checked header is enough.
+    Own,
+    /// Anyone: every byte and every reference is checked.
+    Nobody,
+}
+
+impl Kept {
+    /// Finds the code of a snapshot, and decodes what else its instances need.
+    pub(crate) fn open(
+        runtime: &Runtime,
+        code: Code,
+        snapshot: Snapshot,
+        trust: Trust,
+        at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let file = snapshot.file();
+        let manifest = file.manifest();
+        let main = InstanceId::new(manifest.main).ok_or(Error::NoMainInstance)?;
+        let wasi = manifest.wasi.as_deref().map(WasiState::decode).transpose()?;
+        let shared = &runtime.shared;
+        let mut modules = Vec::with_capacity(file.instances().len());
+        for hash in file.modules() {
+            modules.push(shared.code_of_hash(code, hash, at_hand, report)?);
+        }
+        if main.position() >= modules.len() {
+            return Err(Error::NoMainInstance);
+        }
+        let continuations = match file.call() {
+            Some(_) => shared.continuations(code, sites(file), at_hand, report)?,
+            None => Vec::new(),
+        };
+        Ok(Self { snapshot, trust, modules, main, wasi, continuations, images: Images::default() })
+    }
+
+    /// The module of the main instance.
+    pub(crate) fn main_module(&self) -> &Arc<CompiledModule> {
+        &self.modules[self.main.position()]
+    }
+}
+
+/// The calls that the suspended call of a snapshot goes on from, by module; ascending, each once.
+fn sites(file: &SnapshotFile) -> BTreeMap<ModuleHash, Vec<CallSite>> {
+    let mut sites: BTreeMap<ModuleHash, BTreeSet<CallSite>> = BTreeMap::new();
+    for frame in file.call().iter().flat_map(|call| &call.frames) {
+        if let Some(instance) = file.instances().get(frame.instance.position()) {
+            sites.entry(instance.module).or_default().insert(frame.site);
+        }
+    }
+    sites.into_iter().map(|(hash, sites)| (hash, sites.into_iter().collect())).collect()
+}
+
+impl State {
+    pub(crate) fn main_module(&self) -> &Arc<CompiledModule> {
+        match self {
+            Self::Fresh(modules) => &modules.main,
+            Self::Kept(kept) => kept.main_module(),
+        }
+    }
+}
+
+impl Function {
+    /// A function of a module without a snapshot.
+    pub(crate) fn of_module(
+        runtime: &Runtime,
+        source: &Source,
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let shared = &runtime.shared;
+        let module = WasmModule::open(source, shared.catalogue())?;
+        let main = shared.code_of(Code::Plain, &module, report)?;
+        let state = State::Fresh(Modules::new(Vec::new(), main));
+        let why = "it has no snapshot".to_owned();
+        Ok(Self::new(runtime, source.file_name(), state, why, report))
+    }
+
+    /// A function that the runtime keeps.
+    pub(crate) fn of_store(
+        runtime: &Runtime,
+        name: &str,
+        snapshot: Snapshot,
+        at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let kept = Kept::open(runtime, Code::Plain, snapshot, Trust::Own, at_hand, report)?;
+        let why = format!("function `{name}`");
+        Ok(Self::new(runtime, name.to_owned(), State::Kept(Box::new(kept)), why, report))
+    }
+
+    /// A function of a snapshot file from elsewhere.
+    pub(crate) fn of_file(
+        runtime: &Runtime,
+        snapshot: Snapshot,
+        at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let path = snapshot.path();
+        let why = format!("snapshot file {}", path.display());
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kept = Kept::open(runtime, Code::Plain, snapshot, Trust::Nobody, at_hand, report)?;
+        Ok(Self::new(runtime, name, State::Kept(Box::new(kept)), why, report))
+    }
+
+    fn new(runtime: &Runtime, name: String, state: State, why: String, report: &Report) -> Self {
+        let code = report.code.clone();
+        Self(Arc::new(Inner { runtime: runtime.clone(), name, state, code, why }))
+    }
+
+    /// An instance that is given nothing: no arguments, environment, directories or input, and its output
+    /// is thrown away.
+    ///
+    /// # Errors
+    /// As [`InstanceBuilder::start`].
+    pub fn instantiate(&self) -> Result<Instance, Error> {
+        self.instance().start()
+    }
+
+    /// Says what an instance is given, and makes it.
+    #[must_use]
+    pub fn instance(&self) -> InstanceBuilder {
+        InstanceBuilder::new(self.clone())
+    }
+
+    /// Its name: the one that it is kept under, or else that of its file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The snapshot that its instances are restored from; none of a module.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.0.state {
+            State::Kept(kept) => Some(&kept.snapshot),
+            State::Fresh(_) => None,
+        }
+    }
+
+    /// What [`Instance::run`] does.
+    #[must_use]
+    pub fn kind(&self) -> EntryKind {
+        match &self.0.state {
+            State::Kept(kept) if kept.snapshot.file().call().is_some() => EntryKind::Call,
+            state => kind(state.main_module()),
+        }
+    }
+
+    /// Where the machine code of its modules came from when it was opened.
+    #[must_use]
+    pub fn code(&self) -> &[ModuleCode] {
+        &self.0.code
+    }
+
+    /// The hash of the bytes of its main module.
+    #[must_use]
+    pub fn module(&self) -> ModuleHash {
+        self.0.state.main_module().hash()
+    }
+
+    /// How many functions its main module has, imported ones too.
+    #[must_use]
+    pub fn function_count(&self) -> u32 {
+        self.0.state.main_module().code().function_count()
+    }
+
+    /// The length in bytes of the code file of its main module.
+    #[must_use]
+    pub fn code_len(&self) -> u64 {
+        self.0.state.main_module().code().header().file_len
+    }
+
+    /// What its main module exports, by name, in the order of the module.
+    ///
+    /// # Errors
+    /// When the code file is damaged.
+    pub fn exports(&self) -> Result<Vec<(String, ExternType)>, Error> {
+        modules::exports(self.0.state.main_module())
+    }
+
+    /// The type of a function that its main module exports.
+    ///
+    /// # Errors
+    /// When there is no such export, or it is not a function.
+    pub fn function_type(&self, export: &str) -> Result<FuncType, Error> {
+        exported_type(self.0.state.main_module(), export)
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.0.state
+    }
+
+    pub(crate) fn why(&self) -> &str {
+        &self.0.why
+    }
+}

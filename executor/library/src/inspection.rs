@@ -1,0 +1,218 @@
+//! What there is to say of a snapshot.
+//!
+//! Invariant: all of it is read from the file's records and manifest; neither the module nor its code
+//! is needed, and no state is read.
+
+use crate::{Error, Snapshot};
+use executor_snapshot::{GivenDirectory, format};
+use executor_wasi::{DescriptorState, DirectoryState, Draw, FileState, Ledger, Target, WasiState};
+use serde::Serialize;
+
+/// What there is to say of a snapshot, also as JSON.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// The identity of the snapshot.
+    pub snapshot: String,
+    /// Where it was opened.
+    pub path: String,
+    /// The length of its file.
+    pub file_bytes: u64,
+    /// When it was made, in seconds since 1970.
+    pub created_unix: u64,
+    /// The release that made it.
+    pub engine: String,
+    /// How it is meant to be called: `command`, `reactor` or `call`.
+    pub kind: String,
+    /// The number of the instance that calls go to.
+    pub main: u32,
+    /// The exports that were called to initialise it.
+    pub init: Vec<String>,
+    /// What the initialisation observed of the world outside.
+    pub observations: Vec<String>,
+    /// What its maker was warned of.
+    pub warnings: Vec<String>,
+    /// The point that it was taken at, inside a call.
+    pub at: Option<String>,
+    /// How many frames that call has, the host function's included.
+    pub frames: usize,
+    /// Their bytes in the file.
+    pub frame_bytes: u64,
+    /// Where the call is.
+    pub backtrace: String,
+    /// The directories that a run is given where it gives none of that name.
+    pub directories: Vec<String>,
+    /// The host's side of WASI, where it has one.
+    pub wasi: Option<InspectedWasi>,
+    /// The instances, in order of their numbers.
+    pub instances: Vec<InspectedInstance>,
+}
+
+/// The host's side of WASI.
+#[derive(Debug, Serialize)]
+pub struct InspectedWasi {
+    /// The arguments that the initialisation read, if it did.
+    pub arguments_read: Option<Vec<String>>,
+    /// The environment that it read, if it did.
+    pub environment_read: Option<Vec<String>>,
+    /// The guest's paths of the directories that a run has to give.
+    pub directories: Vec<String>,
+    /// The files and directories that are open.
+    pub open: Vec<InspectedOpen>,
+    /// How many listening sockets a run has to give.
+    pub listeners: u32,
+    /// What random bytes were drawn.
+    pub entropy: Vec<InspectedDraw>,
+    /// How many more draws there were than the ledger has room for.
+    pub more_draws: u64,
+}
+
+/// An open file or directory.
+#[derive(Debug, Serialize)]
+pub struct InspectedOpen {
+    /// The number of its descriptor.
+    pub descriptor: u32,
+    /// The guest's path of it.
+    pub path: String,
+    /// Of a file: where the next read or write is.
+    pub offset: Option<u64>,
+    /// Whether it is open for reading.
+    pub readable: bool,
+    /// Whether it is open for writing.
+    pub writable: bool,
+}
+
+/// Random bytes that were drawn.
+#[derive(Debug, Serialize)]
+pub struct InspectedDraw {
+    /// The number of the instance.
+    pub instance: u32,
+    /// Where in its memory.
+    pub address: u32,
+    /// How many bytes.
+    pub bytes: u32,
+    /// Whether they are in the snapshot as they were drawn.
+    pub unchanged: bool,
+    /// Whether every restore draws them anew.
+    pub refilled: bool,
+    /// The guest's functions at the draw, innermost first, one a line.
+    pub backtrace: String,
+}
+
+/// One instance.
+#[derive(Debug, Serialize)]
+pub struct InspectedInstance {
+    /// Its number.
+    pub id: usize,
+    /// The hash of its module's bytes.
+    pub module: String,
+    /// Its module's name, if it has one.
+    pub module_name: Option<String>,
+    /// The name that others import its exports under.
+    pub registered_as: Option<String>,
+    /// False when its instantiation failed.
+    pub instantiated: bool,
+    /// Its own memories.
+    pub memories: Vec<InspectedArea>,
+    /// Its own tables.
+    pub tables: Vec<InspectedArea>,
+}
+
+/// A memory or a table: its size, and how much of it the file holds.
+#[derive(Debug, Serialize)]
+pub struct InspectedArea {
+    /// How many bytes.
+    pub bytes: u64,
+    /// How many of them the file holds.
+    pub stored_bytes: u64,
+}
+
+impl Inspection {
+    /// What there is to say of a snapshot.
+    ///
+    /// # Errors
+    /// When its WASI state cannot be read.
+    pub fn of(snapshot: &Snapshot) -> Result<Self, Error> {
+        let file = snapshot.file();
+        let manifest = file.manifest();
+        let wasi = manifest.wasi.as_deref().map(WasiState::decode).transpose()?;
+        let wasi = wasi.map(InspectedWasi::of).transpose()?;
+        let areas = |areas: &[format::Area]| -> Vec<InspectedArea> {
+            let stored = |a: &format::Area| a.extents.iter().map(|e| e.len).sum();
+            areas.iter().map(|a| InspectedArea { bytes: a.len, stored_bytes: stored(a) }).collect()
+        };
+        let directory = |GivenDirectory { host, guest, read_only }: &GivenDirectory| {
+            format!("{host}::{guest}{}", if *read_only { ":ro" } else { "" })
+        };
+        let instance = |(i, instance): (usize, &format::Instance)| {
+            let names = manifest.instances.get(i);
+            InspectedInstance {
+                id: i + 1,
+                module: instance.module.to_string(),
+                module_name: names.and_then(|n| n.module.clone()),
+                registered_as: names.and_then(|n| n.registered.clone()),
+                instantiated: instance.instantiated,
+                memories: areas(&instance.memories),
+                tables: areas(&instance.tables),
+            }
+        };
+        Ok(Self {
+            snapshot: file.id().to_string(),
+            path: file.path().display().to_string(),
+            file_bytes: file.file_len(),
+            created_unix: manifest.created,
+            engine: manifest.engine.clone(),
+            kind: manifest.entry.to_string(),
+            main: manifest.main,
+            init: manifest.inits.clone(),
+            observations: manifest.observations.clone(),
+            warnings: manifest.warnings.clone(),
+            at: manifest.at.clone(),
+            frames: file.call().map_or(0, |call| call.frames.len()),
+            frame_bytes: file.call_len(),
+            backtrace: manifest.backtrace.clone(),
+            directories: manifest.directories.iter().map(directory).collect(),
+            wasi,
+            instances: file.instances().iter().enumerate().map(instance).collect(),
+        })
+    }
+}
+
+impl InspectedWasi {
+    fn of(state: WasiState) -> Result<Self, Error> {
+        let Ledger { draws, more } = state.entropy()?;
+        let draw = |draw: Draw| InspectedDraw {
+            instance: draw.range.instance,
+            address: draw.range.address,
+            bytes: draw.range.len,
+            unchanged: draw.intact,
+            refilled: state.refill.contains(&draw.range),
+            backtrace: draw.backtrace,
+        };
+        let entropy = draws.into_iter().map(draw).collect();
+        let (mut directories, mut open) = (Vec::new(), Vec::new());
+        for (descriptor, DescriptorState { target, .. }) in state.descriptors {
+            let (path, offset, readable, writable) = match target {
+                Target::Stream(_) | Target::Listener(_) => continue,
+                Target::Preopen { guest, .. } => {
+                    directories.push(guest);
+                    continue;
+                }
+                Target::File(FileState { path, offset, readable, writable, .. }) => {
+                    (path, Some(offset), readable, writable)
+                }
+                Target::Directory(DirectoryState { path, .. }) => (path, None, true, false),
+            };
+            let path = path.to_string();
+            open.push(InspectedOpen { descriptor, path, offset, readable, writable });
+        }
+        Ok(Self {
+            arguments_read: state.args,
+            environment_read: state.env,
+            directories,
+            open,
+            listeners: state.listeners,
+            entropy,
+            more_draws: more,
+        })
+    }
+}

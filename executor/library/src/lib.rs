@@ -1,0 +1,45 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("lib.md")]
+
+mod error;
+mod event;
+mod function;
+mod given;
+pub mod inspection;
+mod instance;
+mod launch;
+mod limits;
+mod report;
+mod runtime;
+mod snapshot;
+mod stop;
+mod types;
+
+pub use error::Error;
+pub use event::{Event, Work};
+pub use function::{Base, Created, Creation, Function};
+pub use given::{DirAccess, Stdin, Stdout};
+pub use inspection::Inspection;
+pub use instance::{Instance, InstanceBuilder, Outcome, TypedFunc};
+pub use launch::{Launch, SnapshotPolicy};
+pub use limits::Limits;
+pub use report::{Capture, ModuleCode, Phases, Report, Start};
+pub use runtime::{Listed, Runtime, RuntimeBuilder, Source, default_store};
+pub use snapshot::Snapshot;
+pub use stop::Cancellation;
+pub use types::ExternType;
+
+pub use executor_code::OptLevel;
+pub use executor_model::{
+    CallError, Features, FuncType, GlobalType, MemoryType, ModuleHash, TableType, Thrown, Trap,
+    TrapCode, Val, ValType, WasmBacktrace,
+};
+pub use executor_runtime::{
+    Caller, CodeOrigin, HostError, HostValue, HostValues, IntoHostFunc, MemoryMut, OutOfBounds,
+    PoolConfig, PoolStats,
+};
+pub use executor_snapshot::{
+    CatalogueError, EntryKind, HookError, SnapshotError, SnapshotId,
+    catalogue::{FunctionInfo, Swept},
+};
+pub use executor_wasi::{Entropy, NotAPoint, Point, WasiError, WasiStateError};

@@ -1,0 +1,27 @@
+//! What an instance may use at most.
+
+use executor_runtime::StoreConfig;
+
+/// What an instance may use at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest size of each memory, in bytes. The default is 64 GiB, of which a 32-bit memory can use 4.
+    pub memory: u64,
+    /// The largest size of each table, in elements. The default is 10 million.
+    pub table: u64,
+    /// The size of the stack that guests run on, in bytes. The default is 8 MiB.
+    pub stack: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let StoreConfig { max_memory, max_table, max_stack } = StoreConfig::default();
+        Self { memory: max_memory, table: max_table, stack: max_stack }
+    }
+}
+
+impl From<Limits> for StoreConfig {
+    fn from(Limits { memory, table, stack }: Limits) -> Self {
+        Self { max_memory: memory, max_table: table, max_stack: stack }
+    }
+}

@@ -1,0 +1,217 @@
+//! Finding the machine code of modules: in the engine, in the store's cache, by compiling.
+//!
+//! Invariant: the compiler is not started, and no module is read, before the cache has been asked. A
+//! store that cannot be written is no reason not to run: the runtime goes on without it.
+
+use super::{Shared, source::WasmModule};
+use crate::{Error, Event, Report, event::Work, report::ModuleCode};
+use executor_code::{CompileEvent, file::CallSite};
+use executor_model::{EngineError, Listeners, ModuleHash};
+use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
+use executor_snapshot::Catalogue;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
+
+/// Which code of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The code that runs have.
+    Plain,
+    /// Code whose calls can be suspended.
+    WithFrameMaps,
+}
+
+impl Shared {
+    /// The store, where there is one.
+    pub(crate) fn directory(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref()
+    }
+
+    /// The store, where there is one that can be used.
+    pub(crate) fn catalogue(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref().filter(|_| !self.given_up.load(Relaxed))
+    }
+
+    /// The engine of a kind of code.
+    pub(crate) fn engine(&self, code: Code) -> Result<&NativeEngine, Error> {
+        let kept = self.catalogue().is_some();
+        let engine = &self.engines[usize::from(kept) * 2 + code as usize];
+        if let Some(engine) = engine.get() {
+            return Ok(engine);
+        }
+        let made = NativeEngine::new(EngineConfig {
+            cache: self.catalogue().map(Catalogue::code),
+            frame_maps: code == Code::WithFrameMaps,
+            ..self.config.clone()
+        })?;
+        Ok(engine.get_or_init(|| made))
+    }
+
+    fn give_up_store(&self, error: &dyn Display) {
+        self.listener.warn(format_args!("{error}; nothing is kept"));
+        self.given_up.store(true, Relaxed);
+    }
+
+    /// The code of a module whose file is at hand.
+    pub(crate) fn code_of(
+        &self,
+        code: Code,
+        module: &WasmModule,
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        self.code_of_hash(code, module.hash, std::slice::from_ref(module), report)
+    }
+
+    /// The code of a module that a snapshot names: its bytes may be at hand, or in the store.
+    pub(crate) fn code_of_hash(
+        &self,
+        code: Code,
+        hash: ModuleHash,
+        at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        let found = self.engine(code)?.load(&hash);
+        report.phases.end("load");
+        match found {
+            Ok(Some((module, origin))) => {
+                report.code.push(ModuleCode { module: hash, origin });
+                return Ok(module);
+            }
+            Ok(None) => {}
+            Err(error) => self.listener.warn(format_args!("{error}; compiling again")),
+        }
+        match at_hand.iter().find(|module| module.hash == hash) {
+            Some(module) => self.compile(code, hash, &module.bytes()?, &module.name, report),
+            None => {
+                let bytes = self.module_bytes(hash)?;
+                self.compile(code, hash, &bytes, &format!("module {hash}"), report)
+            }
+        }
+    }
+
+    /// The code that goes on from calls of functions, in the order of the modules.
+    pub(crate) fn continuations(
+        &self,
+        code: Code,
+        sites: BTreeMap<ModuleHash, Vec<CallSite>>,
+        at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Vec<Arc<CompiledModule>>, Error> {
+        let none = Listeners::none();
+        let engine = self.engine(code)?;
+        let mut continuations = Vec::with_capacity(sites.len());
+        for (hash, sites) in sites {
+            let found = engine.load_continuations(&hash, &sites, &none).unwrap_or_else(|error| {
+                self.listener.warn(format_args!("{error}; compiling again"));
+                None
+            });
+            if let Some(found) = found {
+                continuations.push(found);
+                continue;
+            }
+            let stored;
+            let bytes = match at_hand.iter().find(|module| module.hash == hash) {
+                Some(module) => &*module.bytes()?,
+                None => {
+                    stored = self.module_bytes(hash)?;
+                    &stored
+                }
+            };
+            let failed = |source| Error::Compile { module: format!("module {hash}"), source };
+            let made = engine.compile_continuations(bytes, hash, &sites, &none);
+            continuations.push(made.map_err(failed)?);
+        }
+        report.phases.end("continuations");
+        Ok(continuations)
+    }
+
+    /// The bytes of a module that the store has.
+    fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
+        let bytes = match self.catalogue() {
+            Some(catalogue) => catalogue.module(hash)?,
+            None => {
+                let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+                modules.get(&hash).map(|module| module.bytes().map(Cow::into_owned)).transpose()?
+            }
+        };
+        bytes.ok_or(Error::UnknownModule(hash))
+    }
+
+    /// Keeps modules in memory, so that a snapshot of them can be restored with other code.
+    pub(crate) fn remember(&self, modules: &[WasmModule]) -> Result<(), Error> {
+        let mut known = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        for module in modules {
+            if !known.contains_key(&module.hash) {
+                known.insert(module.hash, module.read_whole()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn compile(
+        &self,
+        code: Code,
+        hash: ModuleHash,
+        bytes: &[u8],
+        name: &str,
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        if self.config.compiler.is_none() {
+            return Err(Error::NotCompiled { module: name.to_owned() });
+        }
+        let module = self
+            .engine(code)?
+            .decode(bytes, hash)
+            .map_err(|source| Error::Invalid { module: name.to_owned(), source })?;
+        report.phases.end("decode");
+        // Known before the work: a long compilation is not to be done twice.
+        if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.add().map(drop)) {
+            self.give_up_store(&error);
+        }
+        let simplified = Mutex::new(Vec::new());
+        let progress = |event: CompileEvent| match event {
+            CompileEvent::Progress { done, total } => {
+                self.listener.tell(Event::Progress { done: done as u64, total: total as u64 });
+            }
+            CompileEvent::Simplified { func, len } => {
+                simplified.lock().unwrap_or_else(PoisonError::into_inner).push((func, len));
+            }
+            _ => {}
+        };
+        let work = Work::Compile { frame_maps: code == Code::WithFrameMaps };
+        let compiled = self.listener.work(work, || {
+            let none = Listeners::none();
+            match self.engine(code)?.compile(&module, &none, true, &progress) {
+                Err(EngineError::Cache(message)) if self.catalogue().is_some() => {
+                    self.give_up_store(&message);
+                    Ok(self.engine(code)?.compile(&module, &none, true, &progress))
+                }
+                compiled => Ok::<_, Error>(compiled),
+            }
+        });
+        let (compiled, origin) =
+            compiled?.map_err(|source| Error::Compile { module: name.to_owned(), source })?;
+        let mut simplified = simplified.into_inner().unwrap_or_else(PoisonError::into_inner);
+        simplified.sort_unstable();
+        if let Some((function, len)) = simplified.first() {
+            self.listener.tell(Event::Simplified {
+                module: name,
+                function: *function,
+                name: compiled.code().function_name(*function),
+                len: *len as u64,
+                more: simplified.len() - 1,
+            });
+        }
+        report.phases.end("compile");
+        report.code.push(ModuleCode { module: hash, origin });
+        if origin == CodeOrigin::Compiled {
+            let functions = compiled.code().function_count();
+            self.listener.tell(Event::Compiled { module: name, functions });
+        }
+        Ok(compiled)
+    }
+}

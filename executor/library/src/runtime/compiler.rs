@@ -1,0 +1,83 @@
+//! The compiler, which starts when it is first used.
+//!
+//! Invariant: a run whose code is cached starts no compiler and no threads.
+
+use executor_code::{CompileError, CompileOptions, Compiler, Progress, file::CallSite};
+use executor_compiler::NativeCompiler;
+use executor_model::{Features, Module, ModuleHash};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::OnceLock;
+
+/// Cranelift looks at the processor and builds its tables when it starts; what needs no compiling does
+/// not wait for that.
+#[derive(Debug, Default)]
+pub(crate) struct LazyCompiler {
+    /// How many threads compile; all processors where nothing is said.
+    threads: Option<usize>,
+    started: OnceLock<Started>,
+}
+
+#[derive(Debug)]
+struct Started {
+    compiler: NativeCompiler,
+    pool: Option<ThreadPool>,
+}
+
+impl LazyCompiler {
+    pub(crate) fn new(threads: Option<usize>) -> Self {
+        Self { threads, started: OnceLock::new() }
+    }
+
+    fn start(&self) -> Result<&Started, CompileError> {
+        if let Some(started) = self.started.get() {
+            return Ok(started);
+        }
+        let pool = |n| ThreadPoolBuilder::new().num_threads(n).build();
+        let pool = self.threads.map(pool).transpose();
+        let pool = pool.map_err(|error| CompileError::Host(error.to_string()))?;
+        let started = Started { compiler: NativeCompiler::new()?, pool };
+        Ok(self.started.get_or_init(|| started))
+    }
+
+    /// Compiles on the threads that are meant for it.
+    fn run<T: Send>(
+        &self,
+        work: impl FnOnce(&NativeCompiler) -> Result<T, CompileError> + Send,
+    ) -> Result<T, CompileError> {
+        let Started { compiler, pool } = self.start()?;
+        match pool {
+            Some(pool) => pool.install(|| work(compiler)),
+            None => work(compiler),
+        }
+    }
+}
+
+impl Compiler for LazyCompiler {
+    fn decode(
+        &self,
+        wasm: &[u8],
+        hash: ModuleHash,
+        features: Features,
+    ) -> Result<Module, CompileError> {
+        self.run(|compiler| compiler.decode(wasm, hash, features))
+    }
+
+    fn compile(
+        &self,
+        module: &Module,
+        options: CompileOptions,
+        progress: Progress<'_>,
+    ) -> Result<Vec<u8>, CompileError> {
+        self.run(|compiler| compiler.compile(module, options, progress))
+    }
+
+    fn compile_continuations(
+        &self,
+        wasm: &[u8],
+        hash: ModuleHash,
+        sites: &[CallSite],
+        options: CompileOptions,
+    ) -> Result<Vec<u8>, CompileError> {
+        self.run(|compiler| compiler.compile_continuations(wasm, hash, sites, options))
+    }
+}

@@ -1,0 +1,58 @@
+//! A snapshot that is open: what it is, apart from the code that it needs.
+
+use crate::Error;
+use executor_snapshot::{SnapshotFile, SnapshotId, catalogue::FunctionInfo};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// An open snapshot file whose header and metadata are checked. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Arc<SnapshotFile>);
+
+impl Snapshot {
+    pub(crate) fn new(file: SnapshotFile) -> Self {
+        Self(Arc::new(file))
+    }
+
+    /// Opens a snapshot file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a snapshot that this release reads.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Ok(Self::new(SnapshotFile::open(path)?))
+    }
+
+    /// Its identity: a hash of what it holds, computed now.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.0.id()
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Reads all of its data and checks it against its hash.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is damaged.
+    pub fn verify(&self) -> Result<(), Error> {
+        Ok(self.0.verify()?)
+    }
+
+    /// What a list of functions says of it.
+    #[must_use]
+    pub fn info(&self) -> FunctionInfo {
+        FunctionInfo::of(&self.0)
+    }
+
+    /// The file, to be looked into.
+    #[must_use]
+    pub fn file(&self) -> &SnapshotFile {
+        &self.0
+    }
+}

@@ -1,0 +1,173 @@
+//! Stopping guests: by hand from other threads, and when their time is up.
+//!
+//! Invariant: a guest that is to stop leaves machine code within one signal's delivery, and a wait in a
+//! host function at once. Only the guest's own time counts against its limit; an instance without a limit
+//! has no thread beside it.
+
+use crate::{Error, Event, event::Listener};
+use executor_model::CallError;
+use executor_runtime::Interrupter;
+use executor_wasi::Canceller;
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long an interrupted guest may take to come back from a call of the host that nothing wakes.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Cancels the calls of instances from any thread. Clones are the same cancellation.
+///
+/// It is given to instances as they are made, and holds for as long as they live: once cancelled,
+/// the call in progress of each, and every later one, ends with the trap
+/// [`TrapCode::Interrupted`](crate::TrapCode::Interrupted), also of an instance that is made after.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation(Arc<Mutex<Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    cancelled: bool,
+    stops: Vec<Weak<Inner>>,
+}
+
+impl Cancellation {
+    /// A new one, not cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the call in progress of every instance that has this, and every later one.
+    pub fn cancel(&self) {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.cancelled = true;
+        for stop in watched.stops.drain(..) {
+            if let Some(inner) = stop.upgrade() {
+                Stop(inner).stop();
+            }
+        }
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cancelled
+    }
+
+    fn watch(&self, stop: &Stop) {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match watched.cancelled {
+            true => stop.stop(),
+            false => {
+                watched.stops.retain(|stop| stop.strong_count() > 0);
+                watched.stops.push(Arc::downgrade(&stop.0));
+            }
+        }
+    }
+}
+
+/// What stops one instance: its machine code, and what it waits for in host functions.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    canceller: Canceller,
+    /// Known as soon as there is a store.
+    interrupter: OnceLock<Interrupter>,
+}
+
+impl Stop {
+    /// What stops an instance that is to be made, where anything may.
+    pub(crate) fn new(
+        timeout: Option<Duration>,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<Option<Self>, Error> {
+        if timeout.is_none() && cancellation.is_none() {
+            return Ok(None);
+        }
+        let canceller = Canceller::new();
+        let canceller = canceller
+            .map_err(|source| Error::System { what: "make what wakes a guest", source })?;
+        let stop = Self(Arc::new(Inner { canceller, interrupter: OnceLock::new() }));
+        if let Some(cancellation) = cancellation {
+            cancellation.watch(&stop);
+        }
+        Ok(Some(stop))
+    }
+
+    pub(crate) fn canceller(&self) -> Canceller {
+        self.0.canceller.clone()
+    }
+
+    /// Makes it stop the calls of a store too.
+    pub(crate) fn attach(&self, interrupter: Interrupter) {
+        let interrupter = self.0.interrupter.get_or_init(|| interrupter);
+        // Whoever stops sets the flag before looking for the interrupter, so one of the two sees it.
+        if self.0.canceller.is_cancelled() {
+            interrupter.interrupt();
+        }
+    }
+
+    fn stop(&self) {
+        self.0.canceller.cancel();
+        if let Some(interrupter) = self.0.interrupter.get() {
+            interrupter.interrupt();
+        }
+    }
+}
+
+/// The time of a guest.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    limit: Option<(Duration, Stop)>,
+    used: Duration,
+    passed: bool,
+    listener: Listener,
+}
+
+impl Clock {
+    /// A guest that has `limit`, and that `stop` stops.
+    pub(crate) fn new(limit: Option<Duration>, stop: Option<&Stop>, listener: &Listener) -> Self {
+        let limit = limit.zip(stop.cloned());
+        Self { limit, used: Duration::ZERO, passed: false, listener: listener.clone() }
+    }
+
+    /// Runs the guest, and stops it when its time is up.
+    pub(crate) fn run<T>(&mut self, guest: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let Some((limit, stop)) = self.limit.clone() else { return guest() };
+        let left = limit.saturating_sub(self.used);
+        let begun = Instant::now();
+        let (finished, wait) = mpsc::channel::<()>();
+        let listener = &self.listener;
+        let watchdog = move || {
+            if wait.recv_timeout(left) != Err(RecvTimeoutError::Timeout) {
+                return false;
+            }
+            stop.stop();
+            if wait.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+                listener.tell(Event::Overdue { limit });
+            }
+            true
+        };
+        let (value, passed) = thread::scope(move |scope| {
+            let watchdog = scope.spawn(watchdog);
+            let value = guest();
+            // The watchdog waits for this end of the channel to close.
+            drop(finished);
+            (value, watchdog.join().unwrap_or(false))
+        });
+        self.used += begun.elapsed();
+        self.passed |= passed;
+        match value {
+            Err(error) if self.passed && matches!(error.call(), Some(CallError::Trap(_))) => {
+                Err(Error::TimedOut { limit, source: Box::new(error) })
+            }
+            value => value,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The library as an embedder uses it.
+#![forbid(unsafe_code)]
+
+mod calls;
+mod functions;
+mod given;
+mod hosts;
+mod stops;
