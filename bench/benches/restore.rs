@@ -43,7 +43,7 @@ fn restore(c: &mut Criterion) {
     group.measurement_time(Duration::from_secs(2));
     for prepared in &guests {
         group.bench_function(prepared.guest.name, |b| {
-            b.iter(|| prepared.call(&mut prepared.acquire()));
+            b.iter(|| prepared.call_typed(&mut prepared.acquire()));
         });
         prepared.clear_output();
     }

@@ -190,6 +190,22 @@ impl Prepared {
         call(store, self.guest.call.export, &self.guest.call.values())
     }
 
+    /// As [`Self::call`], with types that the host's compiler knows, as an embedder would.
+    ///
+    /// # Panics
+    /// When it traps, or is of none of the types that guests' calls are of.
+    pub fn call_typed(&self, store: &mut Store) -> Option<i32> {
+        let Call { export, params, .. } = &self.guest.call;
+        let func = store.exported_func(main_instance(), export).expect("an exported function");
+        let result = match params[..] {
+            [] => store.call_typed(func, ()).map(|()| None),
+            [a] => store.call_typed(func, a).map(Some),
+            [a, b] => store.call_typed(func, (a, b)).map(Some),
+            _ => unimplemented!("a call of {} arguments", params.len()),
+        };
+        result.expect("a call that returns")
+    }
+
     fn ask(&self, store: &mut Store, question: &Call) -> Option<i32> {
         let result = call(store, question.export, &question.values());
         let output = std::mem::take(&mut *self.output());

@@ -133,9 +133,9 @@ fn in_process(
     for (threads, what) in
         [(1, "acquire + call + release"), (2, "acquire + call + release, two threads")]
     {
-        let ours = throughput(threads, || Ok(prepared.call(&mut prepared.acquire())))?;
+        let ours = throughput(threads, || Ok(prepared.call_typed(&mut prepared.acquire())))?;
         prepared.clear_output();
-        let theirs = throughput(threads, || rival.served(inits).map(drop))?;
+        let theirs = throughput(threads, || rival.served_typed(inits).map(drop))?;
         row(what, ours, Ok(theirs), how);
     }
     if let Some(reason) = refused {

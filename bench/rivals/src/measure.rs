@@ -51,7 +51,7 @@ pub fn throughput<T>(threads: usize, run: impl Fn() -> Result<T> + Sync) -> Resu
     let stretch = || -> Result<Duration> {
         let begin = Barrier::new(threads);
         thread::scope(|scope| {
-            let thread = || {
+            let thread = || -> Result<Duration> {
                 for _ in 0..WARM_UP {
                     drop(run()?);
                 }

@@ -7,7 +7,7 @@ use crate::host::{self, Host};
 use executor_bench::{Answer, Call, Guest};
 use wasmtime::{
     Config, Enabled, Engine, Instance, InstanceAllocationStrategy, InstancePre, Linker, Module,
-    PoolingAllocationConfig, Result, Store, Val, ensure, error::Context,
+    PoolingAllocationConfig, Result, Store, Val, bail, ensure, error::Context,
 };
 
 /// Where instances come from.
@@ -83,6 +83,24 @@ impl Rival {
     pub fn served(&self, inits: &[&str]) -> Result<Store<Host>> {
         let (mut store, instance) = self.ready(inits)?;
         ask(&mut store, instance, &self.call)?;
+        Ok(store)
+    }
+
+    /// As [`Self::served`], with types that the host's compiler knows.
+    pub fn served_typed(&self, inits: &[&str]) -> Result<Store<Host>> {
+        let (mut store, instance) = self.ready(inits)?;
+        let Call { export, params, .. } = &self.call;
+        match params[..] {
+            [] => instance.get_typed_func::<(), ()>(&mut store, export)?.call(&mut store, ())?,
+            [a] => {
+                instance.get_typed_func::<i32, i32>(&mut store, export)?.call(&mut store, a)?;
+            }
+            [a, b] => {
+                let func = instance.get_typed_func::<(i32, i32), i32>(&mut store, export)?;
+                func.call(&mut store, (a, b))?;
+            }
+            _ => bail!("a call of {} arguments", params.len()),
+        }
         Ok(store)
     }
 
