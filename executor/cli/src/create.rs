@@ -76,7 +76,7 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     let at = point(args, &target, &mut plain)?;
     let mapped = at.as_ref().map(|_| plain.with_frame_maps()).transpose()?;
     let world = World::of(options, target_name, &rest)?;
-    let timeout = Timeout::new(options.timeout)?;
+    let timeout = Timeout::new(options.timeout);
     let mut create = Create { args, rest, world, timeout, plain, mapped };
     let ready = match target {
         Target::Module(path) => create.fresh(path),
@@ -190,7 +190,7 @@ impl Create<'_> {
         let modules = Modules::compile(self.host(), &sources)?;
         modules.check_hooks()?;
         let entry = Entry::plan(&modules.main, self.args.invoke.as_deref(), &self.rest)?;
-        let wasi = self.world.wasi(options, &[], &self.timeout)?.build().map_err(Failure::new)?;
+        let wasi = self.world.wasi(options, &[])?.build().map_err(Failure::new)?;
         let (engine, config) = (self.host().engine.clone(), guest::config(options)?);
         let timeout = &mut self.timeout;
         let guest = Guest::instantiate(&engine, &modules, &options.init, config, wasi, timeout)?;
@@ -208,7 +208,7 @@ impl Create<'_> {
             Trust::Own => &file.manifest().directories[..],
             Trust::Nobody => &[],
         };
-        let wasi = self.world.wasi(options, kept, &self.timeout)?;
+        let wasi = self.world.wasi(options, kept)?;
         let host = self.mapped.as_mut().unwrap_or(&mut self.plain);
         let mut guest = restore(host, &self.world, options, &file, wasi, trust)?;
         guest.run_hook(Hook::AfterRestore, &mut self.timeout)?;

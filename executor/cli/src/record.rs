@@ -57,8 +57,8 @@ impl Recorder<'_> {
         let input = fs::read(input).context(format_args!("--record {}", input.display()))?;
         let Self { host, world, options, sources_at_hand } = self;
         let file = copy(guest, manifest)?;
-        let mut timeout = Timeout::new(options.timeout)?;
-        let mut wasi = world.wasi(options, &file.manifest().directories, &timeout)?;
+        let mut timeout = Timeout::new(options.timeout);
+        let mut wasi = world.wasi(options, &file.manifest().directories)?;
         let nowhere = || Output::Capture(Arc::new(Mutex::new(Vec::new())));
         wasi.stdin(Input::Bytes(input.into())).stdout(nowhere()).stderr(nowhere());
         let mut copy = restore(host, world, options, &file, wasi, Trust::Own)?;

@@ -61,7 +61,7 @@ pub fn run(args: &RunArgs) -> Result<i32, Failure> {
         rest,
         world,
         host: Host::new(catalogue, &args.code, args.guest.verbose, phases)?,
-        timeout: Timeout::new(args.guest.timeout)?,
+        timeout: Timeout::new(args.guest.timeout),
         instance: Instance::default(),
         snapshot: Snapshot::default(),
     };
@@ -382,7 +382,7 @@ impl Run<'_> {
     }
 
     fn wasi(&self, kept: &[GivenDirectory]) -> Result<WasiCtxBuilder, Failure> {
-        self.world.wasi(&self.args.guest, kept, &self.timeout)
+        self.world.wasi(&self.args.guest, kept)
     }
 
     fn restore(

@@ -3,11 +3,9 @@
 //! Invariant: only the guest's own time counts, initialisation and call together; compiling and
 //! writing snapshots do not. Without a limit there is no thread.
 
-use crate::error::{Context, EXIT_TRAP, Failure};
+use crate::error::EXIT_TRAP;
 use executor_runtime::Interrupter;
-use executor_wasi::Canceller;
 use std::{
-    io,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -20,30 +18,24 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The guest's time.
 #[derive(Debug)]
 pub struct Timeout {
-    limit: Option<(Duration, Canceller)>,
+    limit: Option<Duration>,
     used: Duration,
     passed: bool,
 }
 
 impl Timeout {
     /// A guest with a limit or none.
-    ///
-    /// # Errors
-    /// When the operating system refuses a descriptor.
-    pub fn new(limit: Option<Duration>) -> Result<Self, Failure> {
-        let canceller = |limit| Ok::<_, io::Error>((limit, Canceller::new()?));
-        let limit = limit.map(canceller).transpose().context("--timeout")?;
-        Ok(Self { limit, used: Duration::ZERO, passed: false })
-    }
-
-    /// What wakes a guest that waits for input or sleeps.
-    pub fn canceller(&self) -> Option<Canceller> {
-        self.limit.as_ref().map(|(_, canceller)| canceller.clone())
+    pub fn new(limit: Option<Duration>) -> Self {
+        Self { limit, used: Duration::ZERO, passed: false }
     }
 
     /// Runs the guest, and interrupts it when its time is up.
     pub fn watch<T>(&mut self, interrupter: Interrupter, guest: impl FnOnce() -> T) -> T {
-        let Some((limit, canceller)) = self.limit.clone() else { return guest() };
+        let Some(limit) = self.limit else {
+            // Waits are cheaper where nobody can end them.
+            drop(interrupter);
+            return guest();
+        };
         let left = limit.saturating_sub(self.used);
         let begun = Instant::now();
         let (finished, wait) = mpsc::channel::<()>();
@@ -52,7 +44,6 @@ impl Timeout {
                 return false;
             }
             interrupter.interrupt();
-            canceller.cancel();
             if wait.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("executor: error: {}, in a call of the host", Self::message(limit));
                 std::process::exit(EXIT_TRAP);
@@ -73,7 +64,7 @@ impl Timeout {
 
     /// What to say when the guest was interrupted; `None` when its time was not up.
     pub fn passed(&self) -> Option<String> {
-        self.limit.as_ref().filter(|_| self.passed).map(|(limit, _)| Self::message(*limit))
+        self.limit.filter(|_| self.passed).map(Self::message)
     }
 
     fn message(limit: Duration) -> String {

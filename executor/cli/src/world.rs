@@ -6,7 +6,6 @@
 use crate::{
     args::{Dir, GuestArgs, Variable},
     error::{Context, Failure},
-    timeout::Timeout,
     warn,
 };
 use executor_snapshot::GivenDirectory;
@@ -65,7 +64,6 @@ impl World {
         &self,
         options: &GuestArgs,
         kept: &[GivenDirectory],
-        timeout: &Timeout,
     ) -> Result<WasiCtxBuilder, Failure> {
         let mut builder = WasiCtxBuilder::new();
         builder.args(self.args.clone()).env(self.env.clone());
@@ -88,9 +86,6 @@ impl World {
         }
         if options.deterministic {
             builder.deterministic();
-        }
-        if let Some(canceller) = timeout.canceller() {
-            builder.canceller(canceller);
         }
         Ok(builder)
     }

@@ -37,7 +37,7 @@ pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
 pub use exception::TagIdentity;
 pub use host::{Caller, HostError, HostResults, HostValue, IntoHostFunc};
 pub use instantiate::InstantiateError;
-pub use interrupt::Interrupter;
+pub use interrupt::{Interrupter, Interrupts, Wake};
 pub use linker::Linker;
 pub use module::CompiledModule;
 pub use module_engine::{NativeFunction, NativeModuleEngine};

@@ -613,6 +613,6 @@ impl Store {
     /// A handle with which other threads stop calls.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(Arc::clone(&self.inner.shared))
+        Interrupter::new(&self.inner.shared)
     }
 }
