@@ -38,7 +38,7 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
         walk(&store.header.code, stack, fp, &mut addresses);
     }
     let ended = addresses.len();
-    for fp in vm::outer_stub_frames(store) {
+    for fp in store.header.outer_stub_frames() {
         walk(&store.header.code, stack, fp, &mut addresses);
     }
     Frames { addresses, ended }

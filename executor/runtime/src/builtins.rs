@@ -6,7 +6,7 @@ use crate::{
     interrupt::Shared,
     park::{self, Waited},
     store::{Instance, StoreInner},
-    vm::{Region, Values},
+    vm::{Header, Host, Next, Region, Values},
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
@@ -44,12 +44,43 @@ impl From<TrapCode> for Raise {
 
 type Result<T> = std::result::Result<T, Raise>;
 
+impl Host for StoreInner {
+    fn header(&mut self) -> &mut Header {
+        &mut self.header
+    }
+
+    #[inline]
+    fn builtin(
+        &mut self,
+        instance: InstanceId,
+        builtin: Builtin,
+        args: [u64; 5],
+        values: Values,
+        fp: usize,
+    ) -> Next {
+        let raise = match run(self, instance, builtin, args, values) {
+            Ok(value) => return Next::Return(value),
+            Err(Raise::Exception(exception)) => match self.unwind(exception, fp, instance) {
+                Ok(resume) => return Next::Handler(resume),
+                Err(exception) => Raise::Exception(exception),
+            },
+            Err(raise) => raise,
+        };
+        self.raised = Some(raise);
+        Next::End
+    }
+
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) {
+        self.raised = Some(Raise::Panic(panic));
+    }
+}
+
 /// "Could not grow", as `memory.grow` and `table.grow` answer it.
 const REFUSED: u64 = u64::MAX;
 
 /// Runs a builtin for an instance. Indices come from compiled code and are in range.
 #[inline]
-pub(crate) fn run(
+fn run(
     store: &mut StoreInner,
     id: InstanceId,
     builtin: Builtin,

@@ -5,10 +5,10 @@
 
 use crate::{
     linker::Linker,
-    module::{CompiledModule, LoadError},
     module_engine::NativeModuleEngine,
     store::{Store, StoreConfig},
     sys::{self, Mapping},
+    vm::{CompiledModule, LoadError},
 };
 use executor_code::{
     CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,

@@ -7,11 +7,10 @@ use crate::{
     builtins::Raise,
     exception::TagIdentity,
     host::HostFunc,
-    module::CompiledModule,
     shared::SharedMemory,
     store::{Instance, Store, StoreInner},
     types::Scoped,
-    vm::Region,
+    vm::{CompiledModule, Region},
 };
 use executor_code::abi::{CallTarget, ImportSlot};
 use executor_model::{

@@ -13,11 +13,10 @@ use crate::{
     host::HostFunc,
     interrupt::{Interrupter, Shared},
     linker::Linker,
-    module::CompiledModule,
     shared::SharedMemory,
     suspend::Suspension,
     sys::{self, Reservation, WasmStack},
-    vm::{self, EntryPoint, Header, Outcome, Stable, VmInstance},
+    vm::{self, CompiledModule, EntryPoint, Header, Outcome, Stable, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
@@ -342,7 +341,8 @@ impl StoreInner {
         func: FuncRef,
         values: &mut [RawValue],
     ) -> Result<(), CallError> {
-        match EntryPoint::of_function(self, func, values.len()) {
+        let vm = self.instance(func.instance()).map(|instance| &instance.vm);
+        match vm.and_then(|vm| EntryPoint::of_function(vm, func, values.len())) {
             Some(entry) => self.enter(entry, func.instance(), values),
             None => Err(CallError::Usage(format!("{func} cannot be called"))),
         }

@@ -170,7 +170,7 @@ impl StoreInner {
         import: FuncIndex,
         args: &[RawValue],
     ) -> Result<CallState, SuspendError> {
-        let stubs = vm::outer_stub_frames(self);
+        let stubs = self.header.outer_stub_frames();
         let (Some(stack), [fp, outer @ ..]) = (self.stack.clone(), &stubs[..]) else {
             return Err(SuspendError::Frame { func: import });
         };

@@ -1,12 +1,15 @@
 //! Activations: one stay of a thread in machine code, and how it ends.
 
 use super::{
+    builtins::{Handler, Host, handlers},
     code::{CodeEntry, CodeMap},
     entry,
+    instance::VmInstance,
+    module::CompiledModule,
 };
-use crate::{module::CompiledModule, store::StoreInner, sys::WasmStack};
+use crate::sys::WasmStack;
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
-use executor_model::{FuncRef, InstanceId, RawValue, TrapCode};
+use executor_model::{FuncRef, RawValue, TrapCode};
 use std::{
     cell::Cell,
     ops::{ControlFlow, Range},
@@ -50,6 +53,33 @@ impl Header {
         self.abi.target = target;
         &raw const self.abi.target as u64
     }
+
+    /// The frame pointers of the stubs through which the activations that are still going on left
+    /// machine code, innermost first.
+    pub(crate) fn outer_stub_frames(&self) -> Vec<usize> {
+        let mut frames = Vec::new();
+        let mut activation = self.abi.activation;
+        // SAFETY: the activations of a store are alive on this thread's host stack, each further up
+        // than the one before.
+        while let Some(outer) = unsafe { activation.as_ref() } {
+            frames.push(outer.wasm_sp + entry::STUB_FRAME);
+            activation = outer.previous;
+        }
+        frames
+    }
+
+    /// All that the activations of a store have on the wasm stack, registers that they hold across
+    /// calls included.
+    pub(crate) fn live_words<'a>(&self, stack: &'a WasmStack) -> &'a [u64] {
+        // SAFETY: a non-null activation of the store is alive further up this thread's stack. From
+        // where the innermost left machine code to the top the stack is readable, and machine code
+        // does not run meanwhile.
+        unsafe {
+            let Some(activation) = self.abi.activation.as_ref() else { return &[] };
+            let start = activation.wasm_sp;
+            std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
+        }
+    }
 }
 
 /// An activation with what the stubs and the signal handler need.
@@ -59,9 +89,13 @@ pub(super) struct Frame {
     pub(super) abi: Activation,
     /// The store's interrupt flag.
     pub(super) interrupt: *const AtomicBool,
+    /// What the stubs call, by builtin; made for the type of the store.
+    pub(super) handlers: *const Handler,
     /// The store, as the call that is in progress borrows it: builtins reach it through this
     /// pointer, which the optimiser sees escape, and never through an older one.
-    store: *mut StoreInner,
+    store: *mut (),
+    /// Its header.
+    header: *const Header,
     /// The guard of the wasm stack.
     guard: Range<usize>,
     /// The address just above the wasm stack.
@@ -134,11 +168,12 @@ pub(crate) enum Outcome {
 /// The store of the innermost activation of this thread.
 ///
 /// # Safety
-/// Called by a builtin only, while its stub waits; the reference ends before the builtin does, and
-/// there is no other meanwhile.
-pub(super) unsafe fn current_store<'a>() -> &'a mut StoreInner {
-    // SAFETY: a builtin runs below an activation, whose call lends its store to it.
-    unsafe { &mut *(*CURRENT.get()).store }
+/// Called by a builtin of the handlers for `S` only, while its stub waits; the reference ends before
+/// the builtin does, and there is no other meanwhile.
+pub(super) unsafe fn current_store<'a, S: Host>() -> &'a mut S {
+    // SAFETY: a builtin runs below an activation, whose call lends its store to it, and whose
+    // handlers are those for its type.
+    unsafe { &mut *(*CURRENT.get()).store.cast::<S>() }
 }
 
 /// The frame pointer of the stub that called a builtin.
@@ -185,7 +220,7 @@ impl Frame {
     /// Called by the signal handler only, of a frame that [`met`] returned.
     unsafe fn trap_code(&self, pc: usize) -> Option<Option<TrapCode>> {
         // SAFETY: the store outlives its activation, and nobody changes it while machine code runs.
-        unsafe { &(*self.store).header.code }.trap_code(pc)
+        unsafe { &(*self.header).code }.trap_code(pc)
     }
 }
 
@@ -235,29 +270,26 @@ pub(crate) struct EntryPoint {
 }
 
 impl EntryPoint {
-    /// The entry of a function of a store, with `values` for its parameters (references among them
-    /// checked by the caller) and results. `None` when the store has no such function, or there
-    /// are too few for its type.
-    pub(crate) fn of_function(store: &StoreInner, func: FuncRef, values: usize) -> Option<Self> {
-        let module = store.instances.get(func.instance().position())?.vm.module();
+    /// The entry of a function of an instance, with `values` for its parameters (references among
+    /// them checked by the caller) and results. `None` when the instance has no such function, or
+    /// there are too few for its type.
+    pub(crate) fn of_function(vm: &VmInstance, func: FuncRef, values: usize) -> Option<Self> {
+        let module = vm.module();
         let ty = module.code().function_type(func.func())?;
         let (params, results) = module.code().type_words(ty)?;
-        if ty != func.ty() || values < params.len().max(results.len()) {
+        if func.instance() != vm.id() || ty != func.ty() || values < params.len().max(results.len())
+        {
             return None;
         }
         let trampoline = module.address(module.code().enter_offset(ty)?);
-        Some(Self { trampoline, target: store.target(func)?, values })
+        let code = module.address(module.code().function_offset(func.func())?);
+        let target = CallTarget { code, vmctx: vm.vmctx() as usize };
+        Some(Self { trampoline, target, values })
     }
 
     /// The entry of the continuation at a place among those of a code file, for an instance of its
     /// module. The first value is the address of its [`executor_code::abi::ResumedFrame`].
-    pub(crate) fn of_continuation(
-        store: &StoreInner,
-        instance: InstanceId,
-        code: &CompiledModule,
-        at: u32,
-    ) -> Option<Self> {
-        let vm = &store.instances.get(instance.position())?.vm;
+    pub(crate) fn of_continuation(vm: &VmInstance, code: &CompiledModule, at: u32) -> Option<Self> {
         let file = code.code();
         if file.module() != vm.module().hash() || file.continuations().is_empty() {
             return None;
@@ -278,8 +310,8 @@ impl EntryPoint {
 ///
 /// # Panics
 /// When there are fewer values than the entry point may use.
-pub(crate) fn enter(
-    store: &mut StoreInner,
+pub(crate) fn enter<S: Host>(
+    store: &mut S,
     entry: EntryPoint,
     stack: &WasmStack,
     interrupt: &AtomicBool,
@@ -289,9 +321,11 @@ pub(crate) fn enter(
     assert!(values.len() >= entry.values, "values for all parameters and results");
 
     // From here to the end of the call the store is reached through this pointer only.
-    let store: *mut StoreInner = store;
+    let store: *mut S = store;
     // SAFETY: the pointer was a reference just now.
-    let (header, previous) = unsafe { ((*store).header.address(), (*store).header.abi.activation) };
+    let known: *mut Header = unsafe { (*store).header() };
+    // SAFETY: a store's header lies in the store.
+    let (header, previous) = unsafe { ((*known).address(), (*known).abi.activation) };
     let wasm_sp = match previous.is_null() {
         true => stack.top(),
         // A nested call continues below the frames of the one it is nested in.
@@ -302,7 +336,9 @@ pub(crate) fn enter(
     let mut frame = Frame {
         abi: Activation { host_sp: 0, wasm_sp, previous },
         interrupt,
-        store,
+        handlers: handlers::<S>(),
+        store: store.cast(),
+        header: known,
         guard: stack.guard(),
         top: stack.top(),
         fault: Cell::new(None),
@@ -331,20 +367,6 @@ pub(crate) fn enter(
         (entry::LANDED, None, Some(fp)) => Outcome::Raised { fp },
         (_, None, fp) => Outcome::Interrupted { fp },
     }
-}
-
-/// The frame pointers of the stubs through which the activations that are still going on left
-/// machine code, innermost first.
-pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
-    let mut frames = Vec::new();
-    let mut activation = store.header.abi.activation;
-    // SAFETY: the activations of a store are alive on this thread's host stack, each further up
-    // than the one before.
-    while let Some(outer) = unsafe { activation.as_ref() } {
-        frames.push(outer.wasm_sp + entry::STUB_FRAME);
-        activation = outer.previous;
-    }
-    frames
 }
 
 /// A call that has not returned.
@@ -397,17 +419,4 @@ pub(crate) fn stack_word(stack: &WasmStack, at: usize) -> Option<usize> {
     let inside = (stack.bottom()..stack.top()).contains(&at) && at.is_multiple_of(8);
     // SAFETY: the word lies within the wasm stack, which is readable as long as it exists.
     inside.then(|| unsafe { *(at as *const usize) })
-}
-
-/// All that the activations of a store have on the wasm stack, registers that they hold across calls
-/// included.
-pub(crate) fn live_words<'a>(store: &StoreInner, stack: &'a WasmStack) -> &'a [u64] {
-    // SAFETY: a non-null activation of the store is alive further up this thread's stack. From where
-    // the innermost left machine code to the top the stack is readable, and machine code does not
-    // run meanwhile.
-    unsafe {
-        let Some(activation) = store.header.abi.activation.as_ref() else { return &[] };
-        let start = activation.wasm_sp;
-        std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
-    }
 }

@@ -5,8 +5,11 @@
 //! those words and then may touch memory. Links point into slots of the same store, which are
 //! kept as long as any instance of it.
 
-use super::region::{self, Region};
-use crate::{module::CompiledModule, sys::Reservation};
+use super::{
+    module::CompiledModule,
+    region::{self, Region},
+};
+use crate::sys::Reservation;
 use executor_code::{
     abi::{ImportSlot, StoreHeader, VmHeader},
     file::Section,
