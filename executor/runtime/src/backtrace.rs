@@ -53,7 +53,7 @@ fn walk(code: &CodeMap, stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>
 
 /// The backtrace of the host call that is in progress.
 pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
-    match &store.stack {
+    match &store.calls.stack {
         Some(stack) => collect(store, Outcome::Returned, stack).backtrace(&store.header.code),
         None => WasmBacktrace::default(),
     }

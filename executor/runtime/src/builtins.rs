@@ -66,12 +66,12 @@ impl Host for StoreInner {
             },
             Err(raise) => raise,
         };
-        self.raised = Some(raise);
+        self.calls.raised = Some(raise);
         Next::End
     }
 
     fn panicked(&mut self, panic: Box<dyn Any + Send>) {
-        self.raised = Some(Raise::Panic(panic));
+        self.calls.raised = Some(Raise::Panic(panic));
     }
 }
 
@@ -87,7 +87,6 @@ fn run(
     [a, b, c, d, e]: [u64; 5],
     mut values: Values,
 ) -> Result<u64> {
-    // Without any, no memory can be in use by another thread.
     let shares = !store.shared_memories.is_empty();
     let instance = &mut store.instances[id.position()];
     match builtin {

@@ -178,7 +178,7 @@ impl StoreInner {
         let mut marks = Marks { kept, marked: vec![false; kept.len()], left: Vec::new() };
         marks.payload(payload);
         self.exceptions.given.iter().for_each(|handle| marks.word(handle.get()));
-        if let Some(stack) = &self.stack {
+        if let Some(stack) = &self.calls.stack {
             self.header.live_words(stack).iter().for_each(|word| marks.word(*word));
         }
         for instance in &self.instances {

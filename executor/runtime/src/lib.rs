@@ -7,6 +7,7 @@
 
 mod backtrace;
 mod builtins;
+mod calls;
 mod capture;
 mod const_expr;
 mod engine;

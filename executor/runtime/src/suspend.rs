@@ -171,7 +171,7 @@ impl StoreInner {
         args: &[RawValue],
     ) -> Result<CallState, SuspendError> {
         let stubs = self.header.outer_stub_frames();
-        let (Some(stack), [fp, outer @ ..]) = (self.stack.clone(), &stubs[..]) else {
+        let (Some(stack), [fp, outer @ ..]) = (self.calls.stack.clone(), &stubs[..]) else {
             return Err(SuspendError::Frame { func: import });
         };
         if let Some(outer) = outer.first() {
