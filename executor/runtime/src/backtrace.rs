@@ -38,7 +38,7 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
         walk(&store.header.code, stack, fp, &mut addresses);
     }
     let ended = addresses.len();
-    for fp in vm::outer_stub_frames(store) {
+    for fp in store.header.outer_stub_frames() {
         walk(&store.header.code, stack, fp, &mut addresses);
     }
     Frames { addresses, ended }
@@ -53,7 +53,7 @@ fn walk(code: &CodeMap, stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>
 
 /// The backtrace of the host call that is in progress.
 pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
-    match &store.stack {
+    match &store.calls.stack {
         Some(stack) => collect(store, Outcome::Returned, stack).backtrace(&store.header.code),
         None => WasmBacktrace::default(),
     }

@@ -6,13 +6,20 @@ use crate::{
     interrupt::Shared,
     park::{self, Waited},
     store::{Instance, StoreInner},
-    vm::{Region, Values},
+    vm::{Header, Host, Next, Region, Values},
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
     FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
 };
-use std::{any::Any, error::Error, num::NonZeroU64, ops::Range, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    error::Error,
+    num::NonZeroU64,
+    ops::Range,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 /// Why a builtin ends the activation instead of returning.
 pub(crate) enum Raise {
@@ -38,19 +45,49 @@ impl From<TrapCode> for Raise {
 
 type Result<T> = std::result::Result<T, Raise>;
 
+impl Host for StoreInner {
+    fn header(&mut self) -> &mut Header {
+        &mut self.header
+    }
+
+    #[inline]
+    fn builtin(
+        &mut self,
+        instance: InstanceId,
+        builtin: Builtin,
+        args: [u64; 5],
+        values: Values,
+        fp: usize,
+    ) -> Next {
+        let raise = match run(self, instance, builtin, args, values) {
+            Ok(value) => return Next::Return(value),
+            Err(Raise::Exception(exception)) => match self.unwind(exception, fp, instance) {
+                Ok(resume) => return Next::Handler(resume),
+                Err(exception) => Raise::Exception(exception),
+            },
+            Err(raise) => raise,
+        };
+        self.calls.raised = Some(raise);
+        Next::End
+    }
+
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) {
+        self.calls.raised = Some(Raise::Panic(panic));
+    }
+}
+
 /// "Could not grow", as `memory.grow` and `table.grow` answer it.
 const REFUSED: u64 = u64::MAX;
 
 /// Runs a builtin for an instance. Indices come from compiled code and are in range.
 #[inline]
-pub(crate) fn run(
+fn run(
     store: &mut StoreInner,
     id: InstanceId,
     builtin: Builtin,
     [a, b, c, d, e]: [u64; 5],
     mut values: Values,
 ) -> Result<u64> {
-    // Without any, no memory can be in use by another thread.
     let shares = !store.shared_memories.is_empty();
     let instance = &mut store.instances[id.position()];
     match builtin {
@@ -61,21 +98,36 @@ pub(crate) fn run(
             return Ok(store.grow_table(id, a as u32, b, c).unwrap_or(REFUSED));
         }
         Builtin::MemoryCopy => {
-            instance.vm.copy_memory((a as u32, b as u32), (c, d, e), shares)?;
+            let (to, from) = (a as u32, b as u32);
+            let outside = TrapCode::MemoryOutOfBounds;
+            let inside = |memory, at| instance.vm.memory_region(memory)?.address(at, e);
+            if e > PART {
+                inside(to, c).and(inside(from, d)).ok_or(outside)?;
+            }
+            // Of two ranges that overlap the end of the source is copied first where it would be
+            // overwritten.
+            in_parts(&store.shared, e, d < c, |at, len| {
+                Ok(instance.vm.copy_memory((to, from), (c + at, d + at, len), shares)?)
+            })?;
         }
         Builtin::MemoryFill => {
             let outside = TrapCode::MemoryOutOfBounds;
-            match instance.vm.memory_region(a as u32).filter(|_| shares) {
-                Some(region) => {
-                    instance.vm.open_in(Some(region), 1, (b, d));
-                    region.fill(b, c as u8, d).ok_or(outside)?;
-                }
-                None => {
-                    let mut memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
-                    let bytes = part(b, d).and_then(|part| memory.get_mut(part));
-                    bytes.ok_or(outside)?.fill(c as u8);
-                }
+            let region = instance.vm.memory_region(a as u32).ok_or(outside)?;
+            if d > PART {
+                region.address(b, d).ok_or(outside)?;
             }
+            in_parts(&store.shared, d, false, |at, len| match shares {
+                true => {
+                    instance.vm.open_in(Some(region), 1, (b + at, len));
+                    Ok(region.fill(b + at, c as u8, len).ok_or(outside)?)
+                }
+                false => {
+                    let mut memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
+                    let bytes = part(b + at, len).and_then(|part| memory.get_mut(part));
+                    bytes.ok_or(outside)?.fill(c as u8);
+                    Ok(())
+                }
+            })?;
         }
         Builtin::MemoryInit => instance.init_memory(a as u32, b as u32, (c, d, e))?,
         Builtin::DataDrop => instance.drop_data(a as u32),
@@ -122,6 +174,31 @@ pub(crate) fn run(
         }
     }
     Ok(0)
+}
+
+/// How many bytes are copied or filled between two looks at the interrupt flag: some milliseconds' work.
+const PART: u64 = 16 << 20;
+
+/// Does work on `len` bytes in parts, from the end backwards if need be, until the call is interrupted.
+/// Nothing may be done unless all can be; where there is more than one part the caller has checked it.
+fn in_parts(
+    store: &Shared,
+    len: u64,
+    backwards: bool,
+    mut work: impl FnMut(u64, u64) -> Result<()>,
+) -> Result<()> {
+    let mut done = 0;
+    loop {
+        let part = PART.min(len - done);
+        work(if backwards { len - done - part } else { done }, part)?;
+        done += part;
+        if done == len {
+            return Ok(());
+        }
+        if store.flag.load(SeqCst) {
+            return Err(TrapCode::Interrupted.into());
+        }
+    }
 }
 
 /// The memory, the address in it and the value there of an atomic access of `width` bytes at
@@ -240,4 +317,39 @@ fn listen(
         raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty).of(store.id)).collect();
     let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };
     tell(listener, &context, &values);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interrupt::Interrupter;
+    use executor_model::StoreId;
+
+    #[test]
+    fn long_work_is_done_in_parts_that_an_interrupt_ends() {
+        let shared = Arc::new(Shared::new(StoreId::unique()));
+        for backwards in [false, true] {
+            let mut parts = Vec::new();
+            let whole = in_parts(&shared, 2 * PART + 5, backwards, |at, len| {
+                parts.push((at, len));
+                Ok(())
+            });
+            assert!(whole.is_ok());
+            assert_eq!(
+                parts,
+                match backwards {
+                    false => [(0, PART), (PART, PART), (2 * PART, 5)],
+                    true => [(PART + 5, PART), (5, PART), (0, 5)],
+                }
+            );
+        }
+        let mut parts = 0;
+        let ended = in_parts(&shared, 2 * PART, false, |_, _| {
+            parts += 1;
+            Interrupter::new(&shared).interrupt();
+            Ok(())
+        });
+        assert!(matches!(ended, Err(Raise::Trap(TrapCode::Interrupted))));
+        assert_eq!(parts, 1);
+    }
 }

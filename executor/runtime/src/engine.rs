@@ -5,11 +5,11 @@
 
 use crate::{
     linker::Linker,
-    module::{CompiledModule, LoadError},
     module_engine::NativeModuleEngine,
     pool::{Pool, PoolConfig, PoolStats},
     store::{Store, StoreConfig},
     sys::{self, Mapping},
+    vm::{CompiledModule, LoadError},
 };
 use executor_code::{
     CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,

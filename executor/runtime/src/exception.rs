@@ -11,7 +11,6 @@
 use crate::{
     host::{Caller, HostError},
     store::{Store, StoreInner},
-    vm,
 };
 use executor_model::{
     CallError, ExternKind, InstanceId, RawValue, StoreId, Thrown, Val, ValType, WasmBacktrace,
@@ -179,8 +178,8 @@ impl StoreInner {
         let mut marks = Marks { kept, marked: vec![false; kept.len()], left: Vec::new() };
         marks.payload(payload);
         self.exceptions.given.iter().for_each(|handle| marks.word(handle.get()));
-        if let Some(stack) = &self.stack {
-            vm::live_words(self, stack).iter().for_each(|word| marks.word(*word));
+        if let Some(stack) = &self.calls.stack {
+            self.header.live_words(stack).iter().for_each(|word| marks.word(*word));
         }
         for instance in &self.instances {
             instance.vm.words().for_each(|word| marks.word(word));

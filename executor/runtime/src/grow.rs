@@ -46,7 +46,7 @@ impl StoreInner {
     /// `memory.grow`, by pages; the size before, in pages.
     pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
         let region = self.instances[id.position()].vm.memory_region(index)?;
-        if let Some(shared) = self.shared_memory(region) {
+        if let Some(shared) = self.shared_memories.find(region) {
             return shared.grow_within(delta, self.config.max_memory);
         }
         let (owner, owned) = self.owned_memory(region)?;

@@ -1,11 +1,14 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner, vm::MemoryMut};
+use crate::{
+    backtrace, builtins::Raise, exception::InFlight, interrupt::Interrupts, store::StoreInner,
+    vm::MemoryMut,
+};
 use executor_model::{
     CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
     WasmBacktrace,
 };
-use std::{any::Any, error::Error, num::NonZeroU64};
+use std::{any::Any, error::Error, num::NonZeroU64, sync::Arc};
 
 /// Why a host function does not return.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +114,12 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance.of(self.store.id)
+    }
+
+    /// What a host function that waits asks, so that the call can be stopped meanwhile.
+    #[must_use]
+    pub fn interrupts(&self) -> Interrupts {
+        Interrupts(Arc::clone(&self.store.shared))
     }
 
     /// Whether the store was made from a captured state.

@@ -12,13 +12,12 @@
 use crate::{
     engine::NativeEngine,
     linker::Linker,
-    module::CompiledModule,
     pool::Lease,
     reset::{SlotState, Watched},
     state::{CallState, Extent, InstancePlan, RestorePlan, dense_placement, nonzero},
     store::{Store, StoreConfig, StoreInner},
     sys::{self, Access, Reservation},
-    vm::{OpenPages, Slot, Stable},
+    vm::{CompiledModule, OpenPages, Slot, Stable},
 };
 use executor_code::{
     ensure_private,
@@ -356,6 +355,7 @@ impl Inner {
             slot.fill(place.state.clone(), (file, instance.block))?;
         }
         let learned = Arc::clone(&self.learned());
+        inner.header.slot = Some(Arc::clone(&slot));
         inner.watched = Some(Watched::new(slot, learned));
         Ok(Store { inner: inner.of_image(Arc::new(Home(Arc::clone(self)))) })
     }

@@ -8,11 +8,10 @@ use crate::{
     exception::TagIdentity,
     host::HostFunc,
     image::RestoreError,
-    module::CompiledModule,
     shared::SharedMemory,
     store::{Instance, Store, StoreInner},
     types::Scoped,
-    vm::Region,
+    vm::{CompiledModule, Region},
 };
 use executor_code::abi::{CallTarget, ImportSlot};
 use executor_model::{
@@ -219,9 +218,7 @@ impl StoreInner {
     ) -> Result<(), LinkError> {
         let ImportKind::Memory(wanted) = import.kind else { return Ok(()) };
         self.link_region(id, index, import, (&wanted, &memory.ty()), memory.region())?;
-        if self.shared_memory(memory.region()).is_none() {
-            self.shared_memories.push(memory.clone());
-        }
+        self.shared_memories.add(memory);
         Ok(())
     }
 
@@ -333,7 +330,7 @@ impl StoreInner {
 
     /// The declared type of the memory at a region, by its owner.
     pub(crate) fn memory_type(&self, region: Region) -> Option<MemoryType> {
-        if let Some(memory) = self.shared_memory(region) {
+        if let Some(memory) = self.shared_memories.find(region) {
             return Some(memory.ty());
         }
         let (_, owner) = self.owner_of(region.size)?;

@@ -1,7 +1,8 @@
-//! Stopping a running call from another thread.
+//! Stopping a running call from another thread, wherever it is.
 //!
-//! Invariant: a call that is in machine code is stopped within one signal's delivery, one that is
-//! in host code when it returns to machine code, and one that has not begun does not begin. The
+//! Invariant: a call that is in machine code is stopped within one signal's delivery, one that waits in
+//! host code is woken, one that is in other host code is stopped when it returns to machine code, and
+//! one that has not begun does not begin. The
 //! flag is set before the thread is looked up, and a call publishes its thread before it reads the
 //! flag, so one of the two always sees the other. Likewise a call publishes its instance before it
 //! looks whether that is closed, and an instance is closed before the call in progress is looked up.
@@ -15,9 +16,10 @@ use crate::{
 use executor_model::{InstanceId, StoreId};
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -36,16 +38,33 @@ pub(crate) struct Shared {
     entered: AtomicU32,
     asked: Mutex<Asked>,
     any_closed: AtomicBool,
+    /// The address at which the call in progress waits (see [`park`]), or 0.
+    pub(crate) waits_at: AtomicUsize,
+    /// How many [`Interrupter`]s there are.
+    interrupters: AtomicUsize,
 }
 
 /// What was asked of a store.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Asked {
     /// That its calls stop.
     interrupt: bool,
     /// That these instances are closed, with exit codes.
     closed: BTreeMap<InstanceId, u32>,
+    /// That these are called when calls stop.
+    wake: Vec<Weak<Wake>>,
 }
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interrupt, closed, .. } = self;
+        let mut debug = f.debug_struct("Asked");
+        debug.field("interrupt", interrupt).field("closed", closed).finish_non_exhaustive()
+    }
+}
+
+/// What wakes a thread that waits in a host function.
+pub type Wake = dyn Fn() + Send + Sync;
 
 impl Shared {
     pub(crate) fn new(store: StoreId) -> Self {
@@ -57,6 +76,8 @@ impl Shared {
             entered: AtomicU32::new(0),
             asked: Mutex::default(),
             any_closed: AtomicBool::new(false),
+            waits_at: AtomicUsize::new(0),
+            interrupters: AtomicUsize::new(0),
         }
     }
 
@@ -103,6 +124,7 @@ impl Shared {
         self.flag.store(stop, SeqCst);
         if stop {
             park::wake_interrupted(self);
+            asked.wake.iter().filter_map(Weak::upgrade).for_each(|wake| wake());
             match self.thread.load(SeqCst) {
                 0 => {}
                 thread => interrupt_thread(thread),
@@ -130,11 +152,60 @@ impl Shared {
     }
 }
 
-/// Interrupts the calls of a store; may be sent to and shared with other threads.
+/// What a host function that waits asks, and how it is woken.
+///
+/// A wait that is to be stopped gives a [`Wake`] first, then asks [`Self::requested`], and waits only if
+/// that is false; whatever wakes it, it asks again.
 #[derive(Debug, Clone)]
-pub struct Interrupter(pub(crate) Arc<Shared>);
+pub struct Interrupts(pub(crate) Arc<Shared>);
+
+impl Interrupts {
+    /// Whether the call in progress is to stop. The host function then fails with
+    /// [`executor_model::TrapCode::Interrupted`].
+    #[must_use]
+    pub fn requested(&self) -> bool {
+        self.0.flag.load(SeqCst)
+    }
+
+    /// Whether anyone could interrupt calls: somebody has an [`Interrupter`] of the store. While a host
+    /// function runs this cannot become true by anything but that function.
+    #[must_use]
+    pub fn possible(&self) -> bool {
+        self.requested() || self.0.interrupters.load(SeqCst) > 0
+    }
+
+    /// Calls `wake` whenever calls are interrupted, on the thread that interrupts, as long as the `Arc`
+    /// lives. It must not use an [`Interrupter`] of the store.
+    pub fn wake_by(&self, wake: &Arc<Wake>) {
+        let mut asked = self.0.asked();
+        asked.wake.retain(|known| known.strong_count() > 0);
+        asked.wake.push(Arc::downgrade(wake));
+    }
+}
+
+/// Interrupts the calls of a store, in machine code and wherever a host function waits (see
+/// [`Interrupts`]); may be sent to and shared with other threads.
+#[derive(Debug)]
+pub struct Interrupter(Arc<Shared>);
+
+impl Clone for Interrupter {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Interrupter {
+    fn drop(&mut self) {
+        self.0.interrupters.fetch_sub(1, SeqCst);
+    }
+}
 
 impl Interrupter {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.interrupters.fetch_add(1, SeqCst);
+        Self(Arc::clone(shared))
+    }
+
     /// Stops the call in progress, if any, and every later one, with
     /// [`executor_model::TrapCode::Interrupted`], until [`Self::clear`]. Returns false, and does
     /// nothing, when a module of the store was compiled without `ensure_termination`.

@@ -7,6 +7,7 @@
 
 mod backtrace;
 mod builtins;
+mod calls;
 mod capture;
 mod const_expr;
 mod engine;
@@ -17,7 +18,6 @@ mod image;
 mod instantiate;
 mod interrupt;
 mod linker;
-mod module;
 mod module_engine;
 mod park;
 mod pool;
@@ -42,9 +42,8 @@ pub use exception::TagIdentity;
 pub use host::{Caller, HostError, HostValue, HostValues, IntoHostFunc};
 pub use image::{Image, RestoreError};
 pub use instantiate::InstantiateError;
-pub use interrupt::Interrupter;
+pub use interrupt::{Interrupter, Interrupts, Wake};
 pub use linker::Linker;
-pub use module::CompiledModule;
 pub use module_engine::{NativeFunction, NativeModuleEngine};
 pub use pool::{PoolConfig, PoolStats};
 pub use shared::{OutOfBounds, SharedMemory};
@@ -55,4 +54,4 @@ pub use state::{
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};
 pub use sys::Mapping;
-pub use vm::MemoryMut;
+pub use vm::{CompiledModule, MemoryMut};

@@ -1,8 +1,12 @@
 //! Threads that wait at an address of a shared memory: `memory.atomic.wait` and `notify`.
 //!
-//! Invariant: the value is compared, and a thread added or taken away, under one lock for the whole
-//! process, so a notify that comes after the comparison finds the thread. An interrupt sets its
-//! store's flag before it takes the lock, so a waiting thread always sees it.
+//! Invariant: the value is compared, and a thread added or taken away, under the lock of the address, so
+//! a notify that comes after the comparison finds the thread. A thread says where it waits before it
+//! reads its store's flag, and an interrupt sets the flag before it looks where the thread waits, so
+//! one of the two always sees the other.
+//!
+//! Addresses share a few dozen locks, each on a cache line of its own: threads that use different
+//! addresses rarely meet. Threads that wait at one address, or notify there, always do.
 
 use crate::interrupt::Shared;
 use std::{
@@ -23,12 +27,19 @@ struct Parked {
     notified: AtomicBool,
 }
 
+/// Who waits, by address, first come first.
 type Table = HashMap<usize, VecDeque<Arc<Parked>>>;
 
-static PARKED: Mutex<Option<Table>> = Mutex::new(None);
+#[repr(align(128))]
+struct Shard(Mutex<Option<Table>>);
 
-fn lock() -> MutexGuard<'static, Option<Table>> {
-    PARKED.lock().unwrap_or_else(PoisonError::into_inner)
+static SHARDS: [Shard; 64] = [const { Shard(Mutex::new(None)) }; 64];
+
+/// The threads that wait at an address and at some others.
+fn lock(address: usize) -> MutexGuard<'static, Option<Table>> {
+    // The upper bits of the product depend on all bits of the address.
+    let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+    SHARDS[hash as usize].0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a wait ended.
@@ -52,7 +63,7 @@ pub(crate) fn wait(
     store: &Arc<Shared>,
 ) -> Waited {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut table = lock();
+    let mut table = lock(address);
     if !equal() {
         return Waited::NotEqual;
     }
@@ -63,9 +74,10 @@ pub(crate) fn wait(
     });
     let queues = table.get_or_insert_default();
     queues.entry(address).or_default().push_back(Arc::clone(&parked));
+    store.waits_at.store(address, SeqCst);
     let ended = loop {
         if parked.notified.load(SeqCst) {
-            return Waited::Notified;
+            break Waited::Notified;
         }
         if store.flag.load(SeqCst) {
             break Waited::Interrupted;
@@ -79,6 +91,7 @@ pub(crate) fn wait(
             None => parked.wake.wait(table).unwrap_or_else(PoisonError::into_inner),
         };
     };
+    store.waits_at.store(0, SeqCst);
     let queues = table.get_or_insert_default();
     if let Some(queue) = queues.get_mut(&address) {
         queue.retain(|other| !Arc::ptr_eq(other, &parked));
@@ -91,7 +104,7 @@ pub(crate) fn wait(
 
 /// Wakes at most `count` threads that wait at an address, those that came first; returns how many.
 pub(crate) fn notify(address: usize, count: u32) -> u32 {
-    let mut table = lock();
+    let mut table = lock(address);
     let queues = table.get_or_insert_default();
     let Some(queue) = queues.get_mut(&address) else { return 0 };
     let woken = queue.len().min(count as usize);
@@ -105,12 +118,55 @@ pub(crate) fn notify(address: usize, count: u32) -> u32 {
     woken as u32
 }
 
-/// Wakes the threads that wait in a call of a store whose flag has been set.
+/// Wakes the thread that waits in a call of a store whose flag has been set, if one does.
 pub(crate) fn wake_interrupted(store: &Shared) {
-    let mut table = lock();
-    for parked in table.get_or_insert_default().values().flatten() {
+    let address = store.waits_at.load(SeqCst);
+    if address == 0 {
+        return;
+    }
+    let mut table = lock(address);
+    for parked in table.get_or_insert_default().get(&address).into_iter().flatten() {
         if std::ptr::eq(&raw const *parked.store, store) {
             parked.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor_model::StoreId;
+
+    #[test]
+    fn an_interrupt_wakes_the_thread_of_its_store_wherever_it_waits() {
+        let stores: Vec<_> = (0..8).map(|_| Arc::new(Shared::new(StoreId::unique()))).collect();
+        // Addresses of several locks, and one that two threads wait at.
+        let address = |i: usize| 0x7000_0000 + (i / 2) * 4096 * 8;
+        std::thread::scope(|scope| {
+            let waits: Vec<_> = stores
+                .iter()
+                .enumerate()
+                .map(|(i, store)| scope.spawn(move || wait(address(i), || true, None, store)))
+                .collect();
+            for store in &stores {
+                while store.waits_at.load(SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            for store in stores.iter().step_by(2) {
+                store.flag.store(true, SeqCst);
+                wake_interrupted(store);
+            }
+            let mut waits = waits.into_iter();
+            while let (Some(interrupted), Some(notified)) = (waits.next(), waits.next()) {
+                assert_eq!(interrupted.join().unwrap(), Waited::Interrupted);
+                let i = 6 - waits.len();
+                assert_eq!(notify(address(i), u32::MAX), 1);
+                assert_eq!(notified.join().unwrap(), Waited::Notified);
+            }
+        });
+        for store in &stores {
+            assert_eq!(store.waits_at.load(SeqCst), 0);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that is not kept. So nothing of one call is ever seen by the next.
 
 use crate::{
+    calls::Calls,
     image::Inner as Image,
     pool::PoolConfig,
     store::StoreInner,
@@ -98,7 +99,7 @@ impl StoreInner {
     /// Everything but the slot. Destructured, so that a new field can't be forgotten.
     fn reset_host_side(&mut self, image: &Image) {
         let Self {
-            // Null between calls, but for the code that calls can be in, which stays.
+            // Null between calls; the code that calls can be in and the slot stay.
             header: _,
             id,
             instances,
@@ -107,13 +108,11 @@ impl StoreInner {
             config: _,
             data,
             externs,
-            raised,
             exceptions,
             shared,
             // Images have none, and instances with others come by poisoning only.
             shared_memories: _,
-            nesting,
-            stack,
+            calls,
             suspension,
             continuations,
             restored: _,
@@ -125,10 +124,8 @@ impl StoreInner {
         }
         *data = None;
         externs.clear();
-        *raised = None;
         *exceptions = Default::default();
-        *nesting = 0;
-        *stack = None;
+        *calls = Calls::default();
         suspension.reset(image.call());
         continuations.clear();
         *id = StoreId::unique();

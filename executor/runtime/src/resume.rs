@@ -10,12 +10,11 @@
 
 use crate::{
     host::Caller,
-    module::CompiledModule,
     state::{CallState, FrameState, StateValue},
     store::{Store, StoreInner},
     suspend::{HostCall, Reached, SuspendError},
     types::Scoped,
-    vm::EntryPoint,
+    vm::{CompiledModule, EntryPoint},
 };
 use executor_code::{
     abi::ResumedFrame,
@@ -153,7 +152,8 @@ impl StoreInner {
         });
         let frames: Vec<ResumedFrame> = frames.collect();
         let instance = outermost.state.instance;
-        let entry = EntryPoint::of_continuation(self, instance, outermost.code, outermost.site.at);
+        let vm = &self.instances[instance.position()].vm;
+        let entry = EntryPoint::of_continuation(vm, outermost.code, outermost.site.at);
         let ty = self.instances[instance.position()].func_type(outermost.state.site.func);
         let (Some(entry), Some(ty)) = (entry, ty) else {
             return mismatch(0, outermost.state, "cannot be entered");

@@ -136,15 +136,49 @@ impl SharedMemory {
     }
 }
 
-impl StoreInner {
-    /// The record of a memory for which there is or was a [`SharedMemory`].
-    pub(crate) fn shared_memory(&self, region: Region) -> Option<&SharedMemory> {
-        self.shared_memories.iter().find(|memory| memory.region() == region)
+/// A store's own records of the memories that it uses and for which there is or was another
+/// [`SharedMemory`]. Each is there once.
+#[derive(Debug, Default)]
+pub(crate) struct SharedMemories(Vec<SharedMemory>);
+
+impl SharedMemories {
+    /// Whether there are none. Then no memory of the store can be in use by another thread.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets those that were added after the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Adds one, if it is not there yet.
+    pub(crate) fn add(&mut self, memory: &SharedMemory) {
+        if self.find(memory.region()).is_none() {
+            self.0.push(memory.clone());
+        }
+    }
+
+    /// The record of a memory.
+    pub(crate) fn find(&self, region: Region) -> Option<&SharedMemory> {
+        self.0.iter().find(|memory| memory.region() == region)
+    }
+
+    /// Whether anyone but the store can reach a memory.
+    fn is_lent(&self, region: Region) -> bool {
+        self.find(region).is_some_and(|memory| !memory.is_only())
+    }
+}
+
+impl StoreInner {
     /// Whether anyone but this store can reach a memory.
     pub(crate) fn is_shared(&self, region: Region) -> bool {
-        self.shared_memory(region).is_some_and(|memory| !memory.is_only())
+        self.shared_memories.is_lent(region)
     }
 
     /// As [`Self::is_shared`], of a memory of an instance. Nearly always nothing was ever shared, and
@@ -179,7 +213,7 @@ impl Store {
     pub fn shared_memory(&mut self, instance: InstanceId, index: u32) -> Option<SharedMemory> {
         let store = &mut *self.inner;
         let region = store.instance(instance)?.vm.memory_region(index)?;
-        if let Some(known) = store.shared_memory(region) {
+        if let Some(known) = store.shared_memories.find(region) {
             return Some(known.clone());
         }
         let ty = store.memory_type(region).filter(|ty| ty.shared)?;
@@ -189,7 +223,7 @@ impl Store {
         let start = vm.origin() + plan.after;
         let (slot, growing) = (Arc::clone(vm.slot()), Mutex::default());
         let memory = SharedMemory(Arc::new(Inner { region, ty, plan, slot, start, growing }));
-        store.shared_memories.push(memory.clone());
+        store.shared_memories.add(&memory);
         Some(memory)
     }
 }

@@ -4,7 +4,7 @@
 //! placement*, where the slots of the instances follow each other in the order of their ids, which
 //! is how a restore lays them out.
 
-use crate::module::CompiledModule;
+use crate::vm::CompiledModule;
 use executor_code::{
     file::{CallSite, Place},
     layout::PAGE,

@@ -1,39 +1,33 @@
-//! The store (the specification's): instances that may be linked to each other, what they share,
-//! and calls into them.
+//! The store (the specification's): instances that may be linked to each other, and what they share.
+//! Calls of their functions are in `calls`.
 //!
 //! Invariant: an instance keeps its position, and so its id, for the life of the store; an
 //! instance whose instantiation failed stays too, since others may hold references to its
 //! functions.
 
 use crate::{
-    backtrace,
-    builtins::Raise,
+    calls::Calls,
     engine::NativeEngine,
     exception::Exceptions,
     host::HostFunc,
     interrupt::{Interrupter, Shared},
     linker::Linker,
-    module::CompiledModule,
     pool::Lease,
     reset::Watched,
-    shared::SharedMemory,
+    shared::SharedMemories,
     suspend::Suspension,
-    sys::{self, Reservation, WasmStack},
-    vm::{self, EntryPoint, Header, MemoryMut, Outcome, Slot, VmInstance},
+    sys::Reservation,
+    vm::{CompiledModule, Header, MemoryMut, Slot, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
     layout::{MAX_MEMORY, MAX_TABLE, PAGE, align_up},
 };
 use executor_model::{
-    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
-    RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId, RawValue,
+    StoreId, Val, ValType,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
-
-/// How deeply calls from wasm to host to wasm may nest before they count as stack exhaustion: each
-/// level also uses the thread's own stack, which has no guard of ours.
-const MAX_NESTING: u32 = 100;
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
@@ -89,15 +83,12 @@ pub(crate) struct StoreInner {
     pub(crate) config: StoreConfig,
     pub(crate) data: Option<Box<dyn Any + Send>>,
     pub(crate) externs: Vec<Box<dyn Any + Send>>,
-    /// Why the builtin that did not return did not.
-    pub(crate) raised: Option<Raise>,
+    /// The calls in progress.
+    pub(crate) calls: Calls,
     pub(crate) exceptions: Exceptions,
     pub(crate) shared: Arc<Shared>,
     /// Memories of this store, and used by it, that there are handles of.
-    pub(crate) shared_memories: Vec<SharedMemory>,
-    pub(crate) nesting: u32,
-    /// The stack of the calls in progress.
-    pub(crate) stack: Option<Arc<WasmStack>>,
+    pub(crate) shared_memories: SharedMemories,
     /// The call that is suspended, and where calls are.
     pub(crate) suspension: Suspension,
     /// The code of the call that was resumed last.
@@ -302,134 +293,6 @@ impl StoreInner {
             _ => unlike(),
         }
     }
-
-    pub(crate) fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
-        let usage = |message: String| Err(CallError::Usage(message));
-        let known = self.func(func.instance(), func.func()) == Some(func);
-        let ty = known
-            .then(|| self.instances[func.instance().position()].func_type(func.func()))
-            .flatten();
-        let Some(ty) = ty else { return usage(format!("{func} is not a function of this store")) };
-        let given: Vec<ValType> = params.iter().map(Val::ty).collect();
-        let alike = |given: &ValType, wanted: &ValType| *given == Val::default_of(*wanted).ty();
-        if given.len() != ty.params.len()
-            || given.iter().zip(&ty.params).any(|(given, wanted)| !alike(given, wanted))
-        {
-            let given = FuncType { params: given, results: Vec::new() };
-            return usage(format!("a function of type {ty} cannot be called with {given}"));
-        }
-        for (value, ty) in params.iter().zip(&ty.params) {
-            self.check_value(value, *ty, func.instance()).map_err(CallError::Usage)?;
-        }
-        let mut values = vec![RawValue::default(); params.len().max(ty.results.len())];
-        for (raw, value) in values.iter_mut().zip(params) {
-            *raw = value.to_raw();
-        }
-        self.call_raw(func, &mut values)?;
-        Ok(self.results(&values, &ty))
-    }
-
-    /// The results of a call that returned, as the host is given them.
-    pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
-        let results = values.iter().zip(&ty.results);
-        let results: Vec<Val> =
-            results.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id)).collect();
-        for result in &results {
-            if let Val::ExnRef(Some(handle)) = result {
-                self.exceptions.give(*handle);
-            }
-        }
-        results
-    }
-
-    /// Calls a function with checked arguments; results replace them.
-    pub(crate) fn call_raw(
-        &mut self,
-        func: FuncRef,
-        values: &mut [RawValue],
-    ) -> Result<(), CallError> {
-        match EntryPoint::of_function(self, func, values.len()) {
-            Some(entry) => self.enter(entry, func.instance(), values),
-            None => Err(CallError::Usage(format!("{func} cannot be called"))),
-        }
-    }
-
-    /// Enters machine code of an instance; results replace the values.
-    pub(crate) fn enter(
-        &mut self,
-        entry: EntryPoint,
-        instance: InstanceId,
-        values: &mut [RawValue],
-    ) -> Result<(), CallError> {
-        if self.nesting >= MAX_NESTING {
-            let trap = Trap { code: TrapCode::StackOverflow, backtrace: WasmBacktrace::default() };
-            return Err(CallError::Trap(trap));
-        }
-        let failed = |source| CallError::Resource { what: "make a stack", source };
-        sys::prepare_thread().map_err(failed)?;
-        // A nested call goes on on the stack of the outermost one.
-        let stack = match &self.stack {
-            Some(stack) => Arc::clone(stack),
-            None => WasmStack::take(self.config.max_stack).map_err(failed)?,
-        };
-        let outer = self.stack.replace(Arc::clone(&stack));
-        let outermost = outer.is_none();
-        if outermost {
-            self.exceptions.end_scope(0);
-            if let Some(watched) = &mut self.watched {
-                watched.warm();
-            }
-        }
-        let shared = Arc::clone(&self.shared);
-        let outcome = shared.enter(instance).map(|entered| {
-            self.nesting += 1;
-            let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
-            self.nesting -= 1;
-            shared.leave(entered);
-            outcome
-        });
-        self.stack = outer;
-        let result = match outcome {
-            Ok(Outcome::Returned) => Ok(()),
-            Ok(outcome) => Err(self.ended(outcome, instance, &stack)),
-            Err(code) => Err(CallError::Closed(code)),
-        };
-        if outermost {
-            stack.give_back();
-        }
-        result
-    }
-
-    /// What an activation that did not return means to the caller. Listeners are told.
-    fn ended(&mut self, outcome: Outcome, entered: InstanceId, stack: &WasmStack) -> CallError {
-        let raised = self.raised.take();
-        let frames = backtrace::collect(self, outcome, stack);
-        // Going through the address maps takes time, and programs end by exiting.
-        let backtrace = || frames.backtrace(&self.header.code);
-        let trap = |code| CallError::Trap(Trap { code, backtrace: backtrace() });
-        let interrupted = || match self.shared.closed(entered) {
-            Some(code) => CallError::Closed(code),
-            None => trap(TrapCode::Interrupted),
-        };
-        let error = match (outcome, raised) {
-            (Outcome::Faulted(fault), _) if fault.code == TrapCode::Interrupted => interrupted(),
-            (Outcome::Faulted(fault), _) => trap(fault.code),
-            (_, Some(Raise::Panic(panic))) => std::panic::resume_unwind(panic),
-            (_, Some(Raise::Trap(TrapCode::Interrupted))) => interrupted(),
-            (_, Some(Raise::Trap(code))) => trap(code),
-            (_, Some(Raise::Exit(code))) => CallError::Exit(code),
-            // The functions have not ended, so listeners are not told.
-            (_, Some(Raise::Suspended)) => return CallError::Suspended,
-            (_, Some(Raise::Exception(exception))) => {
-                let backtrace = backtrace();
-                self.thrown(exception, backtrace).into()
-            }
-            (_, Some(Raise::Host(source))) => CallError::Host { source, backtrace: backtrace() },
-            (_, None) => interrupted(),
-        };
-        frames.tell_listeners(self, &error);
-        error
-    }
 }
 
 impl Store {
@@ -453,12 +316,10 @@ impl Store {
                 config,
                 data: None,
                 externs: Vec::new(),
-                raised: None,
+                calls: Calls::default(),
                 exceptions: Exceptions::default(),
                 shared: Arc::new(Shared::new(id)),
-                shared_memories: Vec::new(),
-                nesting: 0,
-                stack: None,
+                shared_memories: SharedMemories::default(),
                 suspension: Suspension::default(),
                 continuations: Vec::new(),
                 restored: false,
@@ -539,18 +400,6 @@ impl Store {
         self.inner.instance(func.instance())?.func_type(func.func())
     }
 
-    /// Calls a function.
-    ///
-    /// # Errors
-    /// When the arguments do not fit, the instance is closed, or the call ends other than by
-    /// returning.
-    ///
-    /// # Panics
-    /// With the panic of a host function that panics.
-    pub fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
-        self.inner.call(func, params)
-    }
-
     /// The bytes of a memory; `None` too while others hold it (see [`Self::shared_memory`]).
     #[must_use]
     pub fn memory(&self, instance: InstanceId, index: u32) -> Option<&[u8]> {
@@ -624,6 +473,6 @@ impl Store {
     /// A handle with which other threads stop calls.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(Arc::clone(&self.inner.shared))
+        Interrupter::new(&self.inner.shared)
     }
 }

@@ -177,8 +177,8 @@ impl StoreInner {
         import: FuncIndex,
         args: &[RawValue],
     ) -> Result<CallState, SuspendError> {
-        let stubs = vm::outer_stub_frames(self);
-        let (Some(stack), [fp, outer @ ..]) = (self.stack.clone(), &stubs[..]) else {
+        let stubs = self.header.outer_stub_frames();
+        let (Some(stack), [fp, outer @ ..]) = (self.calls.stack.clone(), &stubs[..]) else {
             return Err(SuspendError::Frame { func: import });
         };
         if let Some(outer) = outer.first() {

@@ -23,7 +23,8 @@ impl StoreInner {
         fp: usize,
         instance: InstanceId,
     ) -> Result<Resume, InFlight> {
-        let (Some(tag), Some(stack)) = (self.exceptions.tag(&exception), self.stack.clone()) else {
+        let (Some(tag), Some(stack)) = (self.exceptions.tag(&exception), self.calls.stack.clone())
+        else {
             return Err(exception);
         };
         let listening = self.instances.iter().any(|instance| instance.listener().is_some());

@@ -72,6 +72,7 @@ pub struct WasiCtx {
     pub(crate) random: Source,
     pub(crate) ledger: Recorder,
     pub(crate) observed: Observations,
+    /// Of the store that it is the data of, once it has made a call.
     pub(crate) canceller: Option<Canceller>,
 }
 
@@ -135,7 +136,6 @@ pub struct WasiCtxBuilder {
     preopens: Vec<Preopen>,
     listeners: Vec<TcpListener>,
     deterministic: bool,
-    canceller: Option<Canceller>,
 }
 
 impl WasiCtxBuilder {
@@ -172,12 +172,6 @@ impl WasiCtxBuilder {
     /// Sets standard error.
     pub fn stderr(&mut self, stderr: Output) -> &mut Self {
         self.stdio.stderr = stderr;
-        self
-    }
-
-    /// Sets what ends the guest's waits.
-    pub fn canceller(&mut self, canceller: Canceller) -> &mut Self {
-        self.canceller = Some(canceller);
         self
     }
 
@@ -356,7 +350,7 @@ impl WasiCtxBuilder {
             random: if self.deterministic { Source::Fixed(drawn) } else { Source::Host },
             ledger: Recorder::continuing(ledger),
             observed: Observations::default(),
-            canceller: self.canceller,
+            canceller: None,
         })
     }
 }

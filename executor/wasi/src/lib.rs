@@ -44,10 +44,11 @@ pub use rights::Rights;
 pub use state::{
     CaptureOptions, DescriptorState, InvalidWasiState, Target, WasiState, WasiStateError,
 };
-pub use stream::{Canceller, Input, Output};
+pub use stream::{Input, Output};
 
 use executor_model::TrapCode;
 use executor_runtime::{Caller, HostError, Linker};
+use stream::Canceller;
 use zerocopy::little_endian::{U32, U64};
 
 /// The name under which guests import WASI preview 1.
@@ -59,6 +60,14 @@ fn serve(
     caller: &mut Caller<'_>,
     function: impl FnOnce(&mut WasiCtx, &mut Memory<'_>) -> Result<(), Errno>,
 ) -> Result<i32, HostError> {
+    if let Some(ctx) = caller.data::<WasiCtx>()
+        && ctx.canceller.is_none()
+    {
+        let canceller = Canceller::new(caller.interrupts());
+        if let Some(ctx) = caller.data::<WasiCtx>() {
+            ctx.canceller = Some(canceller);
+        }
+    }
     let Some((bytes, ctx)) = caller.memory_and_data::<WasiCtx>() else {
         let reason = "a WASI function was called by an instance without a memory (or with one that another thread holds), or in a store without a WASI context";
         return Err(HostError::new(reason));

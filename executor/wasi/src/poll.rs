@@ -97,6 +97,10 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
     let immediate = ready || (first.is_some() && ctx.clocks.fixed());
 
     let canceller = ctx.canceller.as_ref();
+    let event = match immediate {
+        true => None,
+        false => canceller.map(Canceller::event).transpose()?.flatten(),
+    };
     let mut fds: Vec<_> = standings
         .iter()
         .filter_map(|standing| match standing {
@@ -104,9 +108,8 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
             _ => None,
         })
         .collect();
-    if let Some(canceller) = canceller {
-        fds.push(PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN));
-    }
+    let hosts = fds.len();
+    fds.extend(event.map(|event| PollFd::from_borrowed_fd(event, PollFlags::IN)));
     let begin = Instant::now();
     let passed = || u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let hosts_ready = loop {
@@ -124,6 +127,10 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
         }
         match polled {
             Err(rustix::io::Errno::INTR) => {}
+            Ok(1..) if fds[..hosts].iter().all(|fd| fd.revents().is_empty()) => {
+                // An interrupt that is over already.
+                canceller.map(Canceller::event).transpose()?;
+            }
             polled => break polled? > 0,
         }
     };

@@ -1,21 +1,22 @@
 //! The standard streams: where they lead, and waiting for them.
 //!
-//! Invariant: nothing is buffered on this side: when a write returns, the host has the bytes. With a
-//! [`Canceller`] given, waiting for input, for a stream to take output, or for time to pass ends with
-//! [`Canceller::cancel`]; only a single write larger than the host's pipe holds goes on to its end.
+//! Invariant: nothing is buffered on this side: when a write returns, the host has the bytes. Waiting for
+//! input, for a stream to take output, or for time to pass ends when the call is interrupted; only a
+//! single write larger than the host's pipe holds goes on to its end.
 
 use crate::abi::filetype;
 use crate::descriptor::StdStream;
 use crate::io::retry;
 use crate::{Errno, WasiCtx};
+use executor_runtime::{Interrupts, Wake};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::FileType;
 use rustix::stdio::{stderr, stdin, stdout};
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read};
+use std::io::{IoSlice, IoSliceMut, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the guest's standard input comes from.
@@ -132,15 +133,19 @@ impl Stdio {
     }
 }
 
-/// Wakes a guest that waits in a host function (for input, or asleep), which an interrupt of
-/// machine code alone cannot do. The function traps with `TrapCode::Interrupted`.
-#[derive(Clone)]
-pub struct Canceller(Arc<Shared>);
+/// What ends the waits of a guest whose call is interrupted; the function then traps with
+/// `TrapCode::Interrupted`.
+pub(crate) struct Canceller {
+    interrupts: Interrupts,
+    /// What is waited for beside the host: made at the first wait that someone could end.
+    event: OnceCell<Event>,
+}
 
-struct Shared {
-    cancelled: AtomicBool,
-    /// Readable once cancelled.
-    event: OwnedFd,
+struct Event {
+    /// Readable once the call was interrupted.
+    fd: Arc<OwnedFd>,
+    /// Makes it so, as long as it is kept.
+    _wake: Arc<Wake>,
 }
 
 impl fmt::Debug for Canceller {
@@ -150,40 +155,47 @@ impl fmt::Debug for Canceller {
 }
 
 impl Canceller {
-    /// A new one, not cancelled.
+    pub(crate) fn new(interrupts: Interrupts) -> Self {
+        Self { interrupts, event: OnceCell::new() }
+    }
+
+    /// Whether the call is to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.interrupts.requested()
+    }
+
+    /// What becomes readable when the call is to stop; `None` if nobody could ask for that.
     ///
     /// # Errors
-    /// When the operating system has no descriptor left.
-    pub fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(Shared { cancelled: AtomicBool::new(false), event })))
-    }
-
-    /// Ends the wait in progress and every later one. May be called from a signal handler: it
-    /// stores a flag and makes one `write` call.
-    pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Release);
-        // It can only fail where the counter is full, and then the descriptor is readable.
-        let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
-    }
-
-    /// Lets functions wait again.
-    pub fn clear(&self) {
-        self.0.cancelled.store(false, Ordering::Release);
-        // It can only fail where the counter is zero already.
-        let _ = rustix::io::read(&self.0.event, &mut [0u8; 8]);
-    }
-
-    /// Whether it was cancelled.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Acquire)
-    }
-}
-
-impl AsFd for Canceller {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.event.as_fd()
+    /// `INTR` when it is to stop already; when the operating system has no descriptor left.
+    pub(crate) fn event(&self) -> Result<Option<BorrowedFd<'_>>, Errno> {
+        if !self.interrupts.possible() {
+            return Ok(None);
+        }
+        let event = match self.event.get() {
+            Some(event) => {
+                // Of an interrupt that is over. It can only fail where there was none.
+                let _ = rustix::io::read(&event.fd, &mut [0u8; 8]);
+                event
+            }
+            None => {
+                let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+                let fd = Arc::new(fd);
+                let wake: Arc<Wake> = Arc::new({
+                    let fd = Arc::clone(&fd);
+                    // It can only fail where the counter is full, and then the descriptor is readable.
+                    move || {
+                        let _ = rustix::io::write(&fd, &1u64.to_ne_bytes());
+                    }
+                });
+                self.interrupts.wake_by(&wake);
+                self.event.get_or_init(|| Event { fd, _wake: wake })
+            }
+        };
+        match self.is_cancelled() {
+            true => Err(Errno::INTR),
+            false => Ok(Some(event.fd.as_fd())),
+        }
     }
 }
 
@@ -206,14 +218,17 @@ pub(crate) fn wait(
             _ => Ok(()),
         };
     }
-    if let Some(cancelled) = canceller {
+    while let Some(event) = canceller.map(Canceller::event).transpose()?.flatten() {
         let mut fds = [
             PollFd::from_borrowed_fd(host, events),
-            PollFd::from_borrowed_fd(cancelled.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(event, PollFlags::IN),
         ];
         retry(canceller, || poll(&mut fds, None))?;
-        if cancelled.is_cancelled() {
+        if canceller.is_some_and(Canceller::is_cancelled) {
             return Err(Errno::INTR);
+        }
+        if !fds[0].revents().is_empty() {
+            break;
         }
     }
     Ok(())

@@ -1,13 +1,16 @@
 //! Activations: one stay of a thread in machine code, and how it ends.
 
 use super::{
+    builtins::{Handler, Host, handlers},
     code::{CodeEntry, CodeMap},
     entry,
+    instance::VmInstance,
+    module::CompiledModule,
     slot::Slot,
 };
-use crate::{module::CompiledModule, store::StoreInner, sys::WasmStack};
+use crate::sys::WasmStack;
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
-use executor_model::{FuncRef, InstanceId, RawValue, TrapCode};
+use executor_model::{FuncRef, RawValue, TrapCode};
 use std::{
     cell::Cell,
     ops::{ControlFlow, Range},
@@ -25,6 +28,8 @@ pub(crate) struct Header {
     abi: StoreHeader,
     /// The code that calls of the store can be in.
     pub(crate) code: CodeMap,
+    /// The slot of the store, if it is watched.
+    pub(crate) slot: Option<Arc<Slot>>,
 }
 
 // SAFETY: its pointers are null between calls, and a store is moved only between calls; whoever
@@ -36,7 +41,7 @@ impl Header {
     pub(crate) fn new() -> Self {
         let target = CallTarget { code: 0, vmctx: 0 };
         let abi = StoreHeader { activation: null_mut(), target };
-        Self { abi, code: CodeMap::default() }
+        Self { abi, code: CodeMap::default(), slot: None }
     }
 
     /// Its address, as instances' headers hold it.
@@ -54,6 +59,33 @@ impl Header {
         self.abi.target = target;
         &raw const self.abi.target as u64
     }
+
+    /// The frame pointers of the stubs through which the activations that are still going on left
+    /// machine code, innermost first.
+    pub(crate) fn outer_stub_frames(&self) -> Vec<usize> {
+        let mut frames = Vec::new();
+        let mut activation = self.abi.activation;
+        // SAFETY: the activations of a store are alive on this thread's host stack, each further up
+        // than the one before.
+        while let Some(outer) = unsafe { activation.as_ref() } {
+            frames.push(outer.wasm_sp + entry::STUB_FRAME);
+            activation = outer.previous;
+        }
+        frames
+    }
+
+    /// All that the activations of a store have on the wasm stack, registers that they hold across
+    /// calls included.
+    pub(crate) fn live_words<'a>(&self, stack: &'a WasmStack) -> &'a [u64] {
+        // SAFETY: a non-null activation of the store is alive further up this thread's stack. From
+        // where the innermost left machine code to the top the stack is readable, and machine code
+        // does not run meanwhile.
+        unsafe {
+            let Some(activation) = self.abi.activation.as_ref() else { return &[] };
+            let start = activation.wasm_sp;
+            std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
+        }
+    }
 }
 
 /// An activation with what the stubs and the signal handler need.
@@ -63,11 +95,13 @@ pub(super) struct Frame {
     pub(super) abi: Activation,
     /// The store's interrupt flag.
     pub(super) interrupt: *const AtomicBool,
+    /// What the stubs call, by builtin; made for the type of the store.
+    pub(super) handlers: *const Handler,
     /// The store, as the call that is in progress borrows it: builtins reach it through this
     /// pointer, which the optimiser sees escape, and never through an older one.
-    store: *mut StoreInner,
-    /// The slot of the store, if it is watched; it outlives the call.
-    slot: *const Slot,
+    store: *mut (),
+    /// Its header.
+    header: *const Header,
     /// The guard of the wasm stack.
     guard: Range<usize>,
     /// The address just above the wasm stack.
@@ -140,11 +174,12 @@ pub(crate) enum Outcome {
 /// The store of the innermost activation of this thread.
 ///
 /// # Safety
-/// Called by a builtin only, while its stub waits; the reference ends before the builtin does, and
-/// there is no other meanwhile.
-pub(super) unsafe fn current_store<'a>() -> &'a mut StoreInner {
-    // SAFETY: a builtin runs below an activation, whose call lends its store to it.
-    unsafe { &mut *(*CURRENT.get()).store }
+/// Called by a builtin of the handlers for `S` only, while its stub waits; the reference ends before
+/// the builtin does, and there is no other meanwhile.
+pub(super) unsafe fn current_store<'a, S: Host>() -> &'a mut S {
+    // SAFETY: a builtin runs below an activation, whose call lends its store to it, and whose
+    // handlers are those for its type.
+    unsafe { &mut *(*CURRENT.get()).store.cast::<S>() }
 }
 
 /// The frame pointer of the stub that called a builtin.
@@ -191,7 +226,7 @@ impl Frame {
     /// Called by the signal handler only, of a frame that [`met`] returned.
     unsafe fn trap_code(&self, pc: usize) -> Option<Option<TrapCode>> {
         // SAFETY: the store outlives its activation, and nobody changes it while machine code runs.
-        unsafe { &(*self.store).header.code }.trap_code(pc)
+        unsafe { &(*self.header).code }.trap_code(pc)
     }
 }
 
@@ -222,11 +257,10 @@ pub(crate) fn interrupted_at(at: Met) -> bool {
 
 /// Makes the page of a write that faulted writable, if a slot of this thread's store waits for that.
 pub(crate) fn open_faulted(address: usize) -> bool {
-    let frame = CURRENT.get();
-    // SAFETY: a non-null current frame is alive on this thread's host stack, and so is the slot of its
-    // store.
-    !frame.is_null()
-        && unsafe { (*frame).slot.as_ref() }.is_some_and(|slot| slot.open_faulted(address))
+    // SAFETY: a non-null current frame is alive on this thread's host stack, its store's header longer,
+    // and the slot in it is not changed during a call.
+    let slot = unsafe { CURRENT.get().as_ref().map(|frame| &(*frame.header).slot) };
+    slot.and_then(Option::as_ref).is_some_and(|slot| slot.open_faulted(address))
 }
 
 /// Records why the current activation ends and says where to continue.
@@ -250,29 +284,26 @@ pub(crate) struct EntryPoint {
 }
 
 impl EntryPoint {
-    /// The entry of a function of a store, with `values` for its parameters (references among them
-    /// checked by the caller) and results. `None` when the store has no such function, or there
-    /// are too few for its type.
-    pub(crate) fn of_function(store: &StoreInner, func: FuncRef, values: usize) -> Option<Self> {
-        let module = store.instances.get(func.instance().position())?.vm.module();
+    /// The entry of a function of an instance, with `values` for its parameters (references among
+    /// them checked by the caller) and results. `None` when the instance has no such function, or
+    /// there are too few for its type.
+    pub(crate) fn of_function(vm: &VmInstance, func: FuncRef, values: usize) -> Option<Self> {
+        let module = vm.module();
         let ty = module.code().function_type(func.func())?;
         let (params, results) = module.code().type_words(ty)?;
-        if ty != func.ty() || values < params.len().max(results.len()) {
+        if func.instance() != vm.id() || ty != func.ty() || values < params.len().max(results.len())
+        {
             return None;
         }
         let trampoline = module.address(module.code().enter_offset(ty)?);
-        Some(Self { trampoline, target: store.target(func)?, values })
+        let code = module.address(module.code().function_offset(func.func())?);
+        let target = CallTarget { code, vmctx: vm.vmctx() as usize };
+        Some(Self { trampoline, target, values })
     }
 
     /// The entry of the continuation at a place among those of a code file, for an instance of its
     /// module. The first value is the address of its [`executor_code::abi::ResumedFrame`].
-    pub(crate) fn of_continuation(
-        store: &StoreInner,
-        instance: InstanceId,
-        code: &CompiledModule,
-        at: u32,
-    ) -> Option<Self> {
-        let vm = &store.instances.get(instance.position())?.vm;
+    pub(crate) fn of_continuation(vm: &VmInstance, code: &CompiledModule, at: u32) -> Option<Self> {
         let file = code.code();
         if file.module() != vm.module().hash() || file.continuations().is_empty() {
             return None;
@@ -293,8 +324,8 @@ impl EntryPoint {
 ///
 /// # Panics
 /// When there are fewer values than the entry point may use.
-pub(crate) fn enter(
-    store: &mut StoreInner,
+pub(crate) fn enter<S: Host>(
+    store: &mut S,
     entry: EntryPoint,
     stack: &WasmStack,
     interrupt: &AtomicBool,
@@ -303,11 +334,12 @@ pub(crate) fn enter(
     let EntryPoint { trampoline, target: CallTarget { code, vmctx }, .. } = entry;
     assert!(values.len() >= entry.values, "values for all parameters and results");
 
-    let slot = store.watched.as_ref().map_or(null(), |watched| Arc::as_ptr(&watched.slot));
     // From here to the end of the call the store is reached through this pointer only.
-    let store: *mut StoreInner = store;
+    let store: *mut S = store;
     // SAFETY: the pointer was a reference just now.
-    let (header, previous) = unsafe { ((*store).header.address(), (*store).header.abi.activation) };
+    let known: *mut Header = unsafe { (*store).header() };
+    // SAFETY: a store's header lies in the store.
+    let (header, previous) = unsafe { ((*known).address(), (*known).abi.activation) };
     let wasm_sp = match previous.is_null() {
         true => stack.top(),
         // A nested call continues below the frames of the one it is nested in.
@@ -318,8 +350,9 @@ pub(crate) fn enter(
     let mut frame = Frame {
         abi: Activation { host_sp: 0, wasm_sp, previous },
         interrupt,
-        store,
-        slot,
+        handlers: handlers::<S>(),
+        store: store.cast(),
+        header: known,
         guard: stack.guard(),
         top: stack.top(),
         fault: Cell::new(None),
@@ -348,20 +381,6 @@ pub(crate) fn enter(
         (entry::LANDED, None, Some(fp)) => Outcome::Raised { fp },
         (_, None, fp) => Outcome::Interrupted { fp },
     }
-}
-
-/// The frame pointers of the stubs through which the activations that are still going on left
-/// machine code, innermost first.
-pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
-    let mut frames = Vec::new();
-    let mut activation = store.header.abi.activation;
-    // SAFETY: the activations of a store are alive on this thread's host stack, each further up
-    // than the one before.
-    while let Some(outer) = unsafe { activation.as_ref() } {
-        frames.push(outer.wasm_sp + entry::STUB_FRAME);
-        activation = outer.previous;
-    }
-    frames
 }
 
 /// A call that has not returned.
@@ -414,17 +433,4 @@ pub(crate) fn stack_word(stack: &WasmStack, at: usize) -> Option<usize> {
     let inside = (stack.bottom()..stack.top()).contains(&at) && at.is_multiple_of(8);
     // SAFETY: the word lies within the wasm stack, which is readable as long as it exists.
     inside.then(|| unsafe { *(at as *const usize) })
-}
-
-/// All that the activations of a store have on the wasm stack, registers that they hold across calls
-/// included.
-pub(crate) fn live_words<'a>(store: &StoreInner, stack: &'a WasmStack) -> &'a [u64] {
-    // SAFETY: a non-null activation of the store is alive further up this thread's stack. From where
-    // the innermost left machine code to the top the stack is readable, and machine code does not
-    // run meanwhile.
-    unsafe {
-        let Some(activation) = store.header.abi.activation.as_ref() else { return &[] };
-        let start = activation.wasm_sp;
-        std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
-    }
 }

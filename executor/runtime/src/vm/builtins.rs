@@ -1,16 +1,18 @@
 //! Builtins: from machine code, through a stub, to safe host code.
 //!
 //! Invariant: no panic crosses into machine code, and whatever ends the activation is left with
-//! the store before the stub is told so.
+//! the store before the stub is told so. The handlers of an activation are those for the type of its
+//! store.
 
 use super::{
-    activation::{Resume, current_store, resume_at, stub_frame},
+    activation::{Header, Resume, current_store, resume_at, stub_frame},
     entry,
 };
-use crate::builtins::{self, Raise};
 use executor_code::abi::{Builtin, VmHeader};
 use executor_model::{InstanceId, RawValue};
 use std::{
+    any::Any,
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
 };
@@ -23,24 +25,55 @@ pub(super) struct Answer {
     then: u64,
 }
 
-/// How a builtin that does not end the activation ends.
-enum Next {
-    /// It returns a value.
+/// How machine code goes on after a builtin.
+pub(crate) enum Next {
+    /// With a value.
     Return(u64),
-    /// It threw an exception that is caught.
+    /// At the handler of an exception, of a frame that waits for the builtin.
     Handler(Resume),
+    /// Not at all: the activation ends, for the reason that was left with the store.
+    End,
 }
 
-type Handler = unsafe extern "C" fn(*mut VmHeader, u64, u64, u64, u64, u64) -> Answer;
+/// A store, as far as machine code needs one.
+pub(crate) trait Host {
+    /// What the store has for machine code, in the store.
+    fn header(&mut self) -> &mut Header;
+
+    /// Does what machine code of an instance asks for. Arguments beyond the builtin's own mean
+    /// nothing. `fp` is the frame pointer of the stub that waits.
+    fn builtin(
+        &mut self,
+        instance: InstanceId,
+        builtin: Builtin,
+        args: [u64; 5],
+        values: Values,
+        fp: usize,
+    ) -> Next;
+
+    /// Keeps a panic of [`Self::builtin`], to go on once the activation has ended.
+    fn panicked(&mut self, panic: Box<dyn Any + Send>);
+}
+
+pub(super) type Handler = unsafe extern "C" fn(*mut VmHeader, u64, u64, u64, u64, u64) -> Answer;
 
 macro_rules! handlers {
     ($($n:literal)*) => {
-        /// The handlers that the stubs call, by builtin.
-        pub(super) static BUILTINS: [Handler; Builtin::ALL.len()] = [$(handler::<$n>),*];
+        /// The handlers for a type of store.
+        struct Handlers<S>(PhantomData<S>);
+
+        impl<S: Host> Handlers<S> {
+            const ALL: &[Handler; Builtin::ALL.len()] = &[$(handler::<S, $n>),*];
+        }
     };
 }
 
 handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+
+/// The handlers that the stubs call for a type of store, by builtin.
+pub(super) fn handlers<S: Host>() -> *const Handler {
+    Handlers::<S>::ALL.as_ptr()
+}
 
 /// The addresses that machine code calls, by builtin.
 pub(crate) fn builtin_table() -> &'static [usize] {
@@ -64,8 +97,9 @@ impl Values {
 /// Handles builtin number `N`. Arguments beyond the builtin's own are whatever the registers held.
 ///
 /// # Safety
-/// Called only by a stub, from machine code of the instance that `vmctx` belongs to.
-unsafe extern "C" fn handler<const N: usize>(
+/// Called only by a stub, from machine code of the instance that `vmctx` belongs to, in an activation
+/// of a store of type `S`.
+unsafe extern "C" fn handler<S: Host, const N: usize>(
     vmctx: *mut VmHeader,
     a: u64,
     b: u64,
@@ -81,25 +115,19 @@ unsafe extern "C" fn handler<const N: usize>(
         _ => Values(std::ptr::null_mut()),
     };
     // SAFETY: `vmctx` is a live instance's; this is a builtin, and machine code waits.
-    let (store, key, fp) = unsafe { (current_store(), (*vmctx).instance_key, stub_frame()) };
+    let (store, key, fp) = unsafe { (current_store::<S>(), (*vmctx).instance_key, stub_frame()) };
     let Some(instance) = InstanceId::new((key >> 40) as u32) else { std::process::abort() };
-    let run = || match builtins::run(store, instance, builtin, [a, b, c, d, e], values) {
-        Err(Raise::Exception(exception)) => {
-            store.unwind(exception, fp, instance).map(Next::Handler).map_err(Raise::Exception)
-        }
-        result => result.map(Next::Return),
-    };
-    let raise = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(Next::Return(value))) => return Answer { value, then: entry::RETURNED },
-        Ok(Ok(Next::Handler(resume))) => {
+    let run = || store.builtin(instance, builtin, [a, b, c, d, e], values, fp);
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Next::Return(value)) => return Answer { value, then: entry::RETURNED },
+        Ok(Next::Handler(resume)) => {
             // SAFETY: the search found a handler of a frame that waits for this builtin.
             unsafe { resume_at(resume) };
             return Answer { value: 0, then: entry::RESUMED };
         }
-        Ok(Err(raise)) => raise,
-        Err(panic) => Raise::Panic(panic),
-    };
-    // SAFETY: as above; the closure's borrow has ended.
-    unsafe { current_store() }.raised = Some(raise);
+        Ok(Next::End) => {}
+        // SAFETY: as above; the closure's borrow has ended.
+        Err(panic) => unsafe { current_store::<S>() }.panicked(panic),
+    }
     Answer { value: 0, then: entry::LANDED }
 }

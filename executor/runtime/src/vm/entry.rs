@@ -9,7 +9,6 @@
 //! itself, so an interrupt is never missed between the reading and the jump.
 
 use super::activation::Frame;
-use super::builtins::BUILTINS;
 use executor_code::abi::{Activation, Builtin, StoreHeader, VmHeader};
 use std::{arch::global_asm, mem::offset_of};
 
@@ -96,7 +95,7 @@ global_asm!(
     "    mov rbx, [r10 + {activation}]",
     "    mov [rbx + {wasm_sp}], rsp",
     "    mov rsp, [rbx + {host_sp}]",
-    "    lea r10, [rip + {builtins}]",
+    "    mov r10, [rbx + {handlers}]",
     "    call [r10 + rax * 8]",
     "    mov rsp, [rbx + {wasm_sp}]",
     "    mov r10, [rbx + {interrupt}]",
@@ -154,7 +153,7 @@ global_asm!(
     interrupt = const offset_of!(Frame, interrupt),
     store = const offset_of!(VmHeader, store),
     activation = const offset_of!(StoreHeader, activation),
-    builtins = sym BUILTINS,
+    handlers = const offset_of!(Frame, handlers),
     landed = const LANDED,
     resumed = const RESUMED,
     resume_pc = const offset_of!(Frame, resume.pc),

@@ -6,10 +6,10 @@
 //! kept as long as any instance of it.
 
 use super::{
+    module::CompiledModule,
     region::{self, Region},
     slot::Slot,
 };
-use crate::module::CompiledModule;
 use executor_code::{
     abi::{ImportSlot, StoreHeader, VmHeader},
     file::Section,

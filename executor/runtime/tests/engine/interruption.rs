@@ -76,6 +76,41 @@ fn closing_stops_the_call_and_refuses_later_ones() {
 }
 
 #[test]
+fn a_host_function_that_waits_is_woken_and_a_wait_that_nobody_can_end_says_so() {
+    let mut linker = Linker::new();
+    linker.func("env", "nap", |caller: &mut Caller<'_>| -> Result<(), HostError> {
+        let interrupts = caller.interrupts();
+        if !interrupts.possible() {
+            return Ok(());
+        }
+        let (send, woken) = std::sync::mpsc::channel();
+        let send = std::sync::Mutex::new(send);
+        let wake: Arc<executor_runtime::Wake> = Arc::new(move || {
+            let _ = send.lock().unwrap().send(());
+        });
+        interrupts.wake_by(&wake);
+        while !interrupts.requested() {
+            woken.recv().unwrap();
+        }
+        Err(HostError::Trap(TrapCode::Interrupted))
+    });
+    let wat = r#"(module (import "env" "nap" (func $nap)) (func (export "f") (call $nap)))"#;
+    let (mut store, id) = instantiate_with(wat, linker);
+    call(&mut store, id, "f", &[]).unwrap();
+    for round in 0..20 {
+        let interrupter = store.interrupter();
+        let watchdog = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_micros(100 * round));
+            interrupter.interrupt();
+            interrupter
+        });
+        assert!(is_interrupted(call(&mut store, id, "f", &[])));
+        watchdog.join().unwrap().clear();
+    }
+    call(&mut store, id, "f", &[]).unwrap();
+}
+
+#[test]
 fn closing_an_instance_whose_call_ends_by_itself_stops_no_other() {
     let closing: Arc<OnceLock<(Interrupter, InstanceId)>> = Arc::default();
     let mut linker = Linker::new();

@@ -124,3 +124,33 @@ fn copies_and_fills_of_every_short_length_are_exact() {
         assert_eq!(code(call(&mut store, id, "copy", &i32s(&[0, at, 16]))), outside);
     }
 }
+
+#[test]
+fn long_copies_and_fills_are_as_if_done_at_once() {
+    // 64 MiB: several of the parts that they are done in.
+    let wat = r#"(module (memory 1024)
+        (func (export "fill") (param i32 i32 i32)
+          (memory.fill (local.get 0) (local.get 1) (local.get 2)))
+        (func (export "copy") (param i32 i32 i32)
+          (memory.copy (local.get 0) (local.get 1) (local.get 2))))"#;
+    const LEN: usize = 40 << 20;
+    let (mut store, id) = instantiate(wat);
+    let args = |args: [usize; 3]| args.map(|arg| Val::I32(arg as i32));
+    for (byte, word) in store.memory_mut(id, 0).unwrap().chunks_exact_mut(4).enumerate() {
+        word.copy_from_slice(&(byte as u32).to_le_bytes());
+    }
+    for (to, from) in [(1 << 20, 3 << 20), (3 << 20, 1 << 20), (5, 0)] {
+        let mut expected = store.memory(id, 0).unwrap().to_vec();
+        expected.copy_within(from..from + LEN, to);
+        call(&mut store, id, "copy", &args([to, from, LEN])).unwrap();
+        assert!(store.memory(id, 0).unwrap() == expected, "{from} to {to}");
+    }
+    for range in [[1, 9, 1024 << 16], [usize::MAX, 9, LEN]] {
+        assert!(call(&mut store, id, "fill", &args(range)).is_err());
+    }
+    assert!(call(&mut store, id, "copy", &args([(24 << 20) + 1, 0, LEN])).is_err());
+    assert!(!store.memory(id, 0).unwrap().ends_with(&[9]), "nothing is done unless all can be");
+    call(&mut store, id, "fill", &args([1, 7, LEN])).unwrap();
+    let memory = store.memory(id, 0).unwrap();
+    assert!(memory[1..=LEN].iter().all(|byte| *byte == 7) && memory[LEN + 1] != 7);
+}

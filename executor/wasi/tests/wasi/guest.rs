@@ -5,7 +5,9 @@
 
 use executor_compiler::NativeCompiler;
 use executor_model::{CallError, InstanceId, Listeners, ModuleHash, Val};
-use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
+use executor_runtime::{
+    CompiledModule, EngineConfig, Interrupter, Linker, NativeEngine, Store, StoreConfig,
+};
 use executor_wasi::{
     CaptureOptions, Input, MODULE, Output, WasiCtx, WasiCtxBuilder, WasiState, WasiStateError,
     add_to_linker,
@@ -133,11 +135,20 @@ fn module() -> &'static (NativeEngine, Arc<CompiledModule>) {
 fn compile(engine: &NativeEngine, wat: &str) -> Arc<CompiledModule> {
     let wasm = wat::parse_str(wat).unwrap();
     let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
-    engine.compile(&module, &Listeners::none(), false, &|_| {}).unwrap().0
+    engine.compile(&module, &Listeners::none(), true, &|_| {}).unwrap().0
 }
 
 /// Calls the `_start` of a module.
 pub fn start(wat: &str, ctx: Option<WasiCtx>) -> (Result<Vec<Val>, CallError>, Store) {
+    start_with(wat, ctx, drop)
+}
+
+/// As [`start`], and hands out what interrupts the call.
+pub fn start_with(
+    wat: &str,
+    ctx: Option<WasiCtx>,
+    watch: impl FnOnce(Interrupter),
+) -> (Result<Vec<Val>, CallError>, Store) {
     let engine = &module().0;
     let module = compile(engine, wat);
     let mut linker = Linker::new();
@@ -148,6 +159,7 @@ pub fn start(wat: &str, ctx: Option<WasiCtx>) -> (Result<Vec<Val>, CallError>, S
     }
     let instance = store.instantiate(&module).unwrap();
     let start = store.exported_func(instance, "_start").unwrap();
+    watch(store.interrupter());
     (store.call(start, &[]), store)
 }
 

@@ -1,8 +1,8 @@
 //! Guests with code of their own: what only shows with a program around the calls.
 
-use crate::guest::start;
+use crate::guest::{start, start_with};
 use executor_model::{CallError, TrapCode, Val};
-use executor_wasi::{Canceller, Input, Output, WasiCtx, WasiCtxBuilder};
+use executor_wasi::{Input, Output, WasiCtx, WasiCtxBuilder};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,16 +62,14 @@ fn a_guest_asleep_is_interrupted() {
             (i32.store (i32.const 16) (i32.const 1))
             (i64.store (i32.const 24) (i64.const -1))
             (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"#;
-    let canceller = Canceller::new().unwrap();
-    let mut builder = WasiCtxBuilder::new();
-    builder.canceller(canceller.clone());
-    let ctx = builder.build().unwrap();
+    let ctx = WasiCtxBuilder::new().build().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(20));
-            canceller.cancel();
+        let (result, _) = start_with(guest, Some(ctx), |interrupter| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                interrupter.interrupt();
+            });
         });
-        let (result, _) = start(guest, Some(ctx));
         let Err(CallError::Trap(trap)) = result else { panic!("{result:?}") };
         assert_eq!(trap.code, TrapCode::Interrupted);
     });

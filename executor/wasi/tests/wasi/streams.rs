@@ -2,7 +2,7 @@
 
 use crate::guest::*;
 use crate::polling::{Event, clock, descriptor, event, poll};
-use executor_wasi::{Canceller, Input, Output};
+use executor_wasi::{Input, Output};
 use std::fs;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -81,20 +81,17 @@ fn a_full_guest_memory_is_read_and_written_to_the_last_byte() {
 }
 
 /// A guest whose standard input is a pipe, and the end to write to.
-fn piped(canceller: Option<Canceller>) -> (Guest, std::io::PipeWriter) {
+fn piped() -> (Guest, std::io::PipeWriter) {
     let (read, write) = std::io::pipe().unwrap();
     let guest = Guest::new(|builder| {
         builder.stdin(Input::Fd(read.into()));
-        if let Some(canceller) = canceller {
-            builder.canceller(canceller);
-        }
     });
     (guest, write)
 }
 
 #[test]
 fn input_from_a_pipe_is_waited_for_or_not() {
-    let (mut guest, mut pipe) = piped(None);
+    let (mut guest, mut pipe) = piped();
     let forever = clock(2, 1, u64::MAX, 0);
     let soon = clock(3, 1, 1_000_000, 0);
     assert_eq!(poll(&mut guest, &[descriptor(1, 1, 0), soon]), Ok(vec![event(3, 0, 0)]));
@@ -113,18 +110,18 @@ fn input_from_a_pipe_is_waited_for_or_not() {
 
 #[test]
 fn a_guest_that_waits_for_input_is_stopped() {
-    let canceller = Canceller::new().unwrap();
-    let (mut guest, mut pipe) = piped(Some(canceller.clone()));
+    let (mut guest, mut pipe) = piped();
+    let interrupter = guest.store.interrupter();
     let [at, count] = guest.iovecs(&[(DATA, 9)]);
     let args = [0, at, count, OUT.into()];
     std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(20));
-            canceller.cancel();
+            interrupter.interrupt();
         });
         assert!(guest.try_call("fd_read", &args).is_err());
     });
-    canceller.clear();
+    interrupter.clear();
     pipe.write_all(b"later").unwrap();
     assert_eq!(guest.read(0, 9).unwrap(), b"later");
 }

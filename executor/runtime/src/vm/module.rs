@@ -1,6 +1,7 @@
 //! A compiled module: its code file, mapped and ready to run.
 
-use crate::{sys::Mapping, vm::CodeEntry};
+use super::code::CodeEntry;
+use crate::sys::Mapping;
 use executor_code::file::{CodeFile, CodeFileError};
 use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo};
 use std::{
