@@ -241,7 +241,7 @@ impl Function {
         self.0.state.main_module().code().header().file_len
     }
 
-    /// What its main module exports, by name, in the order of the module.
+    /// What its main module exports, in the order of the names.
     ///
     /// # Errors
     /// When the code file is damaged.
