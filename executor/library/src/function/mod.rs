@@ -188,7 +188,6 @@ impl Function {
     }
 
     /// Says what an instance is given, and makes it.
-    #[must_use]
     pub fn instance(&self) -> InstanceBuilder {
         InstanceBuilder::new(self.clone())
     }

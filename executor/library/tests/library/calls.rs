@@ -42,9 +42,9 @@ fn a_function_of_another_type_is_an_error_that_says_which() {
     assert!(matches!(instance.typed::<(), i32>("answer"), Err(Error::NotAFunction { .. })));
     let error = instance.call("subtract", &[]).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .starts_with("the module has no export `subtract`; it exports the functions add, crash")
+        error.to_string().starts_with(
+            "the module has no export `subtract`; it exports the functions add, crash"
+        )
     );
     assert!(instance.call("add", &[Val::I32(1)]).unwrap_err().to_string().contains("(i32, i32)"));
 }
