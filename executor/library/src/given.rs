@@ -46,7 +46,7 @@ pub enum Stdout {
     Discard,
     /// The process's own stream.
     Inherit,
-    /// Into memory: see [`Instance::stdout`](crate::Instance::stdout).
+    /// Into memory: see [`Instance::take_stdout`](crate::Instance::take_stdout).
     Capture,
     /// A file, pipe or socket.
     File(File),
