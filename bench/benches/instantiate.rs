@@ -46,5 +46,16 @@ fn instantiate(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, instantiate);
+fn kept(c: &mut Criterion) {
+    let guests = Guest::all().map(Prepared::new);
+    let mut group = c.benchmark_group("instantiate in a kept slot + release");
+    group.sample_size(20).warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(2));
+    for prepared in &guests {
+        group.bench_function(prepared.guest.name, |b| b.iter(|| drop(prepared.acquire_fresh())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, instantiate, kept);
 criterion_main!(benches);

@@ -37,6 +37,17 @@ fn restore(c: &mut Criterion) {
         prepared.clear_output();
     }
     group.finish();
+
+    let mut group = c.benchmark_group("acquire + call + release");
+    group.sample_size(50).warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(2));
+    for prepared in &guests {
+        group.bench_function(prepared.guest.name, |b| {
+            b.iter(|| prepared.call(&mut prepared.acquire()));
+        });
+        prepared.clear_output();
+    }
+    group.finish();
 }
 
 criterion_group!(benches, restore);

@@ -7,9 +7,11 @@ use crate::{Call, Guest};
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
 use executor_model::{InstanceId, Listeners, ModuleHash, Val};
-use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
+use executor_runtime::{
+    CompiledModule, EngineConfig, Image, Linker, NativeEngine, PoolStats, Store, StoreConfig,
+};
 use executor_snapshot::{
-    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, restore,
+    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, image, restore,
 };
 use executor_wasi::{Input, Output, WasiCtx, WasiCtxBuilder};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,10 @@ pub struct Prepared {
     module: Arc<CompiledModule>,
     linker: Linker,
     snapshot: SnapshotFile,
+    /// The snapshot's image.
+    image: Image,
+    /// The image of the module before its initialisation.
+    fresh: Image,
     stdout: Arc<Mutex<Vec<u8>>>,
     /// Where the snapshot is.
     _dir: TempDir,
@@ -75,13 +81,32 @@ impl Prepared {
         capture.publish(&path, &|_, _| {}).expect("a snapshot file");
         let snapshot = SnapshotFile::open(path).expect("the file just written");
         let snapshot_len = snapshot.file_len();
-        let prepared =
-            Self { guest, snapshot_len, engine, module, linker, snapshot, stdout, _dir: dir };
-        let mut restored = prepared.restore();
+        let found = |_| Ok::<_, SnapshotError>(Arc::clone(&module));
+        let config = StoreConfig::default();
+        let image = image(&engine, linker.clone(), config.clone(), &snapshot, found);
+        let image = image.expect("a snapshot that can be restored");
+        let fresh = Image::of_module(&engine, linker.clone(), config, &module);
+        let fresh = fresh.expect("a module that can be instantiated");
+        let prepared = Self {
+            guest,
+            snapshot_len,
+            engine,
+            module,
+            linker,
+            snapshot,
+            image,
+            fresh,
+            stdout,
+            _dir: dir,
+        };
         for question in prepared.guest.also.iter().chain([&prepared.guest.call]) {
             let before = prepared.ask(&mut store, question);
-            let after = prepared.ask(&mut restored, question);
-            assert_eq!(before, after, "{}: the restored answers otherwise", prepared.guest.name);
+            // The second comes from a slot that was reset.
+            for mut restored in [prepared.restore(), prepared.acquire(), prepared.acquire()] {
+                let after = prepared.ask(&mut restored, question);
+                let name = prepared.guest.name;
+                assert_eq!(before, after, "{name}: the restored answers otherwise");
+            }
         }
         prepared
     }
@@ -127,6 +152,34 @@ impl Prepared {
                 .expect("a snapshot that can be restored");
         store.set_data(wasi(&self.stdout));
         store
+    }
+
+    /// As [`Self::restore`], in a slot that is kept: dropping the store resets it.
+    ///
+    /// # Panics
+    /// When it cannot be restored.
+    #[must_use]
+    pub fn acquire(&self) -> Store {
+        let mut store = self.image.acquire().expect("a snapshot that can be restored");
+        store.set_data(wasi(&self.stdout));
+        store
+    }
+
+    /// As [`Self::instantiate`], in a slot that is kept.
+    ///
+    /// # Panics
+    /// When it cannot be instantiated.
+    #[must_use]
+    pub fn acquire_fresh(&self) -> Store {
+        let mut store = self.fresh.acquire().expect("a module that can be instantiated");
+        store.set_data(wasi(&self.stdout));
+        store
+    }
+
+    /// What kept slots have done so far.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.engine.pool_stats()
     }
 
     /// Makes the guest's call, and returns what it answers.

@@ -9,19 +9,19 @@
 
 use crate::{
     FormatError, Manifest, SnapshotError, SnapshotId,
-    format::{Area, Instance, MAX_EXTENTS, MIN_GAP, Metadata, Stretch},
+    format::{Area, Instance, MAX_EXTENTS, Metadata, Stretch},
 };
 use executor_code::{
     layout::{PAGE, align_up},
     publish,
 };
-use executor_runtime::{Extent, StoreState};
+use executor_runtime::{Extent, StoreState, nonzero};
 use std::{
-    cmp::Reverse,
     convert::Infallible,
     io::{self, Write},
     ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 /// Called as bytes are hashed, and again as they are written, with how many are done and how many
@@ -88,7 +88,7 @@ impl<'a> Capture<'a> {
                 memories,
             });
         }
-        let metadata = Metadata { instances, call: state.call.cloned(), manifest };
+        let metadata = Metadata { instances, call: state.call.cloned().map(Arc::new), manifest };
         let Layout { pieces, data_len } = layout;
 
         let mut hasher = blake3::Hasher::new();
@@ -158,44 +158,6 @@ impl<'a> Layout<'a> {
             working_set: Vec::new(),
         }
     }
-}
-
-/// At most `most` ranges, each beginning at a page, outside which `bytes` are zero. Of the runs of
-/// zeroes between them the longest are left out, and none shorter than [`MIN_GAP`].
-fn nonzero(bytes: &[u8], most: usize) -> Vec<Range<usize>> {
-    let mut runs = Vec::<Range<usize>>::new();
-    for (i, page) in bytes.chunks(PAGE_BYTES).enumerate() {
-        if is_zero(page) {
-            continue;
-        }
-        let start = i * PAGE_BYTES;
-        let end = start + page.len();
-        match runs.last_mut() {
-            Some(last) if start - last.end < MIN_GAP => last.end = end,
-            _ => runs.push(start..end),
-        }
-    }
-    if runs.len() > most {
-        // Gap i lies between runs i and i + 1. The first of equal gaps wins, so that equal states
-        // become equal files.
-        let mut gaps: Vec<usize> = (0..runs.len() - 1).collect();
-        gaps.sort_by_key(|&i| Reverse(runs[i + 1].start - runs[i].end));
-        gaps.truncate(most - 1);
-        gaps.sort_unstable();
-        let starts = std::iter::once(0).chain(gaps.iter().map(|i| i + 1));
-        let ends = gaps.iter().copied().chain([runs.len() - 1]);
-        runs = starts.zip(ends).map(|(a, b)| runs[a].start..runs[b].end).collect();
-    }
-    runs
-}
-
-/// Looks at 256 bytes at a time: enough to be done with vectors, and quick to give up.
-fn is_zero(page: &[u8]) -> bool {
-    let (blocks, rest) = page.as_chunks::<256>();
-    blocks.iter().all(|block| {
-        let (words, _) = block.as_chunks::<16>();
-        words.iter().fold(0, |all, word| all | u128::from_ne_bytes(*word)) == 0
-    }) && rest.iter().all(|&b| b == 0)
 }
 
 fn each_chunk<E>(

@@ -62,7 +62,8 @@ impl SnapshotError {
         move |source| Self::Format { path: path.to_owned(), source }
     }
 
-    pub(crate) fn restore(path: &Path) -> impl FnOnce(RestoreError) -> Self {
+    /// A refusal of the runtime's to restore the file at `path`.
+    pub fn restore(path: &Path) -> impl FnOnce(RestoreError) -> Self {
         move |source| Self::Restore { path: path.to_owned(), source }
     }
 }

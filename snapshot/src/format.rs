@@ -30,7 +30,7 @@ use crate::{
 use executor_code::layout::{PAGE, STATE_VERSION, align_up};
 use executor_model::{InstanceId, ModuleHash};
 use executor_runtime::{CallState, Extent};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     little_endian::{U32, U64},
@@ -42,8 +42,6 @@ pub const MAGIC: [u8; 8] = *b"\x89snap\r\n\x1a";
 pub const VERSION: u32 = 2;
 /// The most extents that are written for one memory.
 pub const MAX_EXTENTS: usize = 16;
-/// Zeroes shorter than this are never worth an extent of their own.
-pub const MIN_GAP: usize = 64 << 10;
 /// Metadata longer than this is refused, unread.
 pub const MAX_METADATA: u64 = 64 << 20;
 
@@ -215,7 +213,7 @@ pub struct Metadata {
     /// The instances, in order of their ids.
     pub instances: Vec<Instance>,
     /// The call that is suspended.
-    pub call: Option<CallState>,
+    pub call: Option<Arc<CallState>>,
     /// What the snapshot says about itself.
     pub manifest: Manifest,
 }
@@ -314,6 +312,7 @@ impl Metadata {
         }
         add_runs(runs, &mut instances)?;
         let call = call::decode(frames, values, instances.len())?;
+        let call = call.map(Arc::new);
         let metadata = Self { instances, call, manifest: decode_manifest(manifest)? };
         metadata.check().map_err(Damaged)?;
         Ok(metadata)

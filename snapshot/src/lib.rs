@@ -23,4 +23,4 @@ pub use error::SnapshotError;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError};
 pub use manifest::{EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId};
-pub use restore::{SnapshotFile, restore, restore_untrusted};
+pub use restore::{SnapshotFile, image, image_untrusted, restore, restore_untrusted};

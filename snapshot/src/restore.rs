@@ -12,8 +12,8 @@ use crate::{
 };
 use executor_model::ModuleHash;
 use executor_runtime::{
-    CallState, CompiledModule, Extent, InstancePlan, Linker, NativeEngine, RestorePlan, Store,
-    StoreConfig,
+    CallState, CompiledModule, Extent, Image, InstancePlan, Linker, NativeEngine, RestorePlan,
+    Store, StoreConfig,
 };
 use std::{
     fs::File,
@@ -32,7 +32,7 @@ const VERIFY_READ: usize = 1 << 20;
 #[derive(Debug)]
 pub struct SnapshotFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     header: Header,
     metadata: Metadata,
 }
@@ -46,7 +46,7 @@ impl SnapshotFile {
         let path = path.into();
         let file = File::open(&path).map_err(SnapshotError::io(&path))?;
         match read_metadata(&file) {
-            Ok((header, metadata)) => Ok(Self { path, file, header, metadata }),
+            Ok((header, metadata)) => Ok(Self { path, file: Arc::new(file), header, metadata }),
             Err(ReadError::Io(source)) => Err(SnapshotError::Io { path, source }),
             Err(ReadError::Format(source)) => Err(SnapshotError::Format { path, source }),
         }
@@ -79,7 +79,7 @@ impl SnapshotFile {
     /// The call that is suspended, if the snapshot was taken inside one.
     #[must_use]
     pub fn call(&self) -> Option<&CallState> {
-        self.metadata.call.as_ref()
+        self.metadata.call.as_deref()
     }
 
     /// How many bytes of the file that call takes.
@@ -131,7 +131,7 @@ impl SnapshotFile {
     pub fn plan<E: From<SnapshotError>>(
         &self,
         mut module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
-    ) -> Result<RestorePlan<'_>, E> {
+    ) -> Result<RestorePlan, E> {
         let start = self.header.data_start();
         let place = |areas: &[Area]| -> Vec<Vec<Extent>> {
             let at = |e: &Extent| Extent { at: e.at, offset: start + e.offset, len: e.len };
@@ -156,15 +156,31 @@ impl SnapshotFile {
                 working_set: instance.memories.iter().map(|a| a.working_set.clone()).collect(),
             });
         }
-        Ok(RestorePlan { file: &self.file, instances, call: self.metadata.call.as_ref() })
+        let (file, call) = (Arc::clone(&self.file), self.metadata.call.clone());
+        Ok(RestorePlan { file, instances, call })
     }
+}
+
+/// The image of a snapshot that this user made and kept private: checked once, for any number of stores.
+///
+/// # Errors
+/// That of `module`; when the state does not fit; and those of the runtime, which refuses a file
+/// that others could write to.
+pub fn image<E: From<SnapshotError>>(
+    engine: &NativeEngine,
+    linker: Linker,
+    config: StoreConfig,
+    file: &SnapshotFile,
+    module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
+) -> Result<Image, E> {
+    let plan = file.plan(module)?;
+    Ok(Image::new(engine, linker, config, plan).map_err(SnapshotError::restore(&file.path))?)
 }
 
 /// Restores the store of a snapshot that this user made and kept private.
 ///
 /// # Errors
-/// That of `module`; when the state does not fit; and those of the runtime, which refuses a file
-/// that others could write to.
+/// As [`image`].
 pub fn restore<E: From<SnapshotError>>(
     engine: &NativeEngine,
     linker: Linker,
@@ -172,15 +188,33 @@ pub fn restore<E: From<SnapshotError>>(
     file: &SnapshotFile,
     module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
 ) -> Result<Store, E> {
-    let plan = file.plan(module)?;
-    Ok(Store::restore(engine, linker, config, &plan).map_err(SnapshotError::restore(&file.path))?)
+    let image = image(engine, linker, config, file, module)?;
+    Ok(image.restore().map_err(SnapshotError::restore(&file.path))?)
 }
 
-/// Restores the store of a snapshot from elsewhere: as [`restore`], and checks the data against its
-/// hash before, and every reference, link and size after. The work is proportional to the state.
+/// The image of a snapshot from elsewhere: as [`image`], and checks the data against its
+/// hash, and every reference, link and size. The work is proportional to the state.
 ///
 /// # Errors
-/// As [`restore`], and when anything in the state is not as a capture could have written it.
+/// As [`image`], and when anything in the state is not as a capture could have written it.
+pub fn image_untrusted<E: From<SnapshotError>>(
+    engine: &NativeEngine,
+    linker: Linker,
+    config: StoreConfig,
+    file: &SnapshotFile,
+    module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
+) -> Result<Image, E> {
+    file.verify()?;
+    let image = image(engine, linker, config, file, module)?;
+    let validated = image.restore().and_then(|store| store.validate());
+    validated.map_err(SnapshotError::restore(&file.path))?;
+    Ok(image)
+}
+
+/// Restores the store of a snapshot from elsewhere.
+///
+/// # Errors
+/// As [`image_untrusted`].
 pub fn restore_untrusted<E: From<SnapshotError>>(
     engine: &NativeEngine,
     linker: Linker,
@@ -188,10 +222,8 @@ pub fn restore_untrusted<E: From<SnapshotError>>(
     file: &SnapshotFile,
     module: impl FnMut(ModuleHash) -> Result<Arc<CompiledModule>, E>,
 ) -> Result<Store, E> {
-    file.verify()?;
-    let store = restore(engine, linker, config, file, module)?;
-    store.validate().map_err(SnapshotError::restore(&file.path))?;
-    Ok(store)
+    let image = image_untrusted(engine, linker, config, file, module)?;
+    Ok(image.restore().map_err(SnapshotError::restore(&file.path))?)
 }
 
 enum ReadError {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod forged;
+mod kept;
 mod kinds;
 mod linked;
 mod memories;

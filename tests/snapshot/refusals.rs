@@ -159,7 +159,8 @@ fn a_host_function_that_is_missing_after_restore_is_named_by_its_call() {
     other.func("host", "times_ten", |_: &mut Caller<'_>, n: i64| Ok(n));
     for linker in [Linker::new(), other] {
         let error = with_host(&scene, linker).unwrap_err();
-        let CallError::Host { message, .. } = error else { panic!("{error}") };
+        let CallError::Host { source, .. } = error else { panic!("{error}") };
+        let message = source.to_string();
         assert!(message.contains("`host` `times_ten`"), "{message}");
     }
 }

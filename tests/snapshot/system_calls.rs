@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, fs, process::Command};
 
 /// A module of so many functions, all in its table, whose start function writes to every 4 KiB of
 /// so many pages of 64 KiB.
-fn sized(functions: u32, pages: u32) -> String {
+pub fn sized(functions: u32, pages: u32) -> String {
     let mut text = format!(
         "(module (memory {pages}) (table {functions} funcref)
            (global $n (mut i32) (i32.const 0))
@@ -28,12 +28,12 @@ fn sized(functions: u32, pages: u32) -> String {
 }
 
 /// How often each system call is made by a process that restores the scene's snapshot so many
-/// times; `None`, with the reason printed, where strace cannot trace.
-fn count(scene: &Scene, times: u32) -> Option<BTreeMap<String, u32>> {
+/// times, in the way that `how` says; `None`, with the reason printed, where strace cannot trace.
+pub fn count(scene: &Scene, times: u32, how: &[&str]) -> Option<BTreeMap<String, u32>> {
     let log = scene.path("strace.log");
     let mut strace = Command::new("strace");
     strace.arg("-f").arg("-o").arg(&log).arg(env!("CARGO_BIN_EXE_restorer"));
-    strace.arg(scene.path("code")).arg(scene.path("s.snap")).arg(times.to_string());
+    strace.arg(scene.path("code")).arg(scene.path("s.snap")).arg(times.to_string()).args(how);
     let output = match strace.output() {
         Ok(output) => output,
         Err(e) => {
@@ -67,8 +67,8 @@ fn a_restore_makes_as_many_system_calls_for_a_large_store_as_for_a_small_one() {
         let mut scene = Scene::new();
         scene.add("a", &sized(functions, pages));
         scene.guest.write(&scene.path("s.snap"));
-        let Some(once) = count(&scene, 1) else { return };
-        let Some(often) = count(&scene, 1 + TIMES) else { return };
+        let Some(once) = count(&scene, 1, &[]) else { return };
+        let Some(often) = count(&scene, 1 + TIMES, &[]) else { return };
         let more = often.into_iter().map(|(name, n)| {
             let more = n.saturating_sub(once.get(&name).copied().unwrap_or_default());
             (name, more)

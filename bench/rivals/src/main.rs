@@ -1,4 +1,5 @@
-//! Compares the executor with Wasmtime on the modules of the benchmarks, and prints one table.
+//! Compares the executor with Wasmtime on the modules of the benchmarks, and prints one table; with
+//! `--json FILE` also writes it there (see `Table::json`). Other arguments are names of guests: only those are measured.
 //!
 //! Invariant: both sides run the same bytes with the same initialisation and the same call, in one
 //! run of this program; a time is printed only for what answered rightly before it was measured,
@@ -12,13 +13,17 @@ mod table;
 
 use command::WasmtimeCommand;
 use executor_bench::{Executable, Guest, Prepared, finish};
-use measure::median;
+use measure::{median, throughput};
 use rival::{Allocation, Rival};
-use std::process::Command;
+use std::{ffi::OsString, fs, process::Command};
 use table::{Row, Table, Time};
+use wasmtime::{bail, ensure, error::Context};
 
 fn main() -> wasmtime::Result<()> {
-    let guests = Guest::all();
+    let (json, names) = arguments()?;
+    let mut guests = Guest::all().to_vec();
+    guests.retain(|guest| names.is_empty() || names.iter().any(|name| name == guest.name));
+    ensure!(!guests.is_empty(), "no guest is named {names:?}");
     let executable = Executable::with(&guests);
     let command = WasmtimeCommand::find();
     let floor = median(|| Ok(finish(&mut Command::new("true"))))?;
@@ -37,7 +42,24 @@ fn main() -> wasmtime::Result<()> {
         whole_process(&prepared.guest, executable.as_ref(), command.as_ref(), &mut table)?;
     }
     print!("\n{table}");
+    if let Some(path) = json {
+        fs::write(&path, format!("{:#}\n", table.json()))?;
+    }
     Ok(())
+}
+
+/// The file to write the table to, and the names of guests.
+fn arguments() -> wasmtime::Result<(Option<OsString>, Vec<String>)> {
+    let (mut json, mut names) = (None, Vec::new());
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--json") => json = Some(args.next().context("--json needs a file")?),
+            Some(name) if !name.starts_with('-') => names.push(name.to_owned()),
+            _ => bail!("usage: executor-rivals [--json FILE] [GUEST...]"),
+        }
+    }
+    Ok((json, names))
 }
 
 /// The rows of one guest that need no other process.
@@ -63,6 +85,15 @@ fn in_process(
     let theirs = median(|| fresh.instantiate())?;
     row("instantiate", ours, Ok(theirs), "the same, on demand");
 
+    for (threads, what) in [
+        (1, "fresh instantiation + release"),
+        (2, "fresh instantiation + release, two threads"),
+    ] {
+        let ours = throughput(threads, || Ok(prepared.acquire_fresh()))?;
+        let theirs = throughput(threads, || pooled.instantiate())?;
+        row(what, ours, Ok(theirs), "instantiate + drop, pooling + CoW + PAGEMAP_SCAN");
+    }
+
     let ours = median(|| {
         let mut store = prepared.instantiate();
         prepared.initialise(&mut store);
@@ -83,16 +114,33 @@ fn in_process(
     let how = "instantiate + init + call + drop, pooling + CoW";
     row("restore + call + drop", whole, Ok(theirs), how);
 
-    let theirs = match command.map_err(Clone::clone).and_then(|c| c.wizer(guest)) {
-        Ok(wasm) => {
-            let rival = Rival::new(guest, &wasm, Allocation::Pooling)?;
-            rival.check(&[])?;
-            Ok(median(|| rival.served(&[]).map(drop))?)
-        }
-        Err(reason) => Err(reason),
+    // What needs no initialisation is compared as it is.
+    let wizer = match command.map_err(Clone::clone) {
+        _ if guest.inits.is_empty() => Ok(guest.wasm.clone()),
+        command => command.and_then(|c| c.wizer(guest)),
     };
-    let how = "Wizer before; instantiate + call + drop, pooling + CoW";
-    row("restore + call + drop", whole, theirs, how);
+    let (rival, inits, refused) = match wizer {
+        Ok(wasm) => (Rival::new(guest, &wasm, Allocation::Pooling)?, &[][..], None),
+        Err(reason) => (pooled, guest.inits, Some(reason)),
+    };
+    rival.check(inits)?;
+    let how = match &refused {
+        None => "Wizer before; instantiate + call + drop, pooling + CoW + PAGEMAP_SCAN",
+        Some(_) => "Wizer refuses: instantiate + init + call + drop, pooling + CoW + PAGEMAP_SCAN",
+    };
+    let theirs = median(|| rival.served(inits).map(drop))?;
+    row("restore + call + drop", whole, Ok(theirs), how);
+    for (threads, what) in
+        [(1, "acquire + call + release"), (2, "acquire + call + release, two threads")]
+    {
+        let ours = throughput(threads, || Ok(prepared.call(&mut prepared.acquire())))?;
+        prepared.clear_output();
+        let theirs = throughput(threads, || rival.served(inits).map(drop))?;
+        row(what, ours, Ok(theirs), how);
+    }
+    if let Some(reason) = refused {
+        println!("{}: Wizer: {reason}", guest.name);
+    }
     Ok(())
 }
 
@@ -112,6 +160,15 @@ fn whole_process(
         Ok((run, how)) => (Ok(measure(run)?), how),
         Err(reason) => (Err(reason), "`wasmtime run` of a precompiled file"),
     };
+    if guest.name == "hello" {
+        let native = std::env::current_exe()?.with_file_name("native-hello");
+        let theirs = match native.exists() {
+            true => Ok(measure(Command::new(native))?),
+            false => Err("native-hello was not built".to_owned()),
+        };
+        let how = "a native program that prints the line";
+        table.push(Row { guest: guest.name, what: "whole process", ours: ours.clone(), theirs, how });
+    }
     table.push(Row { guest: guest.name, what: "whole process", ours, theirs, how });
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The table: one row for each thing that both sides do.
 
+use serde_json::{Value, json};
 use std::{fmt, time::Duration};
 
 /// What was measured, or why nothing was.
@@ -29,6 +30,27 @@ impl Table {
     pub fn push(&mut self, row: Row) {
         eprintln!("{}: {}", row.guest, row.what);
         self.0.push(row);
+    }
+}
+
+impl Table {
+    /// The rows as a list of objects: `module`, `row`, `ours` and `theirs` in seconds, `ratio` (theirs /
+    /// ours) and `rival` in words. What was not measured is null, with the reason in `not_measured`.
+    pub fn json(&self) -> Value {
+        let row = |Row { guest, what, ours, theirs, how }: &Row| {
+            let seconds = |outcome: &Outcome| outcome.as_ref().ok().map(Duration::as_secs_f64);
+            let (ours, theirs, reason) = (
+                seconds(ours),
+                seconds(theirs),
+                ours.as_ref().err().or(theirs.as_ref().err()),
+            );
+            let ratio = ours.zip(theirs).map(|(ours, theirs)| theirs / ours);
+            json!({
+                "module": guest, "row": what, "ours": ours, "theirs": theirs, "ratio": ratio,
+                "rival": how, "not_measured": reason,
+            })
+        };
+        self.0.iter().map(row).collect()
     }
 }
 

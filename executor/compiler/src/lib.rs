@@ -93,7 +93,8 @@ impl Compiler for NativeCompiler {
         features: Features,
     ) -> Result<Module, CompileError> {
         let (info, bodies) = decode::decode(wasm, features, Validate::All)?;
-        Ok(Module { hash, bytes: wasm.into(), info: Arc::new(info), bodies: bodies.into() })
+        let (info, bodies) = (Arc::new(info), bodies.into());
+        Ok(Module { hash, bytes: wasm.into(), info, bodies, features })
     }
 
     fn compile(
@@ -115,7 +116,8 @@ impl Compiler for NativeCompiler {
         // What is translated with types is validated on the way.
         let (info, bodies) = decode::decode(wasm, options.features, Validate::Declarations)?;
         let (info, bodies) = (Arc::new(info), bodies.into());
-        let module = Module { hash, bytes: wasm.into(), info, bodies };
+        let features = options.features;
+        let module = Module { hash, bytes: wasm.into(), info, bodies, features };
         let units = continuation_units(&module.info, sites, options.listeners)?;
         self.write(&module, Some(sites), options, |context| {
             compile::compile_units(context, units, options, &|_| {})

@@ -35,7 +35,8 @@ pub use executor_model::{
     TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
-    Caller, CodeOrigin, HostError, HostValue, HostValues, IntoHostFunc, OutOfBounds,
+    Caller, CodeOrigin, HostError, HostValue, HostValues, IntoHostFunc, MemoryMut, OutOfBounds,
+    PoolConfig, PoolStats,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, HookError, SnapshotError, SnapshotId,

@@ -22,7 +22,7 @@ pub use module::{
     ExternKind, Global, Import, ImportKind, Module, ModuleHash, ModuleInfo, ModuleNames, Table,
     TypeDeclaration,
 };
-pub use reference::{FuncRef, InstanceId};
+pub use reference::{FuncRef, InstanceId, StoreId};
 pub use trap::{CallError, Frame, Thrown, Trap, TrapCode, WasmBacktrace};
 pub use types::{
     FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, Hierarchy, MemoryIndex, MemoryType,

@@ -4,8 +4,8 @@
 //! range and type indices canonical.
 
 use crate::{
-    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType, RefType,
-    TableIndex, TableType, TypeIndex, ValType,
+    Features, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType,
+    RefType, TableIndex, TableType, TypeIndex, ValType,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, sync::Arc};
@@ -45,6 +45,8 @@ pub struct Module {
     pub info: Arc<ModuleInfo>,
     /// The byte ranges of the bodies of the defined functions, within [`Self::bytes`].
     pub bodies: Arc<[Range<usize>]>,
+    /// The features that it was validated with. It may need fewer.
+    pub features: Features,
 }
 
 /// Everything a module declares outside its function bodies; written into code files.

@@ -192,16 +192,24 @@ pub enum CallError {
     #[error("the module was closed (exit code {0})")]
     Closed(u32),
     /// A host function failed.
-    #[error("{message}")]
+    #[error("{source}")]
     Host {
-        /// What failed.
-        message: String,
+        /// The host function's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
         /// Where the guest called it.
         backtrace: WasmBacktrace,
     },
     /// The call reached the point where it is to be suspended; the store holds it.
     #[error("the call is suspended")]
     Suspended,
+    /// The operating system refused what the call needs.
+    #[error("cannot {what}: {source}")]
+    Resource {
+        /// What could not be done.
+        what: &'static str,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// The arguments do not fit the function's type, or no such function.
     #[error("{0}")]
     Usage(String),

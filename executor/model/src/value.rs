@@ -1,6 +1,6 @@
 //! Values as a host sees them ([`Val`]) and as machine code passes them ([`RawValue`]).
 
-use crate::{FuncRef, Hierarchy, ValType};
+use crate::{FuncRef, Hierarchy, StoreId, ValType};
 use std::fmt;
 
 /// One argument or result in the array that host and machine code exchange: 16 bytes,
@@ -68,6 +68,15 @@ impl Val {
     #[must_use]
     pub fn default_of(ty: ValType) -> Self {
         Self::from_raw(RawValue::default(), ty)
+    }
+
+    /// The value as a store gives it out: a function reference is of that store.
+    #[must_use]
+    pub fn of(self, store: StoreId) -> Self {
+        match self {
+            Self::FuncRef(Some(func)) => Self::FuncRef(Some(func.of(store))),
+            other => other,
+        }
     }
 
     /// The value as machine code passes it.

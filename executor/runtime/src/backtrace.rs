@@ -4,7 +4,7 @@ use crate::{
     state::CallState,
     store::StoreInner,
     sys::WasmStack,
-    vm::{self, Outcome, find_code},
+    vm::{self, CodeMap, Outcome},
 };
 use executor_code::file::CallSite;
 use executor_model::{CallError, Frame, ListenerContext, WasmBacktrace};
@@ -27,7 +27,7 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
     let start = match outcome {
         Outcome::Returned | Outcome::Interrupted { fp: None } => None,
         Outcome::Faulted(fault) => {
-            if find_code(fault.pc).is_some() {
+            if store.header.code.find(fault.pc).is_some() {
                 addresses.push(fault.pc);
             }
             Some(fault.fp)
@@ -35,17 +35,17 @@ pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -
         Outcome::Raised { fp } | Outcome::Interrupted { fp: Some(fp) } => Some(fp),
     };
     if let Some(fp) = start {
-        walk(stack, fp, &mut addresses);
+        walk(&store.header.code, stack, fp, &mut addresses);
     }
     let ended = addresses.len();
     for fp in vm::outer_stub_frames(store) {
-        walk(stack, fp, &mut addresses);
+        walk(&store.header.code, stack, fp, &mut addresses);
     }
     Frames { addresses, ended }
 }
 
-fn walk(stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>) {
-    vm::walk_frames(stack, fp, |call| {
+fn walk(code: &CodeMap, stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>) {
+    vm::walk_frames(code, stack, fp, |call| {
         addresses.push(call.address());
         ControlFlow::Continue(())
     });
@@ -54,7 +54,7 @@ fn walk(stack: &WasmStack, fp: usize, addresses: &mut Vec<usize>) {
 /// The backtrace of the host call that is in progress.
 pub(crate) fn current(store: &StoreInner) -> WasmBacktrace {
     match &store.stack {
-        Some(stack) => collect(store, Outcome::Returned, stack).backtrace(),
+        Some(stack) => collect(store, Outcome::Returned, stack).backtrace(&store.header.code),
         None => WasmBacktrace::default(),
     }
 }
@@ -89,14 +89,14 @@ impl Frames {
     }
 
     /// The backtrace that users see.
-    pub(crate) fn backtrace(&self) -> WasmBacktrace {
+    pub(crate) fn backtrace(&self, code: &CodeMap) -> WasmBacktrace {
         let mut backtrace = WasmBacktrace::default();
         for (i, address) in self.addresses.iter().enumerate() {
             if backtrace.frames.len() == KEPT {
                 backtrace.omitted = self.addresses.len() - i;
                 break;
             }
-            backtrace.frames.extend(frame(*address, i == 0));
+            backtrace.frames.extend(frame(code, *address, i == 0));
         }
         backtrace
     }
@@ -107,7 +107,7 @@ impl Frames {
             return;
         }
         for address in &self.addresses[..self.ended] {
-            let Some(entry) = find_code(*address) else { continue };
+            let Some(entry) = store.header.code.find(*address) else { continue };
             let at = (address - entry.text.start) as u32;
             // A listener's wrapper is the one frame per call that belongs to no operator.
             let Some(func) = entry.file.function_at(at) else { continue };
@@ -132,8 +132,8 @@ impl Frames {
 }
 
 /// The frame of an address; none for a listener's wrapper and for an enter trampoline.
-fn frame(address: usize, innermost: bool) -> Option<Frame> {
-    let entry = find_code(address)?;
+fn frame(code: &CodeMap, address: usize, innermost: bool) -> Option<Frame> {
+    let entry = code.find(address)?;
     let at = (address - entry.text.start) as u32;
     let func = entry.file.function_at(at)?;
     let offset = entry.file.wasm_offset_at(at);

@@ -12,7 +12,7 @@ use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
     FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
 };
-use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{any::Any, error::Error, num::NonZeroU64, ops::Range, sync::Arc, time::Duration};
 
 /// Why a builtin ends the activation instead of returning.
 pub(crate) enum Raise {
@@ -21,7 +21,7 @@ pub(crate) enum Raise {
     /// The guest exits.
     Exit(i32),
     /// A host function failed.
-    Host(String),
+    Host(Box<dyn Error + Send + Sync>),
     /// An exception is thrown.
     Exception(InFlight),
     /// The call is suspended, or cannot be; the store knows which.
@@ -66,10 +66,14 @@ pub(crate) fn run(
         Builtin::MemoryFill => {
             let outside = TrapCode::MemoryOutOfBounds;
             match instance.vm.memory_region(a as u32).filter(|_| shares) {
-                Some(region) => region.fill(b, c as u8, d).ok_or(outside)?,
+                Some(region) => {
+                    instance.vm.open_in(Some(region), 1, (b, d));
+                    region.fill(b, c as u8, d).ok_or(outside)?;
+                }
                 None => {
-                    let memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
-                    range(memory, b, d).ok_or(outside)?.fill(c as u8);
+                    let mut memory = instance.vm.memory_mut(a as u32).unwrap_or_default();
+                    let bytes = part(b, d).and_then(|part| memory.get_mut(part));
+                    bytes.ok_or(outside)?.fill(c as u8);
                 }
             }
         }
@@ -77,8 +81,10 @@ pub(crate) fn run(
         Builtin::DataDrop => instance.drop_data(a as u32),
         Builtin::TableCopy => instance.vm.copy_table((a as u32, b as u32), (c, d, e))?,
         Builtin::TableFill => {
-            let table = instance.vm.table_mut(a as u32).unwrap_or_default();
-            range(table, b, d).ok_or(TrapCode::TableOutOfBounds)?.fill(c);
+            let outside = TrapCode::TableOutOfBounds;
+            let part = part(b, d).ok_or(outside)?;
+            let table = instance.vm.table_mut(a as u32, part.clone()).unwrap_or_default();
+            table.get_mut(part).ok_or(outside)?.fill(c);
         }
         Builtin::TableInit => instance.init_table(a as u32, b as u32, (c, d, e))?,
         Builtin::ElemDrop => instance.drop_element(a as u32),
@@ -98,11 +104,11 @@ pub(crate) fn run(
         }
         Builtin::ListenerBefore => {
             let types = |i: &Instance, func| Some(i.func_type(func)?.params);
-            listen(instance, a as u32, &mut values, types, |l, c, v| l.before(c, v));
+            listen(store, id, a as u32, &mut values, types, |l, c, v| l.before(c, v));
         }
         Builtin::ListenerAfter => {
             let types = |i: &Instance, func| Some(i.func_type(func)?.results);
-            listen(instance, a as u32, &mut values, types, |l, c, v| l.after(c, v));
+            listen(store, id, a as u32, &mut values, types, |l, c, v| l.after(c, v));
         }
         Builtin::MemoryAtomicWait32 => {
             return wait(&store.shared, instance, a as u32, (b, c, 4), (d, e.cast_signed()));
@@ -151,10 +157,10 @@ fn wait(
     }
 }
 
-/// The part of a memory or table that an operator names, if it is all inside.
-pub(crate) fn range<T>(all: &mut [T], start: u64, len: u64) -> Option<&mut [T]> {
+/// The part of a memory or table that an operator names.
+pub(crate) fn part(start: u64, len: u64) -> Option<Range<usize>> {
     let start = usize::try_from(start).ok()?;
-    all.get_mut(start..start.checked_add(usize::try_from(len).ok()?)?)
+    Some(start..start.checked_add(usize::try_from(len).ok()?)?)
 }
 
 /// A new exception of a tag of an instance, with a payload from machine code.
@@ -166,7 +172,7 @@ fn throw(store: &StoreInner, id: InstanceId, index: u32, values: &mut Values) ->
             let payload = values.first(params).to_vec();
             Raise::Exception(InFlight::New(Exception { tag, payload }))
         }
-        _ => Raise::Host(format!("instance {id} has no tag {index}")),
+        _ => Raise::Host(format!("instance {id} has no tag {index}").into()),
     }
 }
 
@@ -190,7 +196,7 @@ fn call_import(
                 store.instances[id.position()].vm.bind(import, slot);
                 return Ok(CALL_IMPORT_BOUND);
             }
-            store.bind_host(id, import).map_err(|e| Raise::Host(e.to_string()))?
+            store.bind_host(id, import).map_err(|e| Raise::Host(e.into()))?
         }
     };
     let array = values.first(func.slots());
@@ -202,13 +208,15 @@ fn call_import(
     store.exceptions.end_scope(scope);
     match result {
         Err(HostError::Exception(handle)) if store.exceptions.get(handle).is_none() => {
-            return Err(Raise::Host(format!("{handle} is not the handle of an exception")));
+            let message = format!("{handle} is not the handle of an exception");
+            return Err(Raise::Host(message.into()));
         }
         result => result?,
     }
     if func.returns_references {
         for (value, ty) in array.iter().zip(&func.ty.results) {
-            store.check_value(&Val::from_raw(*value, *ty), *ty, id).map_err(Raise::Host)?;
+            let value = Val::from_raw(*value, *ty);
+            store.check_value(&value, *ty, id).map_err(|e| Raise::Host(e.into()))?;
         }
     }
     Ok(0)
@@ -216,18 +224,20 @@ fn call_import(
 
 /// Tells the module's listener about a call.
 fn listen(
-    instance: &Instance,
+    store: &StoreInner,
+    id: InstanceId,
     func: u32,
     values: &mut Values,
     types: impl Fn(&Instance, u32) -> Option<Vec<ValType>>,
     tell: impl Fn(&Arc<dyn FunctionListener>, &ListenerContext<'_>, &[Val]),
 ) {
+    let instance = &store.instances[id.position()];
     let (Some(listener), Some(types)) = (instance.listener(), types(instance, func)) else {
         return;
     };
     let raw: &[RawValue] = values.first(types.len());
     let values: Vec<Val> =
-        raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
+        raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty).of(store.id)).collect();
     let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };
     tell(listener, &context, &values);
 }

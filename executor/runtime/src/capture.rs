@@ -84,7 +84,7 @@ impl StoreInner {
             self.capture_instance(id, instance, &origins)
         });
         let instances = instances.collect::<Result<_, _>>()?;
-        let call = self.suspension.call.as_ref();
+        let call = self.suspension.call.as_deref();
         call.map_or(Ok(()), |call| self.refuse_in_frames(call))?;
         Ok(StoreState { instances, call })
     }

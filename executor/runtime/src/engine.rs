@@ -7,6 +7,7 @@ use crate::{
     linker::Linker,
     module::{CompiledModule, LoadError},
     module_engine::NativeModuleEngine,
+    pool::{Pool, PoolConfig, PoolStats},
     store::{Store, StoreConfig},
     sys::{self, Mapping},
 };
@@ -19,7 +20,13 @@ use std::{
     collections::HashMap,
     fmt,
     fs::File,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 /// What an engine is made of.
@@ -36,6 +43,8 @@ pub struct EngineConfig {
     /// Whether code has frame maps, so that its calls can be suspended ([`Store::call_until`]). Such
     /// code is slower, and kept apart from code without.
     pub frame_maps: bool,
+    /// How many stores are kept between calls ([`crate::Image::acquire`]), and how much of each.
+    pub pool: PoolConfig,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -46,6 +55,7 @@ impl fmt::Debug for EngineConfig {
             .field("features", &self.features)
             .field("opt_level", &self.opt_level)
             .field("frame_maps", &self.frame_maps)
+            .field("pool", &self.pool)
             .finish()
     }
 }
@@ -66,6 +76,9 @@ struct Inner {
     config: EngineConfig,
     /// `None` once the engine is closed.
     modules: Mutex<Option<HashMap<ModuleHash, Arc<CompiledModule>>>>,
+    /// It is closed: what `modules` says, to be asked without a lock.
+    closed: AtomicBool,
+    pool: Pool,
 }
 
 /// Runs modules as native code. Cloning shares the engine.
@@ -84,7 +97,19 @@ impl NativeEngine {
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         sys::install();
         let modules = Mutex::new(Some(HashMap::new()));
-        Ok(Self { inner: Arc::new(Inner { config, modules }) })
+        let pool = Pool::new(config.pool);
+        let closed = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { config, modules, closed, pool }) })
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// What the stores that are kept between calls have done so far.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.pool().stats()
     }
 
     /// The compiler, if there is one.
@@ -115,13 +140,28 @@ impl NativeEngine {
         features.is_some_and(|features| self.inner.config.features.contains(features))
     }
 
+    /// Refuses a module that was decoded with features that are off here, and needs them.
+    fn check_features(&self, module: &Module) -> Result<(), EngineError> {
+        let extra = module.features.without(self.inner.config.features);
+        match self.compiler() {
+            _ if extra == Features::NONE => Ok(()),
+            Some(_) => self.decode(&module.bytes, module.hash).map(drop).map_err(compile_error),
+            None => Err(EngineError::Unsupported(format!(
+                "the module was decoded with features that are off: {extra}"
+            ))),
+        }
+    }
+
     fn modules(&self) -> MutexGuard<'_, Modules> {
         self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses when the engine is closed.
     pub(crate) fn ensure_open(&self) -> Result<(), EngineError> {
-        self.modules().as_ref().map(|_| ()).ok_or(EngineError::Closed)
+        match self.inner.closed.load(Acquire) {
+            true => Err(EngineError::Closed),
+            false => Ok(()),
+        }
     }
 
     fn remember(&self, module: CompiledModule) -> Result<Arc<CompiledModule>, EngineError> {
@@ -133,9 +173,9 @@ impl NativeEngine {
     }
 
     /// Finds a module's code in memory or in the cache, without compiling and without the
-    /// module's bytes. What is found has no listeners and can be interrupted. Code that was
-    /// compiled with features that are off now counts as absent: [`Self::decode`] tells whether
-    /// the module needs them.
+    /// module's bytes. What is found has no listeners and can be interrupted; code that has been
+    /// compiled otherwise counts as absent, and so does code that was compiled with features that are
+    /// off now: [`Self::decode`] tells whether the module needs them.
     ///
     /// # Errors
     /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped.
@@ -144,14 +184,16 @@ impl NativeEngine {
         &self,
         module: &ModuleHash,
     ) -> Result<Option<(Arc<CompiledModule>, CodeOrigin)>, EngineError> {
-        if let Some(known) = self.modules().as_ref().ok_or(EngineError::Closed)?.get(module) {
-            return Ok(Some((Arc::clone(known), CodeOrigin::Memory)));
+        let known = self.modules().as_ref().ok_or(EngineError::Closed)?.get(module).cloned();
+        let replaces = known.is_none();
+        if let Some(known) = known.filter(|known| is_plain(known, true)) {
+            return Ok(Some((known, CodeOrigin::Memory)));
         }
         let found = self.open_cached(module, &Listeners::none(), true)?;
-        found
-            .filter(|found| self.is_allowed(found))
-            .map(|module| Ok((self.remember(module)?, CodeOrigin::Cache)))
-            .transpose()
+        let Some(found) = found.filter(|found| self.is_allowed(found)) else { return Ok(None) };
+        // What the module was compiled with, with listeners perhaps, is what it stays compiled as.
+        let found = if replaces { self.remember(found)? } else { Arc::new(found) };
+        Ok(Some((found, CodeOrigin::Cache)))
     }
 
     /// As [`Engine::compile_module`], and returns what it found or made; `progress` is called
@@ -167,10 +209,10 @@ impl NativeEngine {
         ensure_termination: bool,
         progress: Progress<'_>,
     ) -> Result<(Arc<CompiledModule>, CodeOrigin), EngineError> {
+        self.check_features(module)?;
         if let Some(known) = self.modules().as_ref().ok_or(EngineError::Closed)?.get(&module.hash)
-            && known.listener().is_none()
+            && is_plain(known, ensure_termination)
             && listeners.get().is_none()
-            && known.ensure_termination() == ensure_termination
         {
             return Ok((Arc::clone(known), CodeOrigin::Memory));
         }
@@ -314,6 +356,11 @@ impl NativeEngine {
     }
 }
 
+/// Whether code tells no listener, and can be interrupted as is asked.
+fn is_plain(code: &CompiledModule, ensure_termination: bool) -> bool {
+    code.listener().is_none() && code.ensure_termination() == ensure_termination
+}
+
 fn compile_error(error: CompileError) -> EngineError {
     match error {
         CompileError::Unsupported(message) => EngineError::Unsupported(message),
@@ -331,6 +378,7 @@ impl Engine for NativeEngine {
 
     fn close(&self) -> Result<(), EngineError> {
         *self.modules() = None;
+        self.inner.closed.store(true, Release);
         Ok(())
     }
 
@@ -370,7 +418,7 @@ impl Engine for NativeEngine {
     ) -> Result<NativeModuleEngine<'s>, EngineError> {
         let known = self.modules().as_ref().ok_or(EngineError::Closed)?.get(&module.hash).cloned();
         let compiled = known.ok_or(EngineError::NotCompiled(module.hash))?;
-        let id = store.inner.allocate(&compiled)?;
+        let id = store.inner.attempt(|store| store.allocate(&compiled))?;
         Ok(NativeModuleEngine::new(&mut store.inner, id))
     }
 
@@ -379,7 +427,7 @@ impl Engine for NativeEngine {
         store: &'s mut Store,
         instance: InstanceId,
     ) -> Option<NativeModuleEngine<'s>> {
-        store.inner.instances.get(instance.position())?;
-        Some(NativeModuleEngine::new(&mut store.inner, instance))
+        store.inner.instance(instance)?;
+        Some(NativeModuleEngine::new(&mut store.inner, instance.of_any()))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     vm,
 };
 use executor_model::{
-    CallError, ExternKind, InstanceId, RawValue, Thrown, Val, ValType, WasmBacktrace,
+    CallError, ExternKind, InstanceId, RawValue, StoreId, Thrown, Val, ValType, WasmBacktrace,
 };
 use std::num::NonZeroU64;
 
@@ -33,6 +33,11 @@ pub struct TagIdentity {
 }
 
 impl TagIdentity {
+    /// As a store gives it out.
+    fn of(self, store: StoreId) -> Self {
+        Self { owner: self.owner.of(store), ..self }
+    }
+
     /// As the state block holds it.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.owner.get()) << 32 | u64::from(self.index)
@@ -178,8 +183,7 @@ impl StoreInner {
             vm::live_words(self, stack).iter().for_each(|word| marks.word(*word));
         }
         for instance in &self.instances {
-            let (words, _) = instance.vm.block().as_chunks();
-            words.iter().for_each(|word| marks.word(u64::from_le_bytes(*word)));
+            instance.vm.words().for_each(|word| marks.word(word));
             for owned in 0..instance.vm.counts().owned_tables {
                 if instance.vm.table_plan(owned).is_some_and(|plan| plan.handles != 0) {
                     let table = instance.vm.counts().imported_tables + owned;
@@ -212,7 +216,7 @@ impl StoreInner {
 
     fn exported_tag(&self, instance: InstanceId, name: &str) -> Option<TagIdentity> {
         match self.instance(instance)?.vm.module().code().export(name)? {
-            (ExternKind::Tag, index) => self.tag(instance, index),
+            (ExternKind::Tag, index) => Some(self.tag(instance, index)?.of(self.id)),
             _ => None,
         }
     }
@@ -226,8 +230,9 @@ impl StoreInner {
     fn exception(&self, handle: NonZeroU64) -> Option<(TagIdentity, Vec<Val>)> {
         let Exception { tag, payload } = self.exceptions.get(handle)?;
         let types = self.payload_types(*tag)?;
-        let values = payload.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty));
-        Some((*tag, values.collect()))
+        let values = payload.iter().zip(&types);
+        let values = values.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id));
+        Some((tag.of(self.id), values.collect()))
     }
 
     fn new_exception(&mut self, tag: TagIdentity, payload: &[Val]) -> Result<NonZeroU64, String> {
@@ -300,7 +305,7 @@ impl Caller<'_> {
     pub fn throw(&mut self, tag: TagIdentity, payload: &[Val]) -> HostError {
         match self.store_mut().new_exception(tag, payload) {
             Ok(handle) => HostError::Exception(handle),
-            Err(message) => HostError::Error(message),
+            Err(message) => HostError::new(message),
         }
     }
 }

@@ -86,8 +86,9 @@ impl StoreInner {
         let needed = align_up(new * 8, PAGE);
         vm.slot().commit(vm.origin() - plan.before + committed, needed - committed).ok()?;
         region.set_len(new);
-        let table = self.instances[id.position()].vm.table_mut(index)?;
-        table[old as usize..].fill(init);
+        let added = old as usize..new as usize;
+        let table = self.instances[id.position()].vm.table_mut(index, added.clone())?;
+        table[added].fill(init);
         Some(old)
     }
 }

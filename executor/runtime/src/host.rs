@@ -1,11 +1,11 @@
 //! Host functions: what they are given, how typed closures become them, and how they fail.
 
-use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner};
+use crate::{backtrace, builtins::Raise, exception::InFlight, store::StoreInner, vm::MemoryMut};
 use executor_model::{
     CallError, ExternKind, FuncRef, FuncType, InstanceId, RawValue, TrapCode, Val, ValType,
     WasmBacktrace,
 };
-use std::{any::Any, num::NonZeroU64};
+use std::{any::Any, error::Error, num::NonZeroU64};
 
 /// Why a host function does not return.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +19,17 @@ pub enum HostError {
     /// An exception is thrown, by its handle (see [`Caller::throw`]); the guest may catch it.
     #[error("wasm exception")]
     Exception(NonZeroU64),
-    /// The host failed.
+    /// The host failed. The call of the guest gives this error back, as the source of
+    /// [`CallError::Host`].
     #[error("{0}")]
-    Error(String),
+    Error(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl HostError {
+    /// The host failed, with an error or a message of its own.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Error(error.into())
+    }
 }
 
 impl From<HostError> for Raise {
@@ -30,7 +38,7 @@ impl From<HostError> for Raise {
             HostError::Trap(code) => Self::Trap(code),
             HostError::Exit(code) => Self::Exit(code),
             HostError::Exception(handle) => Self::Exception(InFlight::Kept(handle)),
-            HostError::Error(message) => Self::Host(message),
+            HostError::Error(error) => Self::Host(error),
         }
     }
 }
@@ -42,7 +50,8 @@ impl From<CallError> for HostError {
             CallError::Trap(trap) => Self::Trap(trap.code),
             CallError::Exit(code) => Self::Exit(code),
             CallError::Exception(thrown) => Self::Exception(thrown.exception),
-            other => Self::Error(other.to_string()),
+            CallError::Host { source, .. } => Self::Error(source),
+            other => Self::new(other),
         }
     }
 }
@@ -101,7 +110,7 @@ impl<'a> Caller<'a> {
     /// The instance that calls.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
-        self.instance
+        self.instance.of(self.store.id)
     }
 
     /// Whether the store was made from a captured state.
@@ -119,7 +128,7 @@ impl<'a> Caller<'a> {
     /// The bytes of the memory that the calling instance exports as `memory`, or of its only
     /// memory; `None` when it has none, or while others hold it
     /// ([`crate::Store::shared_memory`]).
-    pub fn memory(&mut self) -> Option<&mut [u8]> {
+    pub fn memory(&mut self) -> Option<MemoryMut<'_>> {
         self.store.memory_mut(self.instance, self.memory_index())
     }
 
@@ -143,7 +152,7 @@ impl<'a> Caller<'a> {
     }
 
     /// [`Self::memory`] and the store's data together.
-    pub fn memory_and_data<T: Any>(&mut self) -> Option<(&mut [u8], &mut T)> {
+    pub fn memory_and_data<T: Any>(&mut self) -> Option<(MemoryMut<'_>, &mut T)> {
         let index = self.memory_index();
         // Only where nobody else can reach it.
         if self.store.is_lent(self.instance, index) {
@@ -164,7 +173,7 @@ impl<'a> Caller<'a> {
     /// A function that the calling instance exports.
     #[must_use]
     pub fn exported_func(&self, name: &str) -> Option<FuncRef> {
-        self.store.exported_func(self.instance, name)
+        self.store.exported_func(self.instance, name).map(|func| func.of(self.store.id))
     }
 }
 

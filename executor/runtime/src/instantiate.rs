@@ -7,6 +7,7 @@ use crate::{
     builtins::Raise,
     exception::TagIdentity,
     host::HostFunc,
+    image::RestoreError,
     module::CompiledModule,
     shared::SharedMemory,
     store::{Instance, Store, StoreInner},
@@ -18,7 +19,7 @@ use executor_model::{
     CallError, EngineError, ExternKind, FuncRef, Import, ImportKind, InstanceId, LinkError,
     MemoryType, ModuleInfo, TableType, Trap, WasmBacktrace,
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 /// Why a module could not be instantiated.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,21 @@ pub enum InstantiateError {
     /// A segment did not fit, or the start function did not return.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+impl From<RestoreError> for InstantiateError {
+    /// Why a store of a module's image cannot be made.
+    fn from(error: RestoreError) -> Self {
+        let refused = |source| EngineError::Resource { what: "map the image of a module", source };
+        match error {
+            RestoreError::Start(error) => Self::Call(error),
+            RestoreError::Engine(error) => Self::Engine(error),
+            RestoreError::Io(error) | RestoreError::Untrusted(error) => {
+                Self::Engine(refused(error))
+            }
+            RestoreError::Mismatch(what) => Self::Engine(refused(io::Error::other(what))),
+        }
+    }
 }
 
 fn index_error(what: &str, index: u32, id: InstanceId) -> LinkError {
@@ -407,6 +423,20 @@ impl StoreInner {
             .or_else(|| name(ExternKind::Tag, tag?))
     }
 
+    /// Fills an instance whose imports are resolved from its module.
+    fn fill(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), CallError> {
+        let usage = |message: String| CallError::Usage(message);
+        let instance = &mut self.instances[id.position()];
+        instance.linked = true;
+        instance.initialise(id, info).map_err(|raise| match raise {
+            Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
+            Raise::Host(error) => usage(error.to_string()),
+            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
+                usage("cannot happen in segments".to_owned())
+            }
+        })
+    }
+
     /// Fills an instance whose imports are resolved from its module, runs the start function and
     /// marks it instantiated.
     pub(crate) fn done_instantiation(&mut self, id: InstanceId) -> Result<(), CallError> {
@@ -419,15 +449,7 @@ impl StoreInner {
         if let Some(import) = self.unresolved(id, info) {
             return Err(usage(format!("import {import} is not resolved")));
         }
-        let instance = &mut self.instances[id.position()];
-        instance.linked = true;
-        instance.initialise(id, info).map_err(|raise| match raise {
-            Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
-            Raise::Host(message) => usage(message),
-            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
-                usage("cannot happen in segments".to_owned())
-            }
-        })?;
+        self.fill(id, info)?;
         if let Some(start) = info.start {
             let func = self.func(id, start).ok_or_else(|| usage("no start function".to_owned()))?;
             self.call_raw(func, &mut [])?;
@@ -449,13 +471,27 @@ impl Store {
         &mut self,
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, InstantiateError> {
-        let info = module.info()?;
-        let id = self.inner.allocate(module)?;
-        if let Err(error) = self.inner.link_by_name(id, info) {
-            self.inner.instances.pop();
-            return Err(error.into());
-        }
+        let id = self.link(module)?;
         self.inner.done_instantiation(id)?;
+        Ok(id.of(self.inner.id))
+    }
+
+    /// As [`Self::instantiate`], without the start function.
+    pub(crate) fn prepare(
+        &mut self,
+        module: &Arc<CompiledModule>,
+    ) -> Result<InstanceId, InstantiateError> {
+        let id = self.link(module)?;
+        self.inner.fill(id, module.info()?)?;
         Ok(id)
+    }
+
+    fn link(&mut self, module: &Arc<CompiledModule>) -> Result<InstanceId, InstantiateError> {
+        let info = module.info()?;
+        self.inner.attempt(|store| {
+            let id = store.allocate(module)?;
+            store.link_by_name(id, info)?;
+            Ok::<_, InstantiateError>(id)
+        })
     }
 }

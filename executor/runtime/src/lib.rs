@@ -13,13 +13,15 @@ mod engine;
 mod exception;
 mod grow;
 mod host;
+mod image;
 mod instantiate;
 mod interrupt;
 mod linker;
 mod module;
 mod module_engine;
 mod park;
-mod restore;
+mod pool;
+mod reset;
 mod resume;
 mod segments;
 mod shared;
@@ -30,6 +32,7 @@ mod sys;
 mod typed;
 mod types;
 mod unwind;
+mod validate;
 mod vm;
 mod working_set;
 
@@ -37,16 +40,19 @@ pub use capture::CaptureError;
 pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
 pub use exception::TagIdentity;
 pub use host::{Caller, HostError, HostValue, HostValues, IntoHostFunc};
+pub use image::{Image, RestoreError};
 pub use instantiate::InstantiateError;
 pub use interrupt::Interrupter;
 pub use linker::Linker;
 pub use module::CompiledModule;
 pub use module_engine::{NativeFunction, NativeModuleEngine};
-pub use restore::RestoreError;
+pub use pool::{PoolConfig, PoolStats};
 pub use shared::{OutOfBounds, SharedMemory};
 pub use state::{
-    CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue, StoreState,
+    CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue,
+    StoreState, nonzero,
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};
 pub use sys::Mapping;
+pub use vm::MemoryMut;

@@ -1,9 +1,6 @@
 //! A compiled module: its code file, mapped and ready to run.
 
-use crate::{
-    sys::Mapping,
-    vm::{CodeEntry, Registration},
-};
+use crate::{sys::Mapping, vm::CodeEntry};
 use executor_code::file::{CodeFile, CodeFileError};
 use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo};
 use std::{
@@ -14,7 +11,7 @@ use std::{
 /// A code file in use. It stays mapped as long as an instance, or anyone else, holds this.
 #[derive(Debug)]
 pub struct CompiledModule {
-    registration: Registration,
+    entry: Arc<CodeEntry>,
     listeners: Listeners,
     ensure_termination: bool,
     info: OnceLock<ModuleInfo>,
@@ -39,12 +36,12 @@ impl CompiledModule {
     ) -> Result<Self, LoadError> {
         let file = CodeFile::new(mapping)?;
         Mapping::make_executable(&file)?;
-        let registration = Registration::new(file);
-        Ok(Self { registration, listeners, ensure_termination, info: OnceLock::new() })
+        let entry = Arc::new(CodeEntry::new(file));
+        Ok(Self { entry, listeners, ensure_termination, info: OnceLock::new() })
     }
 
-    fn entry(&self) -> &CodeEntry {
-        &self.registration.0
+    pub(crate) fn entry(&self) -> &Arc<CodeEntry> {
+        &self.entry
     }
 
     /// The hash of the module's bytes.

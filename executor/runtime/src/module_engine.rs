@@ -61,7 +61,7 @@ impl<'s> NativeModuleEngine<'s> {
 
 impl ModuleEngine for NativeModuleEngine<'_> {
     fn instance(&self) -> InstanceId {
-        self.id
+        self.id.of(self.store.id)
     }
 
     fn done_instantiation(&mut self) -> Result<(), CallError> {
@@ -147,7 +147,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
         let bits = bits.ok_or_else(|| trap(TrapCode::UndefinedElement))?;
         let func = FuncRef::from_bits(bits).ok_or_else(|| trap(TrapCode::IndirectCallToNull))?;
         match self.store.has_type(func, self.id, ty) {
-            true => Ok((func.instance(), func.func())),
+            true => Ok((func.instance().of(self.store.id), func.func())),
             false => Err(trap(TrapCode::IndirectCallTypeMismatch)),
         }
     }
@@ -176,7 +176,7 @@ impl ModuleEngine for NativeModuleEngine<'_> {
     }
 
     fn function_instance_reference(&self, index: FuncIndex) -> Option<Val> {
-        Some(Val::FuncRef(Some(self.store.func(self.id, index)?)))
+        Some(Val::FuncRef(Some(self.store.func(self.id, index)?)).of(self.store.id))
     }
 
     fn memory_grown(&mut self, index: MemoryIndex, pages: u64) -> Option<u64> {

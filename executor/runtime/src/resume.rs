@@ -106,6 +106,7 @@ impl StoreInner {
         let (entry, instance, ty, frames, arrays) = self.make_frames(call, &continuations)?;
         self.suspension.call = None;
         self.continuations = continuations;
+        self.index_code();
         let mut values = vec![RawValue::default(); ty.results.len().max(1)];
         // The trampoline hands the address of the outermost frame on.
         values[0] = RawValue(frames.as_ptr() as u128);

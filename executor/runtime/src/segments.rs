@@ -4,7 +4,7 @@
 //! Invariant: nothing of a segment is written unless all that was asked for fits.
 
 use crate::{
-    builtins::{Raise, range},
+    builtins::{self, Raise},
     const_expr::evaluate,
     store::Instance,
 };
@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl Instance {
     /// Globals, then tables, element segments and data segments, in the specification's order.
     pub(crate) fn initialise(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), Raise> {
-        let damaged = || Raise::Host("the module's declarations are damaged".to_owned());
+        let damaged = || Raise::Host("the module's declarations are damaged".into());
         for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
             let init = global.init.as_ref().ok_or_else(damaged)?;
             let value = evaluate(id, self, init).ok_or_else(damaged)?;
@@ -25,7 +25,8 @@ impl Instance {
         for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
             if let Some(init) = &table.init {
                 let value = evaluate(id, self, init).ok_or_else(damaged)?;
-                self.vm.table_mut(i as u32).ok_or_else(damaged)?.fill(value.0 as u64);
+                let all = 0..usize::MAX;
+                self.vm.table_mut(i as u32, all).ok_or_else(damaged)?.fill(value.0 as u64);
             }
         }
         for (i, segment) in info.elements.iter().enumerate() {
@@ -80,7 +81,7 @@ impl Instance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), Raise> {
         let module = Arc::clone(self.vm.module());
-        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let info = module.info().map_err(|e| Raise::Host(e.into()))?;
         let bytes = match self.dropped(self.vm.counts().dropped_data(segment), segment) {
             true => &[],
             false => {
@@ -93,11 +94,13 @@ impl Instance {
         match info.memories[memory as usize].shared {
             true => {
                 let region = self.vm.memory_region(memory).ok_or(outside)?;
+                self.vm.open_in(Some(region), 1, (dst, len));
                 region.write(dst, from).ok_or(outside)?;
             }
             false => {
-                let memory = self.vm.memory_mut(memory).unwrap_or_default();
-                range(memory, dst, len).ok_or(outside)?.copy_from_slice(from);
+                let mut memory = self.vm.memory_mut(memory).unwrap_or_default();
+                let to = builtins::part(dst, len).and_then(|part| memory.get_mut(part));
+                to.ok_or(outside)?.copy_from_slice(from);
             }
         }
         Ok(())
@@ -111,7 +114,7 @@ impl Instance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), Raise> {
         let module = Arc::clone(self.vm.module());
-        let info = module.info().map_err(|e| Raise::Host(e.to_string()))?;
+        let info = module.info().map_err(|e| Raise::Host(e.into()))?;
         let id = self.vm.id();
         let outside = TrapCode::TableOutOfBounds;
         let available = match self.dropped(self.vm.counts().dropped_element(segment), segment) {
@@ -136,8 +139,9 @@ impl Instance {
                 .map(|expr| evaluate(id, self, expr).map_or(0, |value| value.0 as u64))
                 .collect(),
         };
-        let table = self.vm.table_mut(table).unwrap_or_default();
-        range(table, dst, len).ok_or(outside)?.copy_from_slice(&values);
+        let part = builtins::part(dst, len).ok_or(outside)?;
+        let table = self.vm.table_mut(table, part.clone()).unwrap_or_default();
+        table.get_mut(part).ok_or(outside)?.copy_from_slice(&values);
         Ok(())
     }
 }

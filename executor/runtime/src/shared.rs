@@ -8,7 +8,7 @@
 use crate::{
     store::{Store, StoreInner},
     sys::Reservation,
-    vm::Region,
+    vm::{MemoryMut, Region, Slot},
 };
 use executor_code::layout::{MemoryPlan, PAGE, align_up};
 use executor_model::{EngineError, InstanceId, MemoryType};
@@ -29,7 +29,7 @@ struct Inner {
     ty: MemoryType,
     plan: MemoryPlan,
     /// What the memory and its size word lie in.
-    slot: Arc<Reservation>,
+    slot: Arc<Slot>,
     /// Where in it the memory begins.
     start: u64,
     /// Held while the memory grows.
@@ -71,7 +71,7 @@ impl SharedMemory {
         slot.commit(0, PAGE + align_up(plan.min, PAGE)).map_err(failed)?;
         let region = Region { base: slot.at(PAGE) as usize, size: slot.at(0) as usize };
         region.set_len(plan.min);
-        let (slot, growing) = (Arc::new(slot), Mutex::default());
+        let (slot, growing) = (Arc::new(Slot::from(slot)), Mutex::default());
         Ok(Self(Arc::new(Inner { region, ty, plan, slot, start: PAGE, growing })))
     }
 
@@ -163,11 +163,12 @@ impl StoreInner {
     }
 
     /// The bytes of a memory that only this store can reach, to change.
-    pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<&mut [u8]> {
+    pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
+        self.instance(id)?;
         if self.is_lent(id, index) {
             return None;
         }
-        self.instances.get_mut(id.position())?.vm.memory_mut(index)
+        self.instances[id.position()].vm.memory_mut(index)
     }
 }
 

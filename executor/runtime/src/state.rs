@@ -5,9 +5,15 @@
 //! is how a restore lays them out.
 
 use crate::module::CompiledModule;
-use executor_code::file::{CallSite, Place};
+use executor_code::{
+    file::{CallSite, Place},
+    layout::PAGE,
+};
 use executor_model::{InstanceId, ModuleHash, RawValue, ValType};
-use std::{fs::File, ops::Range, sync::Arc};
+use std::{cmp::Reverse, fs::File, ops::Range, sync::Arc};
+
+/// Runs of zeroes that are shorter are kept: a mapping of their own costs more than they do.
+const MIN_GAP: usize = 16 * PAGE as usize;
 
 /// The state of a store, borrowed from it.
 #[derive(Debug)]
@@ -63,15 +69,15 @@ pub struct InstanceState<'a> {
     pub memories: Vec<&'a [u8]>,
 }
 
-/// A store to be restored from a file.
+/// Where a captured store lies in a file.
 #[derive(Debug)]
-pub struct RestorePlan<'a> {
+pub struct RestorePlan {
     /// The file; it must be private to this user.
-    pub file: &'a File,
+    pub file: Arc<File>,
     /// The instances, in the order of their ids.
     pub instances: Vec<InstancePlan>,
     /// The call that is suspended in it.
-    pub call: Option<&'a CallState>,
+    pub call: Option<Arc<CallState>>,
 }
 
 /// An instance to be restored.
@@ -115,4 +121,43 @@ pub(crate) fn dense_placement<'m>(
         origin
     });
     (origins.collect(), end)
+}
+
+/// At most `most` ranges, each beginning at a page, outside which `bytes` are zero. Of the runs of
+/// zeroes between them the longest are left out, and none shorter than 64 KiB.
+#[must_use]
+pub fn nonzero(bytes: &[u8], most: usize) -> Vec<Range<usize>> {
+    let mut runs = Vec::<Range<usize>>::new();
+    for (i, page) in bytes.chunks(PAGE as usize).enumerate() {
+        if is_zero(page) {
+            continue;
+        }
+        let start = i * PAGE as usize;
+        let end = start + page.len();
+        match runs.last_mut() {
+            Some(last) if start - last.end < MIN_GAP => last.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    if runs.len() > most {
+        // Gap i lies between runs i and i + 1. The first of equal gaps wins, so that equal states
+        // become equal files.
+        let mut gaps: Vec<usize> = (0..runs.len() - 1).collect();
+        gaps.sort_by_key(|&i| Reverse(runs[i + 1].start - runs[i].end));
+        gaps.truncate(most - 1);
+        gaps.sort_unstable();
+        let starts = std::iter::once(0).chain(gaps.iter().map(|i| i + 1));
+        let ends = gaps.iter().copied().chain([runs.len() - 1]);
+        runs = starts.zip(ends).map(|(a, b)| runs[a].start..runs[b].end).collect();
+    }
+    runs
+}
+
+/// Looks at 256 bytes at a time: enough to be done with vectors, and quick to give up.
+fn is_zero(page: &[u8]) -> bool {
+    let (blocks, rest) = page.as_chunks::<256>();
+    blocks.iter().all(|block| {
+        let (words, _) = block.as_chunks::<16>();
+        words.iter().fold(0, |all, word| all | u128::from_ne_bytes(*word)) == 0
+    }) && rest.iter().all(|&b| b == 0)
 }

@@ -14,10 +14,12 @@ use crate::{
     interrupt::{Interrupter, Shared},
     linker::Linker,
     module::CompiledModule,
+    pool::Lease,
+    reset::Watched,
     shared::SharedMemory,
     suspend::Suspension,
     sys::{self, Reservation, WasmStack},
-    vm::{self, EntryPoint, Header, Outcome, Stable, VmInstance},
+    vm::{self, EntryPoint, Header, MemoryMut, Outcome, Slot, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
@@ -25,7 +27,7 @@ use executor_code::{
 };
 use executor_model::{
     CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
-    RawValue, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 
@@ -80,6 +82,8 @@ impl Instance {
 pub(crate) struct StoreInner {
     /// First, so that its address is the store's.
     pub(crate) header: Header,
+    /// Which store it is: what it gives out says so.
+    pub(crate) id: StoreId,
     pub(crate) instances: Vec<Instance>,
     pub(crate) linker: Linker,
     pub(crate) config: StoreConfig,
@@ -91,7 +95,7 @@ pub(crate) struct StoreInner {
     pub(crate) shared: Arc<Shared>,
     /// Memories of this store, and used by it, that there are handles of.
     pub(crate) shared_memories: Vec<SharedMemory>,
-    nesting: u32,
+    pub(crate) nesting: u32,
     /// The stack of the calls in progress.
     pub(crate) stack: Option<Arc<WasmStack>>,
     /// The call that is suspended, and where calls are.
@@ -100,6 +104,8 @@ pub(crate) struct StoreInner {
     pub(crate) continuations: Vec<Arc<CompiledModule>>,
     /// Whether the store was made from a captured state.
     pub(crate) restored: bool,
+    /// The slot, if it can be reset.
+    pub(crate) watched: Option<Watched>,
 }
 
 impl std::fmt::Debug for StoreInner {
@@ -111,7 +117,7 @@ impl std::fmt::Debug for StoreInner {
 /// Instances that may be linked to each other. Captured and restored as a whole.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) inner: Stable<StoreInner>,
+    pub(crate) inner: Lease,
 }
 
 // A store moves between threads with all that it owns.
@@ -150,7 +156,8 @@ impl StoreInner {
         let header = code.header();
         let slot = Reservation::new(header.before + header.after)
             .map_err(resource("reserve addresses for an instance"))?;
-        let id = self.add(Arc::new(slot), 0, module).map_err(resource("make an instance"))?;
+        let id =
+            self.add(Arc::new(slot.into()), 0, module).map_err(resource("make an instance"))?;
         let vm = &mut self.instances[id.position()].vm;
         let counts = *vm.counts();
         for i in 0..counts.owned_tables {
@@ -173,25 +180,51 @@ impl StoreInner {
     /// Adds an instance over part of a reservation.
     pub(crate) fn add(
         &mut self,
-        slot: Arc<Reservation>,
+        slot: Arc<Slot>,
         start: u64,
         module: &Arc<CompiledModule>,
     ) -> io::Result<InstanceId> {
         if self.instances.len() >= InstanceId::MAX as usize {
             return Err(io::Error::other("too many instances in one store"));
         }
+        self.poison();
         let id = InstanceId::from_position(self.instances.len());
         let store = self.header.address();
         let vm = VmInstance::new(slot, start, Arc::clone(module), id, store)?;
         if !module.ensure_termination() {
-            self.shared.forbid_interrupts();
+            self.shared.allow_interrupts(false);
         }
+        self.header.code.add(module.entry());
         self.instances.push(Instance { vm, host: Vec::new(), linked: false, instantiated: false });
         Ok(id)
     }
 
+    /// Makes an instance, or undoes all that was begun for it.
+    pub(crate) fn attempt<E>(
+        &mut self,
+        make: impl FnOnce(&mut Self) -> Result<InstanceId, E>,
+    ) -> Result<InstanceId, E> {
+        let (instances, memories) = (self.instances.len(), self.shared_memories.len());
+        let result = make(self);
+        if result.is_err() {
+            self.instances.truncate(instances);
+            self.shared_memories.truncate(memories);
+            self.index_code();
+            let modules = || self.instances.iter().map(|instance| instance.vm.module());
+            self.shared.allow_interrupts(modules().all(|module| module.ensure_termination()));
+        }
+        result
+    }
+
+    /// Forgets the code that nothing of the store runs any more.
+    pub(crate) fn index_code(&mut self) {
+        let modules = self.instances.iter().map(|instance| instance.vm.module());
+        self.header.code = modules.chain(&self.continuations).map(|m| m.entry()).collect();
+    }
+
+    /// The instance of an id that fits this store.
     pub(crate) fn instance(&self, id: InstanceId) -> Option<&Instance> {
-        self.instances.get(id.position())
+        self.instances.get(id.position()).filter(|_| id.fits(self.id))
     }
 
     /// The reference to a function of an instance that is linked. Nobody gets one before.
@@ -299,7 +332,8 @@ impl StoreInner {
     /// The results of a call that returned, as the host is given them.
     pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
         let results = values.iter().zip(&ty.results);
-        let results: Vec<Val> = results.map(|(raw, ty)| Val::from_raw(*raw, *ty)).collect();
+        let results: Vec<Val> =
+            results.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id)).collect();
         for result in &results {
             if let Val::ExnRef(Some(handle)) = result {
                 self.exceptions.give(*handle);
@@ -327,14 +361,11 @@ impl StoreInner {
         instance: InstanceId,
         values: &mut [RawValue],
     ) -> Result<(), CallError> {
-        if let Some(code) = self.shared.closed(instance) {
-            return Err(CallError::Closed(code));
-        }
         if self.nesting >= MAX_NESTING {
             let trap = Trap { code: TrapCode::StackOverflow, backtrace: WasmBacktrace::default() };
             return Err(CallError::Trap(trap));
         }
-        let failed = |e: io::Error| CallError::Usage(format!("cannot make a stack: {e}"));
+        let failed = |source| CallError::Resource { what: "make a stack", source };
         sys::prepare_thread().map_err(failed)?;
         // A nested call goes on on the stack of the outermost one.
         let stack = match &self.stack {
@@ -345,17 +376,23 @@ impl StoreInner {
         let outermost = outer.is_none();
         if outermost {
             self.exceptions.end_scope(0);
+            if let Some(watched) = &mut self.watched {
+                watched.warm();
+            }
         }
         let shared = Arc::clone(&self.shared);
-        let previous = shared.enter(instance);
-        self.nesting += 1;
-        let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
-        self.nesting -= 1;
-        shared.leave(previous);
+        let outcome = shared.enter(instance).map(|entered| {
+            self.nesting += 1;
+            let outcome = vm::enter(self, entry, &stack, &shared.flag, values);
+            self.nesting -= 1;
+            shared.leave(entered);
+            outcome
+        });
         self.stack = outer;
         let result = match outcome {
-            Outcome::Returned => Ok(()),
-            outcome => Err(self.ended(outcome, instance, &stack)),
+            Ok(Outcome::Returned) => Ok(()),
+            Ok(outcome) => Err(self.ended(outcome, instance, &stack)),
+            Err(code) => Err(CallError::Closed(code)),
         };
         if outermost {
             stack.give_back();
@@ -368,13 +405,10 @@ impl StoreInner {
         let raised = self.raised.take();
         let frames = backtrace::collect(self, outcome, stack);
         // Going through the address maps takes time, and programs end by exiting.
-        let backtrace = || frames.backtrace();
+        let backtrace = || frames.backtrace(&self.header.code);
         let trap = |code| CallError::Trap(Trap { code, backtrace: backtrace() });
         let interrupted = || match self.shared.closed(entered) {
-            Some(code) => {
-                self.shared.close_seen();
-                CallError::Closed(code)
-            }
+            Some(code) => CallError::Closed(code),
             None => trap(TrapCode::Interrupted),
         };
         let error = match (outcome, raised) {
@@ -386,8 +420,11 @@ impl StoreInner {
             (_, Some(Raise::Exit(code))) => CallError::Exit(code),
             // The functions have not ended, so listeners are not told.
             (_, Some(Raise::Suspended)) => return CallError::Suspended,
-            (_, Some(Raise::Exception(exception))) => self.thrown(exception, backtrace()).into(),
-            (_, Some(Raise::Host(message))) => CallError::Host { message, backtrace: backtrace() },
+            (_, Some(Raise::Exception(exception))) => {
+                let backtrace = backtrace();
+                self.thrown(exception, backtrace).into()
+            }
+            (_, Some(Raise::Host(source))) => CallError::Host { source, backtrace: backtrace() },
             (_, None) => interrupted(),
         };
         frames.tell_listeners(self, &error);
@@ -406,9 +443,11 @@ impl Store {
         config: StoreConfig,
     ) -> Result<Self, EngineError> {
         engine.ensure_open()?;
+        let id = StoreId::unique();
         Ok(Self {
-            inner: Stable::new(StoreInner {
+            inner: Lease::once(StoreInner {
                 header: Header::new(),
+                id,
                 instances: Vec::new(),
                 linker,
                 config,
@@ -416,15 +455,23 @@ impl Store {
                 externs: Vec::new(),
                 raised: None,
                 exceptions: Exceptions::default(),
-                shared: Arc::default(),
+                shared: Arc::new(Shared::new(id)),
                 shared_memories: Vec::new(),
                 nesting: 0,
                 stack: None,
                 suspension: Suspension::default(),
                 continuations: Vec::new(),
                 restored: false,
+                watched: None,
             }),
         })
+    }
+
+    /// The id of the instance at a place, counted from 0 in the order of creation.
+    #[must_use]
+    pub fn instance_at(&self, position: usize) -> Option<InstanceId> {
+        let inner = &*self.inner;
+        (position < inner.instances.len()).then(|| InstanceId::from_position(position).of(inner.id))
     }
 
     /// The names that imports are found by.
@@ -435,6 +482,7 @@ impl Store {
 
     /// The names, to add to.
     pub fn linker_mut(&mut self) -> &mut Linker {
+        self.inner.poison();
         &mut self.inner.linker
     }
 
@@ -476,13 +524,13 @@ impl Store {
     /// function, or not every import is resolved.
     #[must_use]
     pub fn func(&self, instance: InstanceId, index: u32) -> Option<FuncRef> {
-        self.inner.func(instance, index)
+        self.inner.func(instance, index).map(|func| func.of(self.inner.id))
     }
 
     /// The reference to an exported function.
     #[must_use]
     pub fn exported_func(&self, instance: InstanceId, name: &str) -> Option<FuncRef> {
-        self.inner.exported_func(instance, name)
+        self.inner.exported_func(instance, name).map(|func| func.of(self.inner.id))
     }
 
     /// The type of a function.
@@ -509,8 +557,8 @@ impl Store {
         self.inner.memory(instance, index)
     }
 
-    /// The bytes of a memory, to change; `None` too while others hold it.
-    pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<&mut [u8]> {
+    /// The bytes of a memory, to read and to change; `None` too while others hold it.
+    pub fn memory_mut(&mut self, instance: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
         self.inner.memory_mut(instance, index)
     }
 
@@ -524,7 +572,8 @@ impl Store {
     #[must_use]
     pub fn global(&self, instance: InstanceId, index: u32) -> Option<Val> {
         let ty = self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty;
-        Some(Val::from_raw(self.inner.instance(instance)?.vm.global(index)?, ty.value))
+        let value = self.inner.instance(instance)?.vm.global(index)?;
+        Some(Val::from_raw(value, ty.value).of(self.inner.id))
     }
 
     /// Assigns a global; false when it is not there, not mutable, of another type, or the value is
@@ -554,7 +603,7 @@ impl Store {
         let ty = self.module(instance)?.info().ok()?.tables.get(index as usize)?.ty.element;
         let table = self.inner.instance(instance)?.vm.table(index)?;
         let bits = *table.get(usize::try_from(element).ok()?)?;
-        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)))
+        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)).of(self.inner.id))
     }
 
     /// Keeps a host value and returns the handle that externrefs hold. It is kept as long as the

@@ -16,7 +16,7 @@ use executor_code::file::CallSite;
 use executor_model::{
     CallError, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
 };
-use std::{fmt, ops::ControlFlow};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
 /// A call of a host function that is about to be made.
 #[derive(Debug)]
@@ -80,9 +80,16 @@ pub(crate) struct Suspension {
     /// Where calls are suspended.
     pub(crate) point: Option<Box<Point>>,
     /// The suspended call.
-    pub(crate) call: Option<CallState>,
+    pub(crate) call: Option<Arc<CallState>>,
     /// Why there is none, although the point was reached.
     error: Option<SuspendError>,
+}
+
+impl Suspension {
+    /// Makes it what it is in a new store of an image.
+    pub(crate) fn reset(&mut self, call: Option<&Arc<CallState>>) {
+        *self = Self { call: call.cloned(), ..Self::default() };
+    }
 }
 
 impl fmt::Debug for Suspension {
@@ -109,7 +116,7 @@ impl Store {
     /// The call that is suspended, or that was when the store was captured.
     #[must_use]
     pub fn suspended(&self) -> Option<&CallState> {
-        self.inner.suspension.call.as_ref()
+        self.inner.suspension.call.as_deref()
     }
 
     /// Where it is; empty without one.
@@ -155,7 +162,7 @@ impl StoreInner {
             return Ok(());
         }
         match self.suspend(id, import, args) {
-            Ok(call) => self.suspension.call = Some(call),
+            Ok(call) => self.suspension.call = Some(Arc::new(call)),
             Err(error) => self.suspension.error = Some(error),
         }
         // What runs on is ended by it; it reaches no other point.
@@ -180,7 +187,7 @@ impl StoreInner {
         }
         let mut frames = Vec::new();
         let mut failed = None;
-        vm::walk_frames(&stack, *fp, |call| match self.frame(&stack, &call) {
+        vm::walk_frames(&self.header.code, &stack, *fp, |call| match self.frame(&stack, &call) {
             // What belongs to no operator is made anew: thunks, trampolines and listeners' wrappers.
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(frame)) => {
@@ -246,7 +253,7 @@ impl StoreInner {
     /// The import whose call an outer activation waits for.
     fn import_of(&self, stack: &crate::sys::WasmStack, fp: usize) -> Option<(String, String)> {
         let mut found = None;
-        vm::walk_frames(stack, fp, |call| {
+        vm::walk_frames(&self.header.code, stack, fp, |call| {
             let file = &call.entry.file;
             let import = file.function_at(call.returns - 1).and_then(|func| file.import(func));
             found = import.map(|(module, name)| (module.to_owned(), name.to_owned()));

@@ -30,7 +30,7 @@ impl StoreInner {
         let mut left = Vec::new();
         let mut builtin = Some(instance);
         let mut found = None;
-        vm::walk_frames(&stack, fp, |call| {
+        vm::walk_frames(&self.header.code, &stack, fp, |call| {
             let told = builtin.take();
             if let Some((site, handlers)) = call.entry.file.handlers_at(call.returns) {
                 let sp = call.fp - site.frame as usize;
@@ -77,7 +77,8 @@ impl StoreInner {
         let frames = Frames::left(left);
         if let InFlight::Kept(handle) = exception {
             let scope = self.exceptions.scope();
-            let thrown = self.thrown(InFlight::Kept(*handle), frames.backtrace());
+            let backtrace = frames.backtrace(&self.header.code);
+            let thrown = self.thrown(InFlight::Kept(*handle), backtrace);
             self.exceptions.end_scope(scope);
             frames.tell_listeners(self, &CallError::Exception(thrown));
         }

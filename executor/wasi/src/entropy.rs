@@ -201,8 +201,12 @@ pub(crate) fn refill(ranges: &[MemoryRange], store: &mut Store) -> Result<(), Er
         let Some(ctx) = store.data_mut::<WasiCtx>() else { return Ok(()) };
         ctx.random.fill(&mut fresh, || true)?;
         let instance = InstanceId::new(range.instance);
-        let memory = instance.and_then(|id| store.memory_mut(id, range.memory)).unwrap_or_default();
-        memory[range.address as usize..][..fresh.len()].copy_from_slice(&fresh);
+        let mut memory =
+            instance.and_then(|id| store.memory_mut(id, range.memory)).unwrap_or_default();
+        let start = range.address as usize;
+        if let Some(bytes) = memory.get_mut(start..start + fresh.len()) {
+            bytes.copy_from_slice(&fresh);
+        }
     }
     Ok(())
 }

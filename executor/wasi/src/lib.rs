@@ -61,7 +61,7 @@ fn serve(
 ) -> Result<i32, HostError> {
     let Some((bytes, ctx)) = caller.memory_and_data::<WasiCtx>() else {
         let reason = "a WASI function was called by an instance without a memory (or with one that another thread holds), or in a store without a WASI context";
-        return Err(HostError::Error(reason.to_owned()));
+        return Err(HostError::new(reason));
     };
     match function(ctx, &mut Memory::new(bytes)) {
         Ok(()) => Ok(0),

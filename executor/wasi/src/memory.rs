@@ -4,6 +4,7 @@
 //! the memory's present size before use; nothing here allocates.
 
 use crate::{Errno, abi::Iovec};
+use executor_runtime::MemoryMut;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -49,13 +50,13 @@ impl Iovecs {
 
 /// The memory of the calling instance.
 #[derive(Debug)]
-pub struct Memory<'a>(&'a mut [u8]);
+pub struct Memory<'a>(MemoryMut<'a>);
 
 impl<'a> Memory<'a> {
     /// A view of `bytes`.
     #[must_use]
-    pub fn new(bytes: &'a mut [u8]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: impl Into<MemoryMut<'a>>) -> Self {
+        Self(bytes.into())
     }
 
     fn range(&self, Span { at, len }: Span) -> Result<Range<usize>, Errno> {
@@ -77,7 +78,7 @@ impl<'a> Memory<'a> {
     /// `FAULT` when they are not all in memory.
     pub fn bytes_mut(&mut self, span: Span) -> Result<&mut [u8], Errno> {
         let range = self.range(span)?;
-        Ok(&mut self.0[range])
+        self.0.get_mut(range).ok_or(Errno::FAULT)
     }
 
     /// The string of a span.
@@ -180,9 +181,12 @@ impl<'a> Memory<'a> {
             }
             let (first, used) = (batch.ranges[0].clone(), batch.used);
             let result = match self.0.get_disjoint_mut(batch.ranges) {
-                Ok(slices) => source(&mut slices.map(IoSliceMut::new)[..used], filled),
+                Some(slices) => source(&mut slices.map(IoSliceMut::new)[..used], filled),
                 // Buffers that overlap: the first alone, which is a short read.
-                Err(_) => source(&mut [IoSliceMut::new(&mut self.0[first])], filled),
+                None => {
+                    let first = self.0.get_mut(first).ok_or(Errno::FAULT)?;
+                    source(&mut [IoSliceMut::new(first)], filled)
+                }
             };
             match result {
                 Ok(n) => {

@@ -115,8 +115,9 @@ fn reads_stdin(caller: &mut Caller<'_>, call: &HostCall<'_>) -> bool {
 fn polls_stdin(caller: &mut Caller<'_>, call: &HostCall<'_>) -> Option<bool> {
     let (size, kind, descriptor) = SUBSCRIPTION;
     let (at, count) = (arg(call, 0)? as usize, arg(call, 2)? as usize);
-    let memory = caller.memory()?.get(at..)?.get(..count.checked_mul(size)?)?;
-    Some(memory.chunks(size).any(|subscription| {
+    let memory = caller.memory()?;
+    let subscriptions = memory.get(at..)?.get(..count.checked_mul(size)?)?;
+    Some(subscriptions.chunks(size).any(|subscription| {
         subscription[kind] == FD_READ && subscription[descriptor..descriptor + 4] == [0; 4]
     }))
 }

@@ -9,7 +9,7 @@ use executor_runtime::{NativeEngine, Store, StoreConfig, StoreState};
 use executor_snapshot::{
     Capture, EntryKind, InstanceNames, Manifest, SnapshotFile, restore_untrusted,
 };
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 use tempfile::NamedTempFile;
 
 /// Captures `store` into a file and replaces it by what is restored from there, as from a file
@@ -42,8 +42,9 @@ fn read(
 ) -> Result<Store, Box<dyn Error>> {
     let file = SnapshotFile::open(file.path())?;
     let code = |module: ModuleHash| -> Result<_, Box<dyn Error>> {
-        let (code, _) = engine.load(&module)?.ok_or(EngineError::NotCompiled(module))?;
-        Ok(code)
+        let ids = (0..store.instance_count()).filter_map(|at| store.instance_at(at));
+        let code = ids.filter_map(|id| store.module(id)).find(|code| code.hash() == module);
+        Ok(Arc::clone(code.ok_or(EngineError::NotCompiled(module))?))
     };
     restore_untrusted(engine, store.linker().clone(), StoreConfig::default(), &file, code)
 }

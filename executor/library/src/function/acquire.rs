@@ -17,10 +17,10 @@ use crate::{
     stop::{Clock, Stop},
 };
 use executor_model::{ExternKind, InstanceId};
-use executor_runtime::{CompiledModule, Store, StoreConfig};
-use executor_snapshot::{EntryKind, GivenDirectory, Hook};
+use executor_runtime::{CompiledModule, Image, InstantiateError, Store, StoreConfig};
+use executor_snapshot::{EntryKind, GivenDirectory, Hook, SnapshotError};
 use executor_wasi::WasiCtxBuilder;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// What an instance is made of.
 #[derive(Clone, Copy)]
@@ -63,8 +63,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
     let start = Start { restored, why: why.to_owned() };
     let (store, main) = match state {
         State::Kept(kept) => {
-            let mut store = kept.restore(runtime, given, wasi)?;
-            attach(&store);
+            let mut store = kept.restore(runtime, given, wasi, attach)?;
             report.phases.end("restore");
             report.start = Some(start);
             clock.run(|| Ok(Hook::AfterRestore.run(&mut store)?))?;
@@ -74,13 +73,29 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
             for name in init {
                 check_niladic(&modules.main, name)?;
             }
-            let mut store = runtime.store(given)?;
-            store.set_data(wasi.build()?);
-            attach(&store);
+            let wasi = wasi.build()?;
+            let prepare = |store: &mut Store| {
+                store.set_data(wasi);
+                attach(store);
+            };
             report.start = Some(start);
-            let main = clock.run(|| modules.instantiate(&mut store, init));
+            let made = clock.run(|| match modules.image(runtime, given)? {
+                Some(image) => {
+                    let mut store = image.acquire_with(prepare).map_err(InstantiateError::from)?;
+                    let main = InstanceId::from_position(0);
+                    initialise(&mut store, &modules.main, main)?;
+                    modules.call_inits(&mut store, main, init)?;
+                    Ok((store, main))
+                }
+                None => {
+                    let mut store = runtime.store(given)?;
+                    prepare(&mut store);
+                    let main = modules.instantiate(&mut store, init)?;
+                    Ok((store, main))
+                }
+            });
             report.phases.end("instantiate");
-            (store, main?)
+            made?
         }
     };
     Ok(Instance::new(store, main, entry, clock, written))
@@ -121,19 +136,24 @@ impl Kept {
         runtime: &Runtime,
         given: &Given,
         mut wasi: WasiCtxBuilder,
+        attach: impl FnOnce(&Store),
     ) -> Result<Store, Error> {
         let file = self.snapshot.file();
-        let mut modules = self.modules.iter();
-        // They are asked for in the order of the instances, as they were found.
-        let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
-        let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
-        let config = StoreConfig::from(given.limits);
-        let mut store = match self.trust {
-            Trust::Own => executor_snapshot::restore(engine, linker, config, file, code),
-            Trust::Nobody => {
-                executor_snapshot::restore_untrusted(engine, linker, config, file, code)
+        let make = || {
+            let mut modules = self.modules.iter();
+            // They are asked for in the order of the instances, as they were found.
+            let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
+            let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
+            let config = StoreConfig::from(given.limits);
+            match self.trust {
+                Trust::Own => executor_snapshot::image(engine, linker, config, file, code),
+                Trust::Nobody => {
+                    executor_snapshot::image_untrusted(engine, linker, config, file, code)
+                }
             }
-        }?;
+        };
+        let fail = |error| SnapshotError::restore(file.path())(error).into();
+        let mut store = self.images.store(given.limits, make, fail, |store| attach(store))?;
         let Some(state) = &self.wasi else {
             store.set_data(wasi.build()?);
             return Ok(store);
@@ -158,21 +178,55 @@ impl Modules {
             store.linker_mut().instance(name, instance);
         }
         let main = instantiate(store, &self.main)?;
-        for name in init {
-            call_export(store, main, name, &[])?;
-        }
+        self.call_inits(store, main, init)?;
         Ok(main)
+    }
+
+    /// Calls the exports of the main module that are named.
+    fn call_inits(
+        &self,
+        store: &mut Store,
+        main: InstanceId,
+        init: &[String],
+    ) -> Result<(), Error> {
+        init.iter().try_for_each(|name| call_export(store, main, name, &[]).map(drop))
+    }
+
+    /// The image of the module alone, from the second instance on: a process that makes one has
+    /// no use for it. A module that is linked to others has none.
+    fn image(&self, runtime: &Runtime, given: &Given) -> Result<Option<&Image>, Error> {
+        let usual = given.limits == runtime.shared.limits && self.preload.is_empty();
+        if !usual || !self.used.swap(true, Relaxed) {
+            return Ok(None);
+        }
+        if self.image.get().is_none() {
+            let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
+            let image = Image::of_module(engine, linker, given.limits.into(), &self.main)?;
+            // Another thread may have been first.
+            let _ = self.image.set(image);
+        }
+        Ok(self.image.get())
     }
 }
 
 /// Instantiates one module, and initialises it if it is a reactor.
 fn instantiate(store: &mut Store, module: &Arc<CompiledModule>) -> Result<InstanceId, Error> {
     let instance = store.instantiate(module)?;
+    initialise(store, module, instance)?;
+    Ok(instance)
+}
+
+/// Initialises the instance of a module that is a reactor.
+fn initialise(
+    store: &mut Store,
+    module: &Arc<CompiledModule>,
+    instance: InstanceId,
+) -> Result<(), Error> {
     if kind(module) == EntryKind::Reactor
         && matches!(module.code().export("_initialize"), Some((ExternKind::Func, _)))
     {
         check_niladic(module, "_initialize")?;
         call_export(store, instance, "_initialize", &[])?;
     }
-    Ok(instance)
+    Ok(())
 }

@@ -6,6 +6,7 @@
 pub(crate) mod acquire;
 mod capture;
 mod create;
+mod images;
 mod modules;
 mod record;
 
@@ -15,6 +16,7 @@ pub use create::{Base, Creation};
 pub(crate) use create::{Plan, plan_methods};
 pub(crate) use modules::{Modules, WasmModules, exported_type, kind};
 
+use self::images::Images;
 use crate::{
     Error, ExternType, Instance, InstanceBuilder, Report, Snapshot, Source,
     report::ModuleCode,
@@ -65,6 +67,7 @@ pub(crate) struct Kept {
     pub(crate) wasi: Option<WasiState>,
     /// What a suspended call goes on with.
     pub(crate) continuations: Vec<Arc<CompiledModule>>,
+    pub(crate) images: Images,
 }
 
 /// Who may have written a snapshot file.
@@ -102,7 +105,7 @@ impl Kept {
             Some(_) => shared.continuations(code, sites(file), at_hand, report)?,
             None => Vec::new(),
         };
-        Ok(Self { snapshot, trust, modules, main, wasi, continuations })
+        Ok(Self { snapshot, trust, modules, main, wasi, continuations, images: Images::default() })
     }
 
     /// The module of the main instance.
@@ -141,7 +144,7 @@ impl Function {
         let shared = &runtime.shared;
         let module = WasmModule::open(source, shared.catalogue())?;
         let main = shared.code_of(Code::Plain, &module, report)?;
-        let state = State::Fresh(Modules { preload: Vec::new(), main });
+        let state = State::Fresh(Modules::new(Vec::new(), main));
         let why = "it has no snapshot".to_owned();
         Ok(Self::new(runtime, source.file_name(), state, why, report))
     }

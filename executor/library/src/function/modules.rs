@@ -5,9 +5,9 @@ use crate::{
     runtime::{Code, Runtime, WasmModule},
 };
 use executor_model::{CallError, EngineError, ExternKind, FuncType, ModuleInfo};
-use executor_runtime::CompiledModule;
+use executor_runtime::{CompiledModule, Image};
 use executor_snapshot::{EntryKind, Hook, InstanceNames};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 /// Modules whose hashes are known, to be instantiated in one store.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(crate) struct Modules {
     pub(crate) preload: Vec<(String, Arc<CompiledModule>)>,
     /// The one that is called.
     pub(crate) main: Arc<CompiledModule>,
+    /// An instance was made.
+    pub(crate) used: AtomicBool,
+    /// What further instances are made of.
+    pub(crate) image: OnceLock<Image>,
 }
 
 impl WasmModules {
@@ -44,11 +48,19 @@ impl WasmModules {
         for (name, module) in self.names.iter().zip(&self.modules) {
             preload.push((name.clone(), runtime.shared.code_of(code, module, report)?));
         }
-        Ok(Modules { preload, main: runtime.shared.code_of(code, self.main(), report)? })
+        let main = runtime.shared.code_of(code, self.main(), report)?;
+        Ok(Modules::new(preload, main))
     }
 }
 
 impl Modules {
+    pub(crate) fn new(
+        preload: Vec<(String, Arc<CompiledModule>)>,
+        main: Arc<CompiledModule>,
+    ) -> Self {
+        Self { preload, main, used: AtomicBool::new(false), image: OnceLock::new() }
+    }
+
     /// Checks that what is to be run before a snapshot and after a restore can be, before any
     /// initialisation is run for a snapshot that cannot be used.
     pub(crate) fn check_hooks(&self) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 use super::Instance;
 use crate::Error;
 use executor_model::ExternKind;
-use executor_runtime::OutOfBounds;
+use executor_runtime::{MemoryMut, OutOfBounds};
 
 impl Instance {
     /// The bytes of its memory.
@@ -21,7 +21,7 @@ impl Instance {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn memory_mut(&mut self) -> Result<&mut [u8], Error> {
+    pub fn memory_mut(&mut self) -> Result<MemoryMut<'_>, Error> {
         let index = self.memory_index()?;
         self.store.memory_mut(self.main, index).ok_or(Error::NoMemory)
     }
@@ -41,9 +41,10 @@ impl Instance {
     /// # Errors
     /// [`Error::NoMemory`], and [`Error::OutOfBounds`] when they do not all fit; nothing is written then.
     pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Error> {
-        let memory = self.memory_mut()?;
-        let range = range(at, bytes.len() as u64, memory.len())?;
-        memory[range].copy_from_slice(bytes);
+        let mut memory = self.memory_mut()?;
+        let len = bytes.len() as u64;
+        let to = memory.get_mut(range(at, len, memory.len())?);
+        to.ok_or(OutOfBounds { at, len })?.copy_from_slice(bytes);
         Ok(())
     }
 

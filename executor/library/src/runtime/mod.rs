@@ -16,7 +16,7 @@ use crate::{
 };
 use executor_code::{Compiler, OptLevel};
 use executor_model::{Features, ModuleHash};
-use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine};
+use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig};
 use executor_snapshot::{
     Catalogue, CatalogueError,
     catalogue::{FunctionInfo, Swept, default_dir},
@@ -252,6 +252,7 @@ pub struct RuntimeBuilder {
     compiler: bool,
     threads: Option<usize>,
     limits: Limits,
+    pool: PoolConfig,
     linker: Linker,
     listener: Listener,
 }
@@ -268,6 +269,7 @@ impl Default for RuntimeBuilder {
             compiler: true,
             threads: None,
             limits: Limits::default(),
+            pool: PoolConfig::default(),
             linker,
             listener: Listener::default(),
         }
@@ -311,6 +313,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how much is kept between the instances of a function.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolConfig) -> Self {
+        self.pool = pool;
+        self
+    }
+
     /// Sets the limits of instances that are given none of their own.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -338,12 +347,14 @@ impl RuntimeBuilder {
     /// # Errors
     /// When the store is not this user's alone, or the machine lacks something that the engine needs.
     pub fn build(self) -> Result<Runtime, Error> {
-        let Self { store, features, opt_level, compiler, threads, limits, linker, listener } = self;
+        let Self { store, features, opt_level, compiler, threads, limits, pool, linker, listener } =
+            self;
         let compiler = match compiler {
             true => compiler_if_any(threads),
             false => None,
         };
-        let config = EngineConfig { compiler, features, opt_level, cache: None, frame_maps: false };
+        let config =
+            EngineConfig { compiler, features, opt_level, cache: None, frame_maps: false, pool };
         let shared = Shared {
             catalogue: store.map(Catalogue::open).transpose()?,
             given_up: AtomicBool::new(false),

@@ -11,7 +11,7 @@ const CALLER: &str = r#"(module
 fn a_guest_calls_a_closure_which_sees_its_memory() {
     let runtime = Runtime::builder()
         .host_func("host", "double", |caller: &mut Caller<'_>, n: u32| {
-            let memory = caller.memory().ok_or(HostError::Trap(TrapCode::Unreachable))?;
+            let mut memory = caller.memory().ok_or(HostError::Trap(TrapCode::Unreachable))?;
             memory[0] += 1;
             Ok(n * 2)
         })

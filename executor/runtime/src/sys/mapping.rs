@@ -6,13 +6,34 @@ use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
 };
 use std::{
-    ffi::c_void,
+    ffi::{CStr, c_void},
     fs::File,
     io::{self, Write},
     num::NonZeroUsize,
     os::fd::{AsFd, FromRawFd, OwnedFd},
     ptr::NonNull,
 };
+
+/// What may be done with a range of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing: an access faults.
+    None,
+    /// To read: a write faults.
+    Read,
+    /// To read and write.
+    Write,
+}
+
+impl Access {
+    fn flags(self) -> ProtFlags {
+        match self {
+            Self::None => ProtFlags::PROT_NONE,
+            Self::Read => ProtFlags::PROT_READ,
+            Self::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+        }
+    }
+}
 
 /// Reserved, inaccessible addresses, parts of which are made accessible or replaced by mapped
 /// files. Given back to the system when dropped.
@@ -60,16 +81,42 @@ impl Reservation {
         Ok(NonNull::new(self.at(offset).cast()).unwrap_or(self.base))
     }
 
+    /// The offset of an address, if it is one of the reservation's.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<u64> {
+        let offset = address.wrapping_sub(self.base.as_ptr() as usize);
+        (offset < self.len).then_some(offset as u64)
+    }
+
     /// Makes a range readable and writable; it is zero unless it was accessible before.
     pub(crate) fn commit(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.protect(offset, len, Access::Write)
+    }
+
+    /// Changes what may be done with a range; its contents stay. Async-signal-safe.
+    pub(crate) fn protect(&self, offset: u64, len: u64, access: Access) -> io::Result<()> {
         let start = self.range(offset, len)?;
         if len == 0 {
             return Ok(());
         }
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the range is inside this reservation; gaining access breaks no reference.
-        let _: () = unsafe { mprotect(start, len as usize, prot)? };
+        // SAFETY: the range is inside this reservation. Gaining access breaks no reference, and
+        // callers take access away only where no reference leads.
+        let _: () = unsafe { mprotect(start, len as usize, access.flags())? };
         Ok(())
+    }
+
+    /// Gives the memory of a range back to the system: what a file is mapped to is as in the file
+    /// again, other pages are zero. Access to it stays. Nothing refers to the range meanwhile.
+    pub(crate) fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = self.range(offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is inside this reservation, and callers see to it that no reference
+        // leads there.
+        match unsafe { libc::madvise(start.as_ptr(), len as usize, libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Maps part of a file copy-on-write over a range. The file must be private to this user
@@ -79,8 +126,8 @@ impl Reservation {
         &self,
         offset: u64,
         len: u64,
-        file: &File,
-        file_offset: u64,
+        (file, file_offset): (&File, u64),
+        access: Access,
     ) -> io::Result<()> {
         let start = self.range(offset, len)?;
         let (Some(address), Some(len)) =
@@ -88,13 +135,12 @@ impl Reservation {
         else {
             return Ok(());
         };
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         let file_offset =
             i64::try_from(file_offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // SAFETY: the range is inside this reservation, and callers map before any instance runs
         // or any slice of it exists.
-        unsafe { mmap(Some(address), len, prot, flags, file.as_fd(), file_offset)? };
+        unsafe { mmap(Some(address), len, access.flags(), flags, file.as_fd(), file_offset)? };
         Ok(())
     }
 
@@ -115,6 +161,17 @@ impl Drop for Reservation {
     }
 }
 
+/// An empty file in memory that no path leads to. The name is for `/proc`.
+pub(crate) fn anonymous_file(name: &CStr) -> io::Result<File> {
+    // SAFETY: the name is a C string; the call makes a new descriptor, owned below.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just made and nobody else owns it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
 /// A code file mapped read-only, its text executable. Never writable: W^X holds at all times.
 #[derive(Debug)]
 pub struct Mapping(memmap2::Mmap);
@@ -129,13 +186,7 @@ impl Mapping {
 
     /// Maps code that no cache keeps, through an anonymous file.
     pub(crate) fn anonymous(bytes: &[u8]) -> io::Result<Self> {
-        // SAFETY: the name is a C string; the call makes a new descriptor, owned below.
-        let fd = unsafe { libc::memfd_create(c"wasm-code".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` was just made and nobody else owns it.
-        let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let mut file = anonymous_file(c"wasm-code")?;
         file.write_all(bytes)?;
         Self::new(&file)
     }

@@ -11,7 +11,7 @@ mod signals;
 mod stack;
 
 pub use mapping::Mapping;
-pub(crate) use mapping::Reservation;
+pub(crate) use mapping::{Access, Reservation, anonymous_file};
 pub(crate) use pages::written;
-pub(crate) use signals::{ThreadId, current_thread, install, interrupt_thread, prepare_thread};
+pub(crate) use signals::{current_thread, install, interrupt_thread, prepare_thread};
 pub(crate) use stack::WasmStack;

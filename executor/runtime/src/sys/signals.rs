@@ -1,11 +1,11 @@
 //! Signals: faults of machine code become traps, and a running call can be interrupted.
 //!
-//! Invariant: a signal is handled here only if the thread is inside an activation and the program
-//! counter in machine code (or in a marked part of the stubs); any other goes to the handler that
-//! was installed before, so a host's own faults behave as they would without us. The handlers
-//! allocate nothing and take no lock that the interrupted code could hold.
+//! Invariant: a signal is handled here only if the thread is inside an activation, the stack pointer
+//! on its stack, and the program counter in machine code (or in a marked part of the stubs); any
+//! other goes to the handler that was installed before, so a host's own faults behave as they would
+//! without us. The handlers allocate nothing and take no lock.
 
-use crate::vm::{self, Fault};
+use crate::vm::{self, Fault, Met};
 use executor_model::TrapCode;
 use nix::sys::signal::Signal;
 use std::{
@@ -134,10 +134,14 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         (&mut context.uc_mcontext.gregs, (*info).si_addr() as usize)
     };
     let pc = registers[libc::REG_RIP as usize] as usize;
+    let met = Met { pc, sp: registers[libc::REG_RSP as usize] as usize };
     let fp = registers[libc::REG_RBP as usize] as usize;
+    if signal == libc::SIGSEGV && vm::open_faulted(address) {
+        return;
+    }
     let found = match signal {
-        INTERRUPT => vm::interrupted_at(pc).then_some(TrapCode::Interrupted),
-        _ => vm::trap_at(pc, address, signal == libc::SIGBUS),
+        INTERRUPT => vm::interrupted_at(met).then_some(TrapCode::Interrupted),
+        _ => vm::trap_at(met, address, signal == libc::SIGBUS),
     };
     if let Some(code) = found
         && let Some(landing) = vm::record_fault(Fault { code, pc, fp })

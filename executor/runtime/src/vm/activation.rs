@@ -1,8 +1,9 @@
 //! Activations: one stay of a thread in machine code, and how it ends.
 
 use super::{
+    code::{CodeEntry, CodeMap},
     entry,
-    registry::{self, CodeEntry},
+    slot::Slot,
 };
 use crate::{module::CompiledModule, store::StoreInner, sys::WasmStack};
 use executor_code::abi::{Activation, CallTarget, StoreHeader, VmHeader};
@@ -17,9 +18,14 @@ use std::{
     },
 };
 
-/// The store's header, as part of a store that moves between threads.
-#[repr(transparent)]
-pub(crate) struct Header(StoreHeader);
+/// What a store has for machine code, as part of a store that moves between threads.
+#[repr(C)]
+pub(crate) struct Header {
+    /// What machine code knows of it; first, so that both addresses are one.
+    abi: StoreHeader,
+    /// The code that calls of the store can be in.
+    pub(crate) code: CodeMap,
+}
 
 // SAFETY: its pointers are null between calls, and a store is moved only between calls; whoever
 // sees them during a call is on the call's thread.
@@ -29,23 +35,24 @@ impl Header {
     /// The header of a store that nothing runs in.
     pub(crate) fn new() -> Self {
         let target = CallTarget { code: 0, vmctx: 0 };
-        Self(StoreHeader { activation: null_mut(), target })
+        let abi = StoreHeader { activation: null_mut(), target };
+        Self { abi, code: CodeMap::default() }
     }
 
     /// Its address, as instances' headers hold it.
     pub(crate) fn address(&mut self) -> *mut StoreHeader {
-        &raw mut self.0
+        &raw mut self.abi
     }
 
     /// Whether a call is in progress.
     pub(crate) fn running(&self) -> bool {
-        !self.0.activation.is_null()
+        !self.abi.activation.is_null()
     }
 
     /// Leaves an answer for [`executor_code::abi::Builtin::ResolveFuncRef`]; returns its address.
     pub(crate) fn answer(&mut self, target: CallTarget) -> u64 {
-        self.0.target = target;
-        &raw const self.0.target as u64
+        self.abi.target = target;
+        &raw const self.abi.target as u64
     }
 }
 
@@ -59,8 +66,12 @@ pub(super) struct Frame {
     /// The store, as the call that is in progress borrows it: builtins reach it through this
     /// pointer, which the optimiser sees escape, and never through an older one.
     store: *mut StoreInner,
+    /// The slot of the store, if it is watched; it outlives the call.
+    slot: *const Slot,
     /// The guard of the wasm stack.
     guard: Range<usize>,
+    /// The address just above the wasm stack.
+    top: usize,
     /// The fault that ended it, if one did.
     fault: Cell<Option<Fault>>,
     /// Where it goes on, when a builtin has thrown an exception that is caught.
@@ -154,17 +165,43 @@ pub(super) unsafe fn resume_at(resume: Resume) {
     unsafe { (*CURRENT.get()).resume = resume };
 }
 
-/// Why the instruction at `pc` faulted, if it is ours: a fault in the guard of the stack is
-/// exhaustion, another is what the code file says.
-pub(crate) fn trap_at(pc: usize, address: usize, bus: bool) -> Option<TrapCode> {
-    let frame = CURRENT.get();
-    if frame.is_null() {
-        return None;
+/// Where a signal met a thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Met {
+    /// The program counter.
+    pub(crate) pc: usize,
+    /// The stack pointer.
+    pub(crate) sp: usize,
+}
+
+/// The current activation, if its machine code or a stub on its stack was met by a signal. Host code
+/// never runs on that stack, so whatever belongs to the store is at rest then.
+fn met(at: Met) -> Option<&'static Frame> {
+    // SAFETY: a non-null current frame is alive on this thread's host stack, for longer than the
+    // signal handler runs.
+    let frame = unsafe { CURRENT.get().as_ref() }?;
+    // Where the stack is exhausted the pointer is in the guard.
+    (frame.guard.start..=frame.top).contains(&at.sp).then_some(frame)
+}
+
+impl Frame {
+    /// As [`CodeMap::trap_code`].
+    ///
+    /// # Safety
+    /// Called by the signal handler only, of a frame that [`met`] returned.
+    unsafe fn trap_code(&self, pc: usize) -> Option<Option<TrapCode>> {
+        // SAFETY: the store outlives its activation, and nobody changes it while machine code runs.
+        unsafe { &(*self.store).header.code }.trap_code(pc)
     }
-    // SAFETY: a non-null current frame is alive on this thread's host stack.
-    let guard = unsafe { (*frame).guard.clone() };
-    let in_code = registry::trap_code(pc);
-    if guard.contains(&address) && (in_code.is_some() || entry::in_stub(pc)) {
+}
+
+/// Why an instruction that was met faulted, if it is ours: a fault in the guard of the stack is
+/// exhaustion, another is what the code file says.
+pub(crate) fn trap_at(at: Met, address: usize, bus: bool) -> Option<TrapCode> {
+    let frame = met(at)?;
+    // SAFETY: the signal handler asks, and the frame was met.
+    let in_code = unsafe { frame.trap_code(at.pc) };
+    if frame.guard.contains(&address) && (in_code.is_some() || entry::in_stub(at.pc)) {
         return Some(TrapCode::StackOverflow);
     }
     match in_code?? {
@@ -173,13 +210,23 @@ pub(crate) fn trap_at(pc: usize, address: usize, bus: bool) -> Option<TrapCode> 
     }
 }
 
-/// Whether an interrupting signal at `pc` ends the activation then and there.
-pub(crate) fn interrupted_at(pc: usize) -> bool {
+/// Whether an interrupting signal ends the activation then and there.
+pub(crate) fn interrupted_at(at: Met) -> bool {
+    let Some(frame) = met(at) else { return false };
+    // SAFETY: the flag outlives the frame; the signal handler asks, and the frame was met.
+    unsafe {
+        (*frame.interrupt).load(Ordering::SeqCst)
+            && (frame.trap_code(at.pc).is_some() || entry::in_window(at.pc))
+    }
+}
+
+/// Makes the page of a write that faulted writable, if a slot of this thread's store waits for that.
+pub(crate) fn open_faulted(address: usize) -> bool {
     let frame = CURRENT.get();
-    // SAFETY: a non-null current frame is alive, and its flag outlives it.
+    // SAFETY: a non-null current frame is alive on this thread's host stack, and so is the slot of its
+    // store.
     !frame.is_null()
-        && unsafe { (*(*frame).interrupt).load(Ordering::SeqCst) }
-        && (registry::trap_code(pc).is_some() || entry::in_window(pc))
+        && unsafe { (*frame).slot.as_ref() }.is_some_and(|slot| slot.open_faulted(address))
 }
 
 /// Records why the current activation ends and says where to continue.
@@ -256,10 +303,11 @@ pub(crate) fn enter(
     let EntryPoint { trampoline, target: CallTarget { code, vmctx }, .. } = entry;
     assert!(values.len() >= entry.values, "values for all parameters and results");
 
+    let slot = store.watched.as_ref().map_or(null(), |watched| Arc::as_ptr(&watched.slot));
     // From here to the end of the call the store is reached through this pointer only.
     let store: *mut StoreInner = store;
     // SAFETY: the pointer was a reference just now.
-    let (header, previous) = unsafe { ((*store).header.address(), (*store).header.0.activation) };
+    let (header, previous) = unsafe { ((*store).header.address(), (*store).header.abi.activation) };
     let wasm_sp = match previous.is_null() {
         true => stack.top(),
         // A nested call continues below the frames of the one it is nested in.
@@ -271,7 +319,9 @@ pub(crate) fn enter(
         abi: Activation { host_sp: 0, wasm_sp, previous },
         interrupt,
         store,
+        slot,
         guard: stack.guard(),
+        top: stack.top(),
         fault: Cell::new(None),
         resume: Resume { pc: 0, sp: 0, fp: 0, exception: 0, payload: null() },
     };
@@ -304,7 +354,7 @@ pub(crate) fn enter(
 /// machine code, innermost first.
 pub(crate) fn outer_stub_frames(store: &StoreInner) -> Vec<usize> {
     let mut frames = Vec::new();
-    let mut activation = store.header.0.activation;
+    let mut activation = store.header.abi.activation;
     // SAFETY: the activations of a store are alive on this thread's host stack, each further up
     // than the one before.
     while let Some(outer) = unsafe { activation.as_ref() } {
@@ -334,24 +384,25 @@ impl Call<'_> {
 /// Calls `visit` with the calls that lead to a frame of machine code or to a stub called by it, from
 /// `fp` outwards, as long as they are in machine code and it wants to go on.
 pub(crate) fn walk_frames(
+    code: &CodeMap,
     stack: &WasmStack,
     mut fp: usize,
     mut visit: impl FnMut(Call<'_>) -> ControlFlow<()>,
 ) {
-    let mut last: Option<Arc<CodeEntry>> = None;
+    let mut last: Option<&CodeEntry> = None;
     while let (Some(next), Some(return_address)) =
         (stack_word(stack, fp), stack_word(stack, fp + 8))
     {
         let address = return_address.wrapping_sub(1);
         let entry = match last.take() {
             Some(entry) if entry.text.contains(&address) => entry,
-            _ => match registry::find_code(address) {
+            _ => match code.find(address) {
                 Some(entry) => entry,
                 None => return,
             },
         };
         let returns = (return_address - entry.text.start) as u32;
-        if next <= fp || visit(Call { entry: &entry, returns, fp: next }).is_break() {
+        if next <= fp || visit(Call { entry, returns, fp: next }).is_break() {
             return;
         }
         (fp, last) = (next, Some(entry));
@@ -372,7 +423,7 @@ pub(crate) fn live_words<'a>(store: &StoreInner, stack: &'a WasmStack) -> &'a [u
     // the innermost left machine code to the top the stack is readable, and machine code does not
     // run meanwhile.
     unsafe {
-        let Some(activation) = store.header.0.activation.as_ref() else { return &[] };
+        let Some(activation) = store.header.abi.activation.as_ref() else { return &[] };
         let start = activation.wasm_sp;
         std::slice::from_raw_parts(start as *const u64, (stack.top() - start) / 8)
     }

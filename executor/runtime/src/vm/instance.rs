@@ -5,22 +5,33 @@
 //! those words and then may touch memory. Links point into slots of the same store, which are
 //! kept as long as any instance of it.
 
-use super::region::{self, Region};
-use crate::{module::CompiledModule, sys::Reservation};
+use super::{
+    region::{self, Region},
+    slot::Slot,
+};
+use crate::module::CompiledModule;
 use executor_code::{
     abi::{ImportSlot, StoreHeader, VmHeader},
     file::Section,
     layout::{Counts, MemoryPlan, TablePlan},
 };
 use executor_model::{InstanceId, RawValue, TrapCode};
-use std::{io, ptr::NonNull, sync::Arc};
+use std::{
+    io,
+    ops::{Deref, DerefMut, Range},
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// An instance's slot.
 #[derive(Debug)]
 pub(crate) struct VmInstance {
     vmctx: NonNull<VmHeader>,
     module: Arc<CompiledModule>,
-    slot: Arc<Reservation>,
+    slot: Arc<Slot>,
     /// Where `vmctx` lies in the reservation.
     origin: u64,
     id: InstanceId,
@@ -34,7 +45,7 @@ impl VmInstance {
     /// Takes a part of a reservation, at `start` bytes from its beginning, as the slot of an
     /// instance: makes the state block and header accessible and writes the header.
     pub(crate) fn new(
-        slot: Arc<Reservation>,
+        slot: Arc<Slot>,
         start: u64,
         module: Arc<CompiledModule>,
         id: InstanceId,
@@ -74,7 +85,7 @@ impl VmInstance {
         &self.module
     }
 
-    pub(crate) fn slot(&self) -> &Arc<Reservation> {
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 
@@ -100,22 +111,35 @@ impl VmInstance {
     /// A word of the state block.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         assert!(offset.is_multiple_of(8));
-        // SAFETY: inside the state block and aligned (asserted); the block is accessible.
-        unsafe { self.state(offset).cast::<u64>().read() }
+        // SAFETY: inside the state block and aligned (asserted); the block is accessible, and what
+        // other threads change of it, the sizes of shared memories, they change atomically.
+        unsafe { AtomicU64::from_ptr(self.state(offset).cast()).load(Relaxed) }
     }
 
     /// Changes a word of the state block.
     pub(crate) fn set_word(&mut self, offset: u64, value: u64) {
         assert!(offset.is_multiple_of(8));
-        // SAFETY: as in `word`.
-        unsafe { self.state(offset).cast::<u64>().write(value) }
+        let at = self.state(offset).cast::<u64>();
+        self.slot.open(at as usize, 8);
+        // SAFETY: as in `word`; the page is writable now.
+        unsafe { AtomicU64::from_ptr(at).store(value, Relaxed) }
+    }
+
+    /// The word of the state block as the image of a watched slot has it.
+    pub(crate) fn image_word(&self, offset: u64) -> Option<u64> {
+        self.slot.image_word(self.state(offset) as usize)
+    }
+
+    /// The words of the state block, one by one.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        (0..self.counts().state_len() / 8).map(|i| self.word(i * 8))
     }
 
     /// The bytes of the state block.
     pub(crate) fn block(&self) -> &[u8] {
         let len = self.counts().state_len() as usize;
-        // SAFETY: the whole block is accessible, and the store is not running while this is
-        // borrowed.
+        // SAFETY: the whole block is accessible, the store is not running while this is borrowed, and
+        // callers have made sure that no other store can grow a memory of it.
         unsafe { std::slice::from_raw_parts(self.state(0), len) }
     }
 
@@ -226,10 +250,11 @@ impl VmInstance {
     }
 
     /// The bytes of a memory, to change.
-    pub(crate) fn memory_mut(&mut self, index: u32) -> Option<&mut [u8]> {
+    pub(crate) fn memory_mut(&mut self, index: u32) -> Option<MemoryMut<'_>> {
         let region = self.memory_region(index)?;
         // SAFETY: as in `memory`; the exclusive borrow of the store makes it the only one.
-        unsafe { Some(std::slice::from_raw_parts_mut(region.base as *mut u8, region.len())) }
+        let bytes = unsafe { std::slice::from_raw_parts_mut(region.base as *mut u8, region.len()) };
+        Some(MemoryMut { bytes, slot: Some(&self.slot) })
     }
 
     /// The elements of a table, as references' bits.
@@ -246,9 +271,11 @@ impl VmInstance {
         unsafe { Some(std::slice::from_raw_parts(region.base as *const u8, region.len() * 8)) }
     }
 
-    /// The elements of a table, to change.
-    pub(crate) fn table_mut(&mut self, index: u32) -> Option<&mut [u64]> {
+    /// The elements of a table, of which those in a range are to change.
+    pub(crate) fn table_mut(&mut self, index: u32, range: Range<usize>) -> Option<&mut [u64]> {
         let region = self.table_region(index)?;
+        let (start, end) = (range.start.min(region.len()), range.end.min(region.len()));
+        self.slot.open(region.base + start * 8, (end - start.min(end)) * 8);
         // SAFETY: as in `table`; the exclusive borrow of the store makes it the only one.
         unsafe { Some(std::slice::from_raw_parts_mut(region.base as *mut u64, region.len())) }
     }
@@ -262,11 +289,10 @@ impl VmInstance {
 
     /// Changes the value of a global; false when out of range or unresolved.
     pub(crate) fn set_global(&mut self, index: u32, value: RawValue) -> bool {
-        match self.global_address(index) {
-            // SAFETY: as in `global`.
-            Some(at) => unsafe { (at as *mut RawValue).write(value) },
-            None => return false,
-        }
+        let Some(at) = self.global_address(index) else { return false };
+        self.slot.open(at, size_of::<RawValue>());
+        // SAFETY: as in `global`; the page is writable now.
+        unsafe { (at as *mut RawValue).write(value) };
         true
     }
 
@@ -279,6 +305,7 @@ impl VmInstance {
         shared: bool,
     ) -> Result<(), TrapCode> {
         let (to, from) = (self.memory_region(to), self.memory_region(from));
+        self.open_in(to, 1, (range.0, range.2));
         let copied = match shared {
             true => region::copy_bytes_shared(to, from, range),
             false => region::copy::<u8>(to, from, range),
@@ -293,6 +320,77 @@ impl VmInstance {
         (dst, src, len): (u64, u64, u64),
     ) -> Result<(), TrapCode> {
         let (to, from) = (self.table_region(to), self.table_region(from));
+        self.open_in(to, 8, (dst, len));
         region::copy::<u64>(to, from, (dst, src, len)).ok_or(TrapCode::TableOutOfBounds)
+    }
+
+    /// Prepares `len` elements of `size` bytes for a write, if all are inside.
+    pub(crate) fn open_in(&self, region: Option<Region>, size: u64, (at, len): (u64, u64)) {
+        let Some(region) = region else { return };
+        if at.checked_add(len).is_some_and(|end| end <= region.len() as u64) {
+            self.slot.open(region.base + (at * size) as usize, (len * size) as usize);
+        }
+    }
+}
+
+/// The bytes of a memory, to read and to change.
+#[derive(Debug)]
+pub struct MemoryMut<'a> {
+    bytes: &'a mut [u8],
+    /// What they lie in, if anyone watches it.
+    slot: Option<&'a Slot>,
+}
+
+impl<'a> From<&'a mut [u8]> for MemoryMut<'a> {
+    /// Bytes that are no guest's.
+    fn from(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, slot: None }
+    }
+}
+
+impl Default for MemoryMut<'_> {
+    fn default() -> Self {
+        Self { bytes: &mut [], slot: None }
+    }
+}
+
+impl Deref for MemoryMut<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl MemoryMut<'_> {
+    fn open(&self, range: &Range<usize>) {
+        if let (Some(slot), Some(bytes)) = (self.slot, self.bytes.get(range.clone())) {
+            slot.open(bytes.as_ptr() as usize, bytes.len());
+        }
+    }
+
+    /// The bytes of a range, to change; `None` when they are not all inside.
+    pub fn get_mut(&mut self, range: Range<usize>) -> Option<&mut [u8]> {
+        self.open(&range);
+        self.bytes.get_mut(range)
+    }
+
+    /// The bytes of several ranges, to change; `None` when they are not all inside, or two overlap.
+    pub fn get_disjoint_mut<const N: usize>(
+        &mut self,
+        ranges: [Range<usize>; N],
+    ) -> Option<[&mut [u8]; N]> {
+        ranges.iter().for_each(|range| self.open(range));
+        self.bytes.get_disjoint_mut(ranges).ok()
+    }
+}
+
+impl DerefMut for MemoryMut<'_> {
+    /// All bytes, to change. A slot that is kept is then reset at greater cost, since nobody knows
+    /// which of them were changed: where that matters, name the range ([`Self::get_mut`]).
+    fn deref_mut(&mut self) -> &mut [u8] {
+        if let Some(slot) = self.slot {
+            slot.open_part(self.bytes.as_ptr() as usize);
+        }
+        self.bytes
     }
 }

@@ -84,7 +84,7 @@ fn a_host_function_sees_memory_and_data_and_calls_back() {
         Ok(i64::from(a) + b)
     });
     linker.func("env", "twice", |caller: &mut Caller<'_>, n: i32| -> Result<i32, HostError> {
-        let (memory, count) = caller.memory_and_data::<u32>().unwrap();
+        let (mut memory, count) = caller.memory_and_data::<u32>().unwrap();
         memory[0] += 1;
         *count += 1;
         if n == 0 {
@@ -148,6 +148,52 @@ fn vectors_pass_between_host_and_machine_code() {
     assert_eq!(call(&mut store, id, "g", &[]).unwrap(), [expected]);
 }
 
+/// An error of an embedder's own.
+#[derive(Debug)]
+struct Broken(i32);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "broken by {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+#[test]
+fn a_hosts_error_passes_through_nested_calls_as_itself() {
+    let mut linker = Linker::new();
+    linker.func("env", "fail", |_: &mut Caller<'_>| -> Result<(), HostError> {
+        Err(HostError::new(Broken(1)))
+    });
+    linker.func("env", "nest", |caller: &mut Caller<'_>| -> Result<(), HostError> {
+        let inner = caller.exported_func("inner").unwrap();
+        caller.call(inner, &[])?;
+        Ok(())
+    });
+    let (mut store, id) = instantiate_with(
+        r#"(module (import "env" "fail" (func $fail)) (import "env" "nest" (func $nest))
+             (func (export "inner") (call $fail)) (func (export "outer") (call $nest)))"#,
+        linker,
+    );
+    let error = call(&mut store, id, "outer", &[]).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(source.downcast_ref::<Broken>().is_some(), "{source:?}");
+}
+
+#[test]
+fn a_stack_that_cannot_be_made_is_an_error_of_the_system() {
+    use std::io::ErrorKind::OutOfMemory;
+    let engine = engine();
+    let module = compile(&engine, r#"(module (func (export "f")))"#);
+    let config = StoreConfig { max_stack: 1 << 60, ..StoreConfig::default() };
+    let mut store = Store::new(&engine, Linker::new(), config).unwrap();
+    let id = store.instantiate(&module).unwrap();
+    let error = call(&mut store, id, "f", &[]).unwrap_err();
+    assert!(matches!(&error, CallError::Resource { source, .. } if source.kind() == OutOfMemory));
+    assert!(error.to_string().starts_with("cannot make a stack: "), "{error}");
+}
+
 #[test]
 fn host_errors_exits_and_panics_leave_through_machine_code() {
     let mut linker = Linker::new();
@@ -155,7 +201,7 @@ fn host_errors_exits_and_panics_leave_through_machine_code() {
         match n {
             0 => Ok(()),
             1 => Err(HostError::Exit(7)),
-            2 => Err(HostError::Error("broken".to_owned())),
+            2 => Err(HostError::new(Broken(n))),
             3 => Err(HostError::Trap(TrapCode::Unreachable)),
             _ => panic!("boom"),
         }
@@ -168,8 +214,10 @@ fn host_errors_exits_and_panics_leave_through_machine_code() {
     assert!(call(&mut store, id, "g", &[Val::I32(0)]).is_ok());
     assert!(matches!(call(&mut store, id, "g", &[Val::I32(1)]), Err(CallError::Exit(7))));
     match call(&mut store, id, "g", &[Val::I32(2)]) {
-        Err(CallError::Host { message, backtrace }) => {
-            assert_eq!(message, "broken");
+        Err(error @ CallError::Host { .. }) => {
+            assert_eq!(error.to_string(), "broken by 2");
+            let CallError::Host { source, backtrace } = error else { unreachable!() };
+            assert_eq!(source.downcast_ref::<Broken>().map(|broken| broken.0), Some(2));
             assert_eq!(backtrace.frames[0].name.as_deref(), Some("f"));
             assert_eq!(backtrace.frames[1].name.as_deref(), Some("g"));
         }
@@ -228,6 +276,32 @@ fn instances_share_functions_memories_tables_and_globals() {
     assert_eq!(store.memory(a, 0).unwrap()[65536], 42);
     call(&mut store, b, "set", &[Val::I32(100)]).unwrap();
     assert_eq!(store.global(a, 0), Some(Val::I32(100)));
+}
+
+#[test]
+fn handles_of_another_store_are_refused() {
+    let wat = r#"(module (memory 1) (tag (export "t")) (global (export "g") (mut funcref) (ref.null func))
+        (func (export "f") (result funcref) (ref.func 0)) (func (export "take") (param funcref)))"#;
+    let ((mut ours, id), (mut other, theirs)) = (instantiate(wat), instantiate(wat));
+    // The numbers are the same; only the stores differ.
+    assert_eq!(id, theirs);
+    let foreign = other.exported_func(theirs, "f").unwrap();
+    assert!(matches!(ours.call(foreign, &[]), Err(CallError::Usage(_))));
+    let returned = call(&mut other, theirs, "f", &[]).unwrap();
+    let result = call(&mut ours, id, "take", &returned);
+    assert!(matches!(result, Err(CallError::Usage(_))));
+    assert!(!ours.set_global(id, 0, returned[0]));
+    assert!(ours.func_type(foreign).is_none() && ours.module(theirs).is_none());
+    assert!(ours.memory(theirs, 0).is_none() && ours.memory_mut(theirs, 0).is_none());
+    let tag = other.exported_tag(theirs, "t").unwrap();
+    assert!(ours.new_exception(tag, &[]).is_err());
+    ours.interrupter().close(theirs, 1);
+    let own = call(&mut ours, id, "f", &[]).unwrap();
+    call(&mut ours, id, "take", &own).unwrap();
+    // An id that is made of a number is the instance of that number.
+    assert!(ours.memory(InstanceId::from_position(0), 0).is_some());
+    assert_eq!(ours.instance_at(0), Some(id));
+    assert_eq!(ours.instance_at(1), None);
 }
 
 #[test]

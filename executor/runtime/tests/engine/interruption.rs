@@ -2,8 +2,8 @@
 
 use crate::*;
 use executor_model::{CallError, TrapCode};
-use executor_runtime::{Caller, HostError};
-use std::time::Duration;
+use executor_runtime::{Caller, HostError, Interrupter};
+use std::{sync::OnceLock, time::Duration};
 
 const LOOPS: &str = r#"(module (import "env" "nap" (func $nap))
     (func (export "spin") (loop br 0))
@@ -73,6 +73,40 @@ fn closing_stops_the_call_and_refuses_later_ones() {
     assert!(matches!(call(&mut store, id, "spin", &[]), Err(CallError::Closed(9))));
     closer.join().unwrap();
     assert!(matches!(call(&mut store, id, "one", &[]), Err(CallError::Closed(9))));
+}
+
+#[test]
+fn closing_an_instance_whose_call_ends_by_itself_stops_no_other() {
+    let closing: Arc<OnceLock<(Interrupter, InstanceId)>> = Arc::default();
+    let mut linker = Linker::new();
+    linker.func("env", "nap", {
+        let closing = Arc::clone(&closing);
+        move |_: &mut Caller<'_>| -> Result<(), HostError> {
+            let (interrupter, id) = closing.get().unwrap();
+            interrupter.close(*id, 9);
+            Err(HostError::Exit(3))
+        }
+    });
+    let engine = engine();
+    let module = compile(&engine, LOOPS);
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    let (id, other) = (store.instantiate(&module).unwrap(), store.instantiate(&module).unwrap());
+    closing.set((store.interrupter(), id)).unwrap();
+    assert!(matches!(call(&mut store, id, "naps", &[]), Err(CallError::Exit(3))));
+    assert_eq!(call(&mut store, other, "one", &[]).unwrap(), [Val::I32(1)]);
+    assert!(matches!(call(&mut store, id, "one", &[]), Err(CallError::Closed(9))));
+}
+
+#[test]
+fn an_instantiation_that_fails_leaves_a_store_that_can_be_interrupted() {
+    let engine = engine();
+    let wasm = wat::parse_str(r#"(module (import "env" "missing" (func)))"#).unwrap();
+    let module = engine.decode(&wasm, ModuleHash::of(&wasm)).unwrap();
+    let (module, _) = engine.compile(&module, &Listeners::none(), false, QUIET).unwrap();
+    let mut store = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
+    assert!(store.instantiate(&module).is_err());
+    assert_eq!(store.instance_count(), 0);
+    assert!(store.interrupter().interrupt());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The native engine on small modules: calls, traps, host functions, linking, interruption, state.
 
 mod calls;
+mod compiling;
 mod exceptions;
 mod interruption;
+mod kept;
 mod listeners;
 mod memory;
 mod references;

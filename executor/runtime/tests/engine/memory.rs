@@ -88,7 +88,7 @@ fn copies_and_fills_of_every_short_length_are_exact() {
     let (mut store, id) = instantiate(MODULE);
     let pattern = |i: usize| (i * 7 + i / 256) as u8;
     let mut do_both = |export: &str, params: [i32; 3], model: &dyn Fn(&mut [u8])| {
-        let memory = store.memory_mut(id, 0).unwrap();
+        let mut memory = store.memory_mut(id, 0).unwrap();
         memory[..512].iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(i));
         let mut expected = memory[..512].to_vec();
         model(&mut expected);

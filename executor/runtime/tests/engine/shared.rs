@@ -105,7 +105,7 @@ fn a_memory_is_a_slice_only_while_nobody_else_holds_it() {
         (memory (export "m") 1 4 shared) (memory (export "memory") 1))"#;
     let mut linker = Linker::new();
     linker.func("env", "look", |caller: &mut Caller<'_>| -> Result<(), HostError> {
-        caller.memory().map(drop).ok_or_else(|| HostError::Error("no memory".to_owned()))
+        caller.memory().map(drop).ok_or_else(|| HostError::new("no memory"))
     });
     let (mut store, id) = instantiate_with(wat, linker);
     store.memory_mut(id, 0).unwrap()[0] = 3;
@@ -129,6 +129,21 @@ fn a_memory_is_a_slice_only_while_nobody_else_holds_it() {
     let (mut other, user) = self::user(&engine(), &memory, StoreConfig::default());
     assert_eq!(int(call(&mut other, user, "add", &[Val::I32(0), Val::I32(0)])), 7);
     assert_eq!(int(call(&mut other, user, "grow", &[Val::I32(3)])), 1);
+}
+
+#[test]
+fn an_instantiation_that_fails_keeps_no_memory() {
+    let engine = engine();
+    let exporter = r#"(module (memory (export "m") 1 1 shared))"#;
+    let mut owner = Store::new(&engine, Linker::new(), StoreConfig::default()).unwrap();
+    let id = owner.instantiate(&compile(&engine, exporter)).unwrap();
+    let mut linker = Linker::new();
+    linker.memory("m", "m", owner.shared_memory(id, 0).unwrap());
+    let mut store = Store::new(&engine, linker, StoreConfig::default()).unwrap();
+    let importer = r#"(module (memory (import "m" "m") 1 1 shared) (import "m" "f" (func)))"#;
+    assert!(store.instantiate(&compile(&engine, importer)).is_err());
+    *store.linker_mut() = Linker::new();
+    assert!(owner.capture().is_ok(), "the store of the failed instance holds the memory");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::*;
 use executor_code::layout::PAGE;
-use executor_runtime::{CaptureError, Extent, InstancePlan, RestoreError, RestorePlan, StoreState};
+use executor_runtime::{
+    CaptureError, Extent, Image, InstancePlan, RestoreError, RestorePlan, StoreState,
+};
 use std::{fs::File, io::Write};
 
 /// Writes every byte of a state and plans to map it all.
@@ -49,8 +51,8 @@ fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreErro
         .map(|i| Arc::clone(store.module(InstanceId::from_position(i)).unwrap()))
         .collect();
     let instances = write(&mut file, &store.capture().unwrap(), &modules);
-    let plan = RestorePlan { file: &file, instances, call: None };
-    let store = Store::restore(engine, Linker::new(), StoreConfig::default(), &plan)?;
+    let plan = RestorePlan { file: Arc::new(file), instances, call: None };
+    let store = Image::new(engine, Linker::new(), StoreConfig::default(), plan)?.restore()?;
     store.validate()?;
     Ok(store)
 }
@@ -91,6 +93,8 @@ fn linked_instances_stay_linked_after_restore_and_again() {
     let mut restored = round_trip(&engine, &store).unwrap();
     let mut again = round_trip(&engine, &restored).unwrap();
     for store in [&mut restored, &mut again] {
+        assert!(store.exported_func(a, "init").is_none(), "the ids are of another store");
+        let (a, b) = (store.instance_at(0).unwrap(), store.instance_at(1).unwrap());
         assert_eq!(call(store, b, "peek", &[]).unwrap(), expected);
         assert!(call(store, a, "init", &[]).is_err(), "the segment stays dropped");
         call(store, b, "poke", &[]).unwrap();
@@ -134,9 +138,9 @@ fn references_that_lead_nowhere_are_found() {
         state.instances[0].tables[0] = &table;
         let mut file = tempfile::tempfile().unwrap();
         let instances = write(&mut file, &state, &[Arc::clone(&module)]);
-        let plan = RestorePlan { file: &file, instances, call: None };
+        let plan = RestorePlan { file: Arc::new(file), instances, call: None };
         let config = StoreConfig::default();
-        Store::restore(&engine, Linker::new(), config, &plan).unwrap().validate()
+        Image::new(&engine, Linker::new(), config, plan).unwrap().restore().unwrap().validate()
     };
     let id = InstanceId::new(1).unwrap();
     assert!(forge(0).is_ok());

@@ -236,7 +236,7 @@ impl Guest {
     }
 
     pub fn put(&mut self, at: u32, bytes: &[u8]) -> u32 {
-        let memory = self.store.memory_mut(self.instance, 0).unwrap();
+        let mut memory = self.store.memory_mut(self.instance, 0).unwrap();
         memory[at as usize..][..bytes.len()].copy_from_slice(bytes);
         bytes.len() as u32
     }

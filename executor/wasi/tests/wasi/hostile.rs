@@ -7,7 +7,7 @@ use tempfile::tempdir;
 #[test]
 fn accesses_end_at_the_end_of_memory() {
     let mut bytes = vec![0; 100];
-    let mut memory = Memory::new(&mut bytes);
+    let mut memory = Memory::new(&mut bytes[..]);
     assert_eq!(memory.bytes(Span::new(100, 0)), Ok(&[][..]));
     assert_eq!(memory.bytes(Span::new(101, 0)), Err(Errno::FAULT));
     assert_eq!(memory.bytes(Span::new(1, 100)), Err(Errno::FAULT));
@@ -29,7 +29,7 @@ fn accesses_end_at_the_end_of_memory() {
 #[test]
 fn a_partial_transfer_hides_a_later_error_and_a_first_one_shows() {
     let mut bytes = vec![0; 1000];
-    let mut memory = Memory::new(&mut bytes);
+    let mut memory = Memory::new(&mut bytes[..]);
     for i in 0..40 {
         memory.write(i * 8, &(500 + i * 10)).unwrap();
         memory.write(i * 8 + 4, &10u32).unwrap();
@@ -65,7 +65,7 @@ fn a_partial_transfer_hides_a_later_error_and_a_first_one_shows() {
 fn lengths_that_add_up_to_more_than_a_result_can_say_are_refused() {
     let len = 1 << 23;
     let mut bytes = vec![0; len + 8192];
-    let mut memory = Memory::new(&mut bytes);
+    let mut memory = Memory::new(&mut bytes[..]);
     for i in 0..1024 {
         memory.write(i * 8, &8192u32).unwrap();
         memory.write(i * 8 + 4, &(len as u32)).unwrap();

@@ -1,75 +1,21 @@
-//! Restoring a store from a file.
+//! Checking a restored store whose file comes from elsewhere.
 //!
-//! Invariant: the number of system calls depends on the number of instances and extents only, and
-//! no work on the size of code, memories, tables or globals. Sizes and ranges are checked before
-//! anything is mapped, so a file can at worst give a guest a strange state of its own; references
-//! and links, which could lead outside, are trusted in files of our own store and checked by
-//! [`Store::validate`] in any other.
+//! Invariant: what passes has only references, links and sizes that this store could have given out, so a forged file can at worst
+//! give a guest a strange state of its own.
 
 use crate::{
-    engine::NativeEngine,
-    linker::Linker,
-    state::{Extent, InstancePlan, RestorePlan, dense_placement},
-    store::{Store, StoreConfig, StoreInner},
-    sys::Reservation,
+    image::RestoreError,
+    store::{Store, StoreInner},
     types::Scoped,
     vm::VmInstance,
 };
-use executor_code::{
-    ensure_private,
-    layout::{PAGE, align_up},
-};
-use executor_model::{
-    EngineError, FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType,
-};
-use std::{fs::File, io, sync::Arc};
-
-/// Why a store cannot be restored.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// Someone else could have written the file.
-    #[error("the snapshot is not used, because {0}")]
-    Untrusted(io::Error),
-    /// The file contradicts itself or the module.
-    #[error("the snapshot does not fit its module: {0}")]
-    Mismatch(String),
-    /// The system refused.
-    #[error("cannot map the snapshot: {0}")]
-    Io(#[from] io::Error),
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
+use executor_model::{FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType};
 
 fn mismatch<T>(what: impl Into<String>) -> Result<T, RestoreError> {
     Err(RestoreError::Mismatch(what.into()))
 }
 
 impl Store {
-    /// Restores a captured store: maps its state copy-on-write and links the code. Nothing of the
-    /// guest runs.
-    ///
-    /// # Errors
-    /// When the file is not private to this user, contradicts itself or the modules, or the
-    /// system refuses memory.
-    pub fn restore(
-        engine: &NativeEngine,
-        linker: Linker,
-        config: StoreConfig,
-        plan: &RestorePlan<'_>,
-    ) -> Result<Self, RestoreError> {
-        let file_len = ensure_private(plan.file).map_err(RestoreError::Untrusted)?.len();
-        let mut store = Self::new(engine, linker, config)?;
-        let (origins, len) = dense_placement(plan.instances.iter().map(|i| &i.module));
-        let slots = Arc::new(Reservation::new(len.max(PAGE))?);
-        for (instance, origin) in plan.instances.iter().zip(origins) {
-            store.inner.restore_instance(&slots, origin, plan.file, file_len, instance)?;
-        }
-        store.inner.suspension.call = plan.call.cloned();
-        store.inner.restored = true;
-        Ok(store)
-    }
-
     /// Checks every reference, link and size of a restored store, for a file that comes from
     /// elsewhere. Its cost grows with tables and globals.
     ///
@@ -86,92 +32,7 @@ impl Store {
     }
 }
 
-/// Checks the extents of an item of `size` bytes against the item and the file.
-fn check_extents(
-    extents: &[Extent],
-    size: u64,
-    file_len: u64,
-    what: &str,
-) -> Result<(), RestoreError> {
-    let mut end = 0;
-    for extent in extents {
-        let Extent { at, offset, len } = *extent;
-        let aligned = [at, offset, len].iter().all(|n| n % PAGE == 0);
-        let inside = |start: u64, limit: u64| start.checked_add(len).is_some_and(|e| e <= limit);
-        if !aligned || at < end || !inside(at, size) || !inside(offset, file_len) {
-            return mismatch(format!("an extent of {what} is out of place"));
-        }
-        end = at + len;
-    }
-    Ok(())
-}
-
-/// Whether extents leave no part of `size` bytes uncovered.
-fn covers(extents: &[Extent], size: u64) -> bool {
-    extents.iter().map(|e| e.len).sum::<u64>() == size
-}
-
 impl StoreInner {
-    fn restore_instance(
-        &mut self,
-        slots: &Arc<Reservation>,
-        origin: u64,
-        file: &File,
-        file_len: u64,
-        plan: &InstancePlan,
-    ) -> Result<(), RestoreError> {
-        let code = plan.module.code();
-        let counts = *code.counts();
-        let start = origin - code.header().before;
-        let id = self.add(Arc::clone(slots), start, &plan.module)?;
-        let block_end = plan.block.checked_add(counts.state_len());
-        if !plan.block.is_multiple_of(PAGE) || block_end.is_none_or(|end| end > file_len) {
-            return mismatch("the state block lies outside the file");
-        }
-        if plan.tables.len() != code.tables().len() || plan.memories.len() != code.memories().len()
-        {
-            return mismatch("another number of tables or memories");
-        }
-        slots.map_file(origin - counts.state_len(), counts.state_len(), file, plan.block)?;
-        let vm = &self.instances[id.position()].vm;
-        for (i, (table, extents)) in code.tables().iter().zip(&plan.tables).enumerate() {
-            let len = vm.word(counts.table_size(i as u32));
-            if len > table.max || len < table.min {
-                return mismatch(format!("table {i} has {len} elements"));
-            }
-            if len > self.config.max_table {
-                return mismatch(format!("table {i} has {len} elements, more than the limit"));
-            }
-            let size = align_up(len * 8, PAGE);
-            check_extents(extents, size, file_len, "a table")?;
-            map(slots, origin - table.before, size, file, extents)?;
-        }
-        for (i, (memory, extents)) in code.memories().iter().zip(&plan.memories).enumerate() {
-            let size = vm.word(counts.memory_size(i as u32));
-            if size > memory.max || size < memory.min || !size.is_multiple_of(memory.page_size) {
-                return mismatch(format!("memory {i} has {size} bytes"));
-            }
-            if size > self.config.max_memory {
-                return mismatch(format!(
-                    "memory {i} has {size} bytes, more than the limit of {}",
-                    self.config.max_memory
-                ));
-            }
-            let size = align_up(size, PAGE);
-            check_extents(extents, size, file_len, "a memory")?;
-            map(slots, origin + memory.after, size, file, extents)?;
-            for range in plan.working_set.get(i).into_iter().flatten() {
-                if range.start < range.end && range.end <= size {
-                    slots.populate(origin + memory.after + range.start, range.end - range.start);
-                }
-            }
-        }
-        // Only linked instances are captured.
-        self.instances[id.position()].linked = true;
-        self.instances[id.position()].instantiated = plan.instantiated;
-        Ok(())
-    }
-
     fn validate_links(&self, id: InstanceId, vm: &VmInstance) -> Result<(), RestoreError> {
         let counts = vm.counts();
         let info = vm.module().info()?;
@@ -300,21 +161,4 @@ impl StoreInner {
         }
         Ok(())
     }
-}
-
-/// Makes `size` bytes accessible, zero but for the extents, which are mapped from the file.
-fn map(
-    slots: &Reservation,
-    start: u64,
-    size: u64,
-    file: &File,
-    extents: &[Extent],
-) -> io::Result<()> {
-    if !covers(extents, size) {
-        slots.commit(start, size)?;
-    }
-    for extent in extents {
-        slots.map_file(start + extent.at, extent.len, file, extent.offset)?;
-    }
-    Ok(())
 }

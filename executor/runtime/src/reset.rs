@@ -1,0 +1,171 @@
+//! Resetting a store in place: from whatever a call left to what its image is.
+//!
+//! Invariant: after a reset nothing tells the store from one just made, and what can't be brought to
+//! that is not kept. So nothing of one call is ever seen by the next.
+
+use crate::{
+    image::Inner as Image,
+    pool::PoolConfig,
+    store::StoreInner,
+    vm::{OpenPages, Reset, Slot},
+};
+use executor_code::layout::{PAGE, align_up};
+use executor_model::StoreId;
+use std::{io, sync::Arc};
+
+/// What the slot of a store that can be kept is.
+///
+/// ```text
+///            acquire            drop of the store           reset
+///   Clean ------------> InUse -------------------> Dirty ---------> Clean
+///                         |                          |
+///                         | altered                  | reset failed
+///                         v                          v
+///                      Poisoned                   Poisoned
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    /// It equals its image, and waits in the pool or has just been made.
+    Clean,
+    /// Somebody has the store: anything may differ.
+    InUse,
+    /// Nobody has the store any more, and anything may differ.
+    Dirty,
+    /// It will never equal its image: instances were added or names defined, a call never ended, or
+    /// the system refused to reset it. It is only dropped.
+    Poisoned,
+}
+
+/// What a store knows of its slot, if that is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) state: SlotState,
+    /// The pages that other slots of the image were written to, until the first call.
+    cold: Option<Arc<OpenPages>>,
+}
+
+impl Watched {
+    /// A slot that was just made.
+    pub(crate) fn new(slot: Arc<Slot>, cold: Arc<OpenPages>) -> Self {
+        let cold = Some(cold).filter(|pages| !pages.is_empty());
+        Self { slot, state: SlotState::Clean, cold }
+    }
+
+    /// Prepares the slot for a call. Not before: a store that is only made costs nothing.
+    #[inline]
+    pub(crate) fn warm(&mut self) {
+        if let Some(pages) = self.cold.take() {
+            self.slot.warm(&pages);
+        }
+    }
+}
+
+impl StoreInner {
+    /// Notes that the store changes in a way that no reset takes back. From then on its slot is written to
+    /// without being watched.
+    pub(crate) fn poison(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.state = SlotState::Poisoned;
+            watched.slot.open_all();
+        }
+    }
+
+    /// Makes the store what its image is; `None`, when it must not be kept.
+    pub(crate) fn reset(&mut self, image: &Image, config: &PoolConfig) -> Option<Reset> {
+        let watched = self.watched.as_mut()?;
+        if watched.state == SlotState::Poisoned || self.header.running() {
+            return None;
+        }
+        watched.state = SlotState::Dirty;
+        let slot = Arc::clone(&watched.slot);
+        self.reset_host_side(image);
+        let reset = self.take_back_growth().and_then(|()| slot.reset(config.keep_resident));
+        let watched = self.watched.as_mut()?;
+        watched.state = match &reset {
+            Ok(_) => SlotState::Clean,
+            Err(_) => SlotState::Poisoned,
+        };
+        if config.verify
+            && reset.is_ok()
+            && let Some(at) = slot.difference()
+        {
+            panic!("byte {at:#x} of a slot differs from its image after a reset");
+        }
+        reset.ok()
+    }
+
+    /// Everything but the slot. Destructured, so that a new field can't be forgotten.
+    fn reset_host_side(&mut self, image: &Image) {
+        let Self {
+            // Null between calls, but for the code that calls can be in, which stays.
+            header: _,
+            id,
+            instances,
+            // Names are added to by poisoning only.
+            linker: _,
+            config: _,
+            data,
+            externs,
+            raised,
+            exceptions,
+            shared,
+            // Images have none, and instances with others come by poisoning only.
+            shared_memories: _,
+            nesting,
+            stack,
+            suspension,
+            continuations,
+            restored: _,
+            watched: _,
+        } = self;
+        for (instance, instantiated) in instances.iter_mut().zip(image.instantiated()) {
+            // Their code, their links and the host functions bound to them stay as they are.
+            instance.instantiated = instantiated;
+        }
+        *data = None;
+        externs.clear();
+        *raised = None;
+        *exceptions = Default::default();
+        *nesting = 0;
+        *stack = None;
+        suspension.reset(image.call());
+        continuations.clear();
+        *id = StoreId::unique();
+        // Whoever could interrupt the last call can't interrupt the next.
+        let anew = shared.anew(*id);
+        match Arc::get_mut(shared) {
+            Some(shared) => *shared = anew,
+            None => *shared = Arc::new(anew),
+        }
+    }
+
+    /// Takes away what memories and tables have beyond the image, and its pages.
+    fn take_back_growth(&self) -> io::Result<()> {
+        for instance in &self.instances {
+            let vm = &instance.vm;
+            let counts = vm.counts();
+            let take_back = |start: u64, size: u64, unit: u64| {
+                let of_image = vm.image_word(size).unwrap_or_default();
+                let from = align_up(of_image * unit, PAGE);
+                let to = align_up(vm.word(size) * unit, PAGE);
+                if to <= from {
+                    return Ok(());
+                }
+                vm.slot().discard(start + from, to - from)?;
+                vm.slot().protect(start + from, to - from, crate::sys::Access::None)
+            };
+            for i in 0..counts.owned_tables {
+                if let Some(plan) = vm.table_plan(i) {
+                    take_back(vm.origin() - plan.before, counts.table_size(i), 8)?;
+                }
+            }
+            for i in 0..counts.owned_memories {
+                if let Some(plan) = vm.memory_plan(i) {
+                    take_back(vm.origin() + plan.after, counts.memory_size(i), 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,409 @@
+//! Slots: the addresses that the instances of a store lie in, and which pages of them were written to.
+//!
+//! Invariant: in a watched slot a page of a part that is not in its set of open pages is as in the
+//! image, and cannot be written to. A write of machine code to such a page faults, and the signal
+//! handler opens it; host code opens what it is about to write to, since the kernel answers a fault of its own
+//! with an error instead of a signal. So a reset has to look at open pages only, and once the set has settled it makes no
+//! system call.
+//!
+//! The set is kept from call to call, because calls of a function write to the same pages again:
+//! these stay resident and writable, and a reset copies them back.
+
+use crate::sys::{Access, Reservation};
+use executor_code::layout::PAGE;
+use std::{
+    fs::File,
+    io,
+    ops::{Deref, Range},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// A part that is shorter, in pages, is always open: copying it is quicker than watching it.
+const SMALL: u64 = 4;
+/// How many faults since the last reset open one page each. Later ones open more and more.
+const SINGLE_FAULTS: u32 = 16;
+/// The most pages that a fault opens.
+const WIDEST: u64 = 64;
+/// After how many resets the pages that were not written to leave the set.
+const PERIOD: u32 = 64;
+
+/// Reserved addresses, watched or not.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    addresses: Reservation,
+    watch: Option<Watch>,
+}
+
+impl From<Reservation> for Slot {
+    /// A slot that nobody watches: it is used once.
+    fn from(addresses: Reservation) -> Self {
+        Self { addresses, watch: None }
+    }
+}
+
+impl Deref for Slot {
+    type Target = Reservation;
+    fn deref(&self) -> &Reservation {
+        &self.addresses
+    }
+}
+
+/// What a watched slot knows of its pages.
+#[derive(Debug)]
+struct Watch {
+    /// The image, mapped to be read only, at the same offsets.
+    image: Arc<Reservation>,
+    /// Ascending, apart from each other.
+    parts: Vec<Part>,
+    /// How many faults opened pages since the last reset.
+    faults: AtomicU32,
+    resets: AtomicU32,
+}
+
+/// What the image holds of a state block, a table or a memory.
+#[derive(Debug)]
+struct Part {
+    /// Offsets in the slot, multiples of the page size.
+    range: Range<u64>,
+    /// A bit for each page: whether it is open.
+    open: Box<[AtomicU64]>,
+    /// How many are.
+    count: AtomicUsize,
+    /// All are, whatever the bits say, and nobody knows which were written to.
+    whole: AtomicBool,
+    /// Pages were opened or closed since `runs` was made.
+    changed: AtomicBool,
+    /// The open pages, as ranges of offsets in the slot.
+    runs: Mutex<Vec<Range<u64>>>,
+}
+
+/// The open pages of each part of a slot, as ranges of offsets in it: what the slots of an image learn from each other.
+pub(crate) type OpenPages = Vec<Vec<Range<u64>>>;
+
+/// What a reset did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reset {
+    /// How many pages were copied back.
+    pub(crate) copied: u64,
+    /// How many faults had opened pages.
+    pub(crate) faults: u32,
+    /// The set of open pages is another than after the last reset.
+    pub(crate) changed: bool,
+}
+
+impl Part {
+    fn new(range: Range<u64>) -> Self {
+        let pages = (range.end - range.start) / PAGE;
+        let words = pages.div_ceil(64) as usize;
+        Self {
+            range,
+            open: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            count: AtomicUsize::new(0),
+            whole: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+            runs: Mutex::default(),
+        }
+    }
+
+    fn is_open(&self, page: u64) -> bool {
+        self.open[page as usize / 64].load(Relaxed) >> (page % 64) & 1 == 1
+    }
+
+    /// Changes the bits of pages that all are the other way.
+    fn set(&self, pages: Range<u64>, open: bool) {
+        for page in pages.clone() {
+            let word = &self.open[page as usize / 64];
+            // Only the thread that uses the store changes them.
+            let bits = word.load(Relaxed);
+            let bit = 1 << (page % 64);
+            word.store(if open { bits | bit } else { bits & !bit }, Relaxed);
+        }
+        let len = (pages.end - pages.start) as usize;
+        let count = self.count.load(Relaxed);
+        self.count.store(if open { count + len } else { count - len }, Relaxed);
+        self.changed.store(true, Relaxed);
+    }
+
+    /// Makes pages writable. Async-signal-safe.
+    fn open(&self, slot: &Reservation, pages: Range<u64>) -> io::Result<()> {
+        if self.whole.load(Relaxed) {
+            return Ok(());
+        }
+        let mut at = pages.start;
+        while at < pages.end {
+            if self.is_open(at) {
+                at += 1;
+                continue;
+            }
+            let mut end = at + 1;
+            while end < pages.end && !self.is_open(end) {
+                end += 1;
+            }
+            let offset = self.range.start + at * PAGE;
+            match slot.protect(offset, (end - at) * PAGE, Access::Write) {
+                Ok(()) => self.set(at..end, true),
+                // Each run of open pages is a mapping of the kernel's, which has no room for more:
+                // as one they need fewer.
+                Err(_) => return self.open_whole(slot),
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Makes all pages writable and gives up watching them until the next reset.
+    fn open_whole(&self, slot: &Reservation) -> io::Result<()> {
+        if !self.whole.load(Relaxed) {
+            slot.protect(self.range.start, self.range.end - self.range.start, Access::Write)?;
+            self.whole.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Drops all that was written and closes every page.
+    fn discard(&self, slot: &Reservation) -> io::Result<()> {
+        let len = self.range.end - self.range.start;
+        slot.discard(self.range.start, len)?;
+        slot.protect(self.range.start, len, Access::Read)?;
+        self.open.iter().for_each(|word| word.store(0, Relaxed));
+        self.count.store(0, Relaxed);
+        self.whole.store(false, Relaxed);
+        self.changed.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `runs` what the bits say.
+    fn find_runs(&self) {
+        let mut runs = self.runs();
+        runs.clear();
+        for (at, word) in self.open.iter().enumerate() {
+            let mut bits = word.load(Relaxed);
+            while bits != 0 {
+                let first = u64::from(bits.trailing_zeros());
+                let len = u64::from((bits >> first).trailing_ones());
+                let start = self.range.start + (at as u64 * 64 + first) * PAGE;
+                match runs.last_mut() {
+                    Some(last) if last.end == start => last.end += len * PAGE,
+                    _ => runs.push(start..start + len * PAGE),
+                }
+                bits &= (u64::MAX << first).checked_shl(len as u32).unwrap_or(0);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// A slot with the parts of an image that is mapped at the same offsets, to be read only. Parts are
+    /// ascending and not empty.
+    pub(crate) fn watched(
+        addresses: Reservation,
+        image: Arc<Reservation>,
+        parts: impl IntoIterator<Item = Range<u64>>,
+    ) -> io::Result<Self> {
+        let parts: Vec<Part> = parts.into_iter().map(Part::new).collect();
+        let (faults, resets) = (AtomicU32::new(0), AtomicU32::new(0));
+        let slot = Self { addresses, watch: Some(Watch { image, parts, faults, resets }) };
+        for part in slot.watch.iter().flat_map(|watch| &watch.parts) {
+            if (part.range.end - part.range.start) / PAGE <= SMALL {
+                part.open(&slot.addresses, 0..(part.range.end - part.range.start) / PAGE)?;
+            }
+        }
+        Ok(slot)
+    }
+
+    /// Makes an accessible part what part of a file is: copies it if it is small, or else maps it.
+    pub(crate) fn fill(&self, range: Range<u64>, file: (&File, u64)) -> io::Result<()> {
+        let len = range.end - range.start;
+        match &self.watch {
+            Some(watch) if len / PAGE <= SMALL => self.copy_back(watch, &range),
+            _ => self.addresses.map_file(range.start, len, file, Access::Read)?,
+        }
+        Ok(())
+    }
+
+    /// Prepares `len` bytes at an address for writes of the host.
+    pub(crate) fn open(&self, address: usize, len: usize) {
+        let Some(watch) = &self.watch else { return };
+        let Some(start) = self.addresses.offset_of(address).filter(|_| len > 0) else { return };
+        let Some(part) = watch.part(start) else { return };
+        let end = (start + len as u64).min(part.range.end);
+        let pages = (start - part.range.start) / PAGE..(end - part.range.start).div_ceil(PAGE);
+        // It fails only where even one mapping less is too much for the kernel; the write then
+        // faults as it would without us.
+        let _ = part.open(&self.addresses, pages);
+    }
+
+    /// Prepares the whole part that an address lies in for writes of the host.
+    pub(crate) fn open_part(&self, address: usize) {
+        let offset = self.addresses.offset_of(address);
+        let part = self.watch.as_ref().and_then(|watch| watch.part(offset?));
+        if let Some(part) = part {
+            let _ = part.open_whole(&self.addresses);
+        }
+    }
+
+    /// Prepares all parts for writes, by whom and wherever.
+    pub(crate) fn open_all(&self) {
+        for part in self.watch.iter().flat_map(|watch| &watch.parts) {
+            let _ = part.open_whole(&self.addresses);
+        }
+    }
+
+    /// Opens the page of a write that faulted, and some around it if there were many; false when the
+    /// fault is none of ours. Async-signal-safe.
+    pub(super) fn open_faulted(&self, address: usize) -> bool {
+        let Some(watch) = &self.watch else { return false };
+        let Some(offset) = self.addresses.offset_of(address) else { return false };
+        let Some(part) = watch.part(offset) else { return false };
+        let page = (offset - part.range.start) / PAGE;
+        if part.is_open(page) || part.whole.load(Relaxed) {
+            return false;
+        }
+        let faults = watch.faults.load(Relaxed);
+        watch.faults.store(faults.saturating_add(1), Relaxed);
+        let width = match faults / SINGLE_FAULTS {
+            0 => 1,
+            n => (u64::from(n).next_power_of_two() * 4).min(WIDEST),
+        };
+        let first = page & !(width - 1);
+        let end = (first + width).min((part.range.end - part.range.start) / PAGE);
+        part.open(&self.addresses, first..end).is_ok()
+    }
+
+    /// Opens pages that calls are known to write to, and makes them resident.
+    pub(crate) fn warm(&self, pages: &OpenPages) {
+        for (part, runs) in self.watch.iter().flat_map(|watch| &watch.parts).zip(pages) {
+            for run in runs {
+                let pages =
+                    (run.start - part.range.start) / PAGE..(run.end - part.range.start) / PAGE;
+                if part.open(&self.addresses, pages).is_ok() {
+                    self.addresses.populate(run.start, run.end - run.start);
+                }
+            }
+        }
+    }
+
+    /// The open pages of each part.
+    pub(crate) fn open_pages(&self) -> OpenPages {
+        let parts = self.watch.iter().flat_map(|watch| &watch.parts);
+        parts.map(|part| part.runs().clone()).collect()
+    }
+
+    /// Makes every part what the image has. Sizes have been taken back already. At most `keep` bytes
+    /// of each part stay resident.
+    pub(crate) fn reset(&self, keep: u64) -> io::Result<Reset> {
+        let Some(watch) = &self.watch else {
+            return Err(io::Error::other("a slot that nobody watched"));
+        };
+        let mut reset = Reset { faults: watch.faults.load(Relaxed), ..Reset::default() };
+        watch.faults.store(0, Relaxed);
+        let resets = watch.resets.load(Relaxed).wrapping_add(1);
+        watch.resets.store(resets, Relaxed);
+        for part in &watch.parts {
+            let pages = (part.range.end - part.range.start) / PAGE;
+            let small = pages <= SMALL;
+            if !small && (part.whole.load(Relaxed) || part.count.load(Relaxed) as u64 * PAGE > keep)
+            {
+                part.discard(&self.addresses)?;
+            }
+            let changed = part.changed.swap(false, Relaxed);
+            if changed {
+                part.find_runs();
+                reset.changed = true;
+            }
+            if resets % PERIOD == 0 && !small {
+                self.close_unwritten(watch, part)?;
+            }
+            for run in part.runs().iter() {
+                self.copy_back(watch, run);
+                reset.copied += (run.end - run.start) / PAGE;
+            }
+        }
+        Ok(reset)
+    }
+
+    /// Closes the open pages that are as in the image.
+    fn close_unwritten(&self, watch: &Watch, part: &Part) -> io::Result<()> {
+        let runs = part.runs().clone();
+        let page_runs = runs.into_iter().flat_map(|run| run.step_by(PAGE as usize));
+        let mut closed = false;
+        for at in page_runs {
+            if self.bytes(at..at + PAGE) == bytes_of(&watch.image, at..at + PAGE) {
+                self.addresses.protect(at, PAGE, Access::Read)?;
+                self.addresses.discard(at, PAGE)?;
+                let page = (at - part.range.start) / PAGE;
+                part.set(page..page + 1, false);
+                closed = true;
+            }
+        }
+        if closed {
+            part.changed.store(false, Relaxed);
+            part.find_runs();
+        }
+        Ok(())
+    }
+
+    fn copy_back(&self, watch: &Watch, run: &Range<u64>) {
+        let len = (run.end - run.start) as usize;
+        // SAFETY: the run lies within a part, whose pages are readable in the image and, being open,
+        // writable here. No call is in progress and the store is borrowed exclusively, so nothing
+        // refers to them.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                watch.image.at(run.start),
+                self.addresses.at(run.start),
+                len,
+            );
+        }
+    }
+
+    /// The bytes of a range within a part, while nothing changes them.
+    fn bytes(&self, range: Range<u64>) -> &[u8] {
+        bytes_of(&self.addresses, range)
+    }
+
+    /// A word that the image has at an address of the slot, within a part and aligned.
+    pub(crate) fn image_word(&self, address: usize) -> Option<u64> {
+        let watch = self.watch.as_ref()?;
+        let offset = self.addresses.offset_of(address).filter(|at| at.is_multiple_of(8))?;
+        watch.part(offset)?;
+        let bytes = bytes_of(&watch.image, offset..offset + 8);
+        Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    /// Where the slot differs from the image first, as a distance from the beginning of the slot.
+    pub(crate) fn difference(&self) -> Option<u64> {
+        let watch = self.watch.as_ref()?;
+        let pages = |range: &Range<u64>| range.clone().step_by(PAGE as usize);
+        watch.parts.iter().flat_map(|part| pages(&part.range)).find(|at| {
+            let page = *at..at + PAGE;
+            self.bytes(page.clone()) != bytes_of(&watch.image, page)
+        })
+    }
+}
+
+impl Watch {
+    fn part(&self, offset: u64) -> Option<&Part> {
+        let at = self.parts.partition_point(|part| part.range.end <= offset);
+        self.parts.get(at).filter(|part| part.range.contains(&offset))
+    }
+}
+
+/// Bytes of a part, which is readable in the image and in every slot of it.
+fn bytes_of(addresses: &Reservation, range: Range<u64>) -> &[u8] {
+    let len = (range.end - range.start) as usize;
+    // SAFETY: callers name ranges within a part only, and the end of the reservation is checked by
+    // `at`. Nothing writes there meanwhile: an image is never written to, and a slot is looked at
+    // while its store is borrowed exclusively and no call is in progress.
+    unsafe {
+        addresses.at(range.end);
+        std::slice::from_raw_parts(addresses.at(range.start), len)
+    }
+}
