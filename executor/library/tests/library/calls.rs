@@ -50,7 +50,7 @@ fn a_function_of_another_type_is_an_error_that_says_which() {
 }
 
 #[test]
-fn a_typed_function_of_one_module_is_an_error_in_an_instance_of_another() {
+fn a_typed_function_of_one_instance_is_an_error_in_another() {
     let runtime = Runtime::in_memory().unwrap();
     let one = runtime.compile(NUMBERS).unwrap().instantiate().unwrap();
     let add = one.typed::<(i32, i32), i32>("add").unwrap();
@@ -58,9 +58,8 @@ fn a_typed_function_of_one_module_is_an_error_in_an_instance_of_another() {
         (ref.null func)))"#;
     let mut other = runtime.compile(other).unwrap().instantiate().unwrap();
     assert!(matches!(add.call(&mut other, (1, 2)), Err(Error::Call(_))));
-    // Another instance of the same function has the same functions.
     let mut same = runtime.compile(NUMBERS).unwrap().instantiate().unwrap();
-    assert_eq!(add.call(&mut same, (1, 2)).unwrap(), 3);
+    assert!(matches!(add.call(&mut same, (1, 2)), Err(Error::Call(_))));
 }
 
 #[test]
