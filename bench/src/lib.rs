@@ -1,4 +1,5 @@
-//! The modules that the cold-start benchmarks run, and each of them made ready to be measured.
+//! The modules that the cold-start benchmarks run, and each of them made ready to be measured. Compiling,
+//! instantiating and restoring are measured one by one, so this works on the crates behind the library.
 //!
 //! Invariant: nothing is measured before its answer was found right: a [`Prepared`] has run its
 //! guest both fresh and restored, and compared.

@@ -4,6 +4,8 @@
 //! machine address, no machine code. It appears whole or not at all, and nothing in it is believed
 //! before it is checked. What a restore reads is proportional to the number of instances and of
 //! extents (at most 16 for a memory), never to the size of the state.
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
 
 mod call;

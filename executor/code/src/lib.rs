@@ -3,6 +3,8 @@
 //! Invariant: the compiler and the runtime meet only here. Everything both must know is defined
 //! once: structures that machine code reads ([`abi`]), where an instance's state lies
 //! ([`layout`]), and the file format ([`file`]).
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
 
 pub mod abi;

@@ -12,6 +12,8 @@
 //! relocation once linked; the same module, options and processor give the same bytes.
 //!
 //! What code and host agree on is defined in `executor_code`; nothing here repeats a number of it.
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
 
 mod bounds;

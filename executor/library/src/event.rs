@@ -74,9 +74,11 @@ pub enum Event<'a> {
     },
 }
 
+type Closure = dyn Fn(Event<'_>) + Send + Sync;
+
 /// Who is told.
 #[derive(Clone, Default)]
-pub(crate) struct Listener(Option<Arc<dyn Fn(Event<'_>) + Send + Sync>>);
+pub(crate) struct Listener(Option<Arc<Closure>>);
 
 impl Listener {
     pub(crate) fn new(listener: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {

@@ -46,7 +46,7 @@ pub enum Stdout {
     Discard,
     /// The process's own stream.
     Inherit,
-    /// Into memory: see [`Instance::stdout`](crate::Instance::stdout).
+    /// Into memory: see [`Instance::take_stdout`](crate::Instance::take_stdout).
     Capture,
     /// A file, pipe or socket.
     File(File),
@@ -243,7 +243,6 @@ fn open(
 macro_rules! given_methods {
     () => {
         /// Adds an argument; argument 0, the name of the program, is there already.
-        #[must_use]
         pub fn arg(mut self, arg: impl Into<String>) -> Self {
             self.given.args_given = true;
             self.given.args.push(arg.into());
@@ -251,13 +250,11 @@ macro_rules! given_methods {
         }
 
         /// Adds arguments.
-        #[must_use]
         pub fn args(self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
             args.into_iter().fold(self, Self::arg)
         }
 
         /// Sets argument 0, the name of the program.
-        #[must_use]
         pub fn arg0(mut self, name: impl Into<String>) -> Self {
             self.given.args_given = true;
             self.given.args[0] = name.into();
@@ -265,7 +262,6 @@ macro_rules! given_methods {
         }
 
         /// Sets a variable of the environment; an earlier one of that name is replaced.
-        #[must_use]
         pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
             self.given.set_env(name.into(), value.into());
             self
@@ -273,7 +269,6 @@ macro_rules! given_methods {
 
         /// Sets variables of the environment. A guest that has read its environment before its snapshot
         /// goes on with what it has read, unless variables are given, be they none.
-        #[must_use]
         pub fn envs(
             mut self,
             variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
@@ -283,7 +278,6 @@ macro_rules! given_methods {
         }
 
         /// Gives a directory of the host, which the guest finds at `guest`.
-        #[must_use]
         pub fn dir(
             mut self,
             host: impl Into<std::path::PathBuf>,
@@ -296,42 +290,36 @@ macro_rules! given_methods {
         }
 
         /// Gives a socket that listens, to accept connections from.
-        #[must_use]
         pub fn listener(mut self, listener: std::net::TcpListener) -> Self {
             self.given.listeners.push(listener);
             self
         }
 
         /// Gives clocks and randomness that are the same each time, for tests.
-        #[must_use]
         pub fn deterministic(mut self) -> Self {
             self.given.deterministic = true;
             self
         }
 
         /// Sets where standard input comes from.
-        #[must_use]
         pub fn stdin(mut self, stdin: $crate::Stdin) -> Self {
             self.given.stdin = stdin;
             self
         }
 
         /// Sets where standard output goes.
-        #[must_use]
         pub fn stdout(mut self, stdout: $crate::Stdout) -> Self {
             self.given.stdout = stdout;
             self
         }
 
         /// Sets where standard error goes.
-        #[must_use]
         pub fn stderr(mut self, stderr: $crate::Stdout) -> Self {
             self.given.stderr = stderr;
             self
         }
 
         /// Gives the process's own three streams.
-        #[must_use]
         pub fn inherit_stdio(mut self) -> Self {
             self.given.stdin = $crate::Stdin::Inherit;
             self.given.stdout = $crate::Stdout::Inherit;
@@ -340,7 +328,6 @@ macro_rules! given_methods {
         }
 
         /// Sets the limits.
-        #[must_use]
         pub fn limits(mut self, limits: $crate::Limits) -> Self {
             self.given.limits = limits;
             self
@@ -349,14 +336,12 @@ macro_rules! given_methods {
         /// Sets how much time the guest has: its own, all calls and its initialisation together. When
         /// it is up, the call ends with [`Error::TimedOut`](crate::Error::TimedOut) and so does
         /// every later one.
-        #[must_use]
         pub fn timeout(mut self, limit: std::time::Duration) -> Self {
             self.given.timeout = Some(limit);
             self
         }
 
         /// Sets with what its calls are cancelled.
-        #[must_use]
         pub fn cancellation(mut self, cancellation: &$crate::Cancellation) -> Self {
             self.given.cancellation = Some(cancellation.clone());
             self

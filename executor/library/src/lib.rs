@@ -29,17 +29,30 @@ pub use snapshot::Snapshot;
 pub use stop::Cancellation;
 pub use types::ExternType;
 
-pub use executor_code::OptLevel;
+pub use executor_code::{CompileError, OptLevel};
 pub use executor_model::{
-    CallError, Features, FuncType, GlobalType, MemoryType, ModuleHash, TableType, Thrown, Trap,
-    TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, Features, FuncType, GlobalType, MemoryType, ModuleHash, TableType,
+    Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
-    Caller, CodeOrigin, HostError, HostValue, HostValues, IntoHostFunc, MemoryMut, OutOfBounds,
-    PoolConfig, PoolStats,
+    Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
+    IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, SuspendError,
 };
 pub use executor_snapshot::{
-    CatalogueError, EntryKind, HookError, SnapshotError, SnapshotId,
+    CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,
     catalogue::{FunctionInfo, Swept},
 };
-pub use executor_wasi::{Entropy, NotAPoint, Point, WasiError, WasiStateError};
+pub use executor_wasi::{
+    Entropy, Errno, InvalidWasiState, NotAPoint, Point, WasiError, WasiStateError,
+};
+
+// Threads share functions; instances move between them.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn moved<T: Send>() {}
+    shared::<Runtime>();
+    shared::<Function>();
+    shared::<Cancellation>();
+    moved::<Instance>();
+    moved::<Error>();
+};

@@ -51,8 +51,7 @@ impl Snapshot {
     }
 
     /// The file, to be looked into.
-    #[must_use]
-    pub fn file(&self) -> &SnapshotFile {
+    pub(crate) fn file(&self) -> &SnapshotFile {
         &self.0
     }
 }

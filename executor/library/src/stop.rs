@@ -124,7 +124,9 @@ impl Stop {
 /// The time of a guest.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    limit: Option<(Duration, Stop)>,
+    limit: Option<Duration>,
+    /// What stops it, also by a [`Cancellation`], which holds it by a weak reference.
+    stop: Option<Stop>,
     used: Duration,
     passed: bool,
     listener: Listener,
@@ -132,14 +134,13 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// A guest that has `limit`, and that `stop` stops.
-    pub(crate) fn new(limit: Option<Duration>, stop: Option<&Stop>, listener: &Listener) -> Self {
-        let limit = limit.zip(stop.cloned());
-        Self { limit, used: Duration::ZERO, passed: false, listener: listener.clone() }
+    pub(crate) fn new(limit: Option<Duration>, stop: Option<Stop>, listener: &Listener) -> Self {
+        Self { limit, stop, used: Duration::ZERO, passed: false, listener: listener.clone() }
     }
 
     /// Runs the guest, and stops it when its time is up.
     pub(crate) fn run<T>(&mut self, guest: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let Some((limit, stop)) = self.limit.clone() else { return guest() };
+        let (Some(limit), Some(stop)) = (self.limit, self.stop.clone()) else { return guest() };
         let left = limit.saturating_sub(self.used);
         let begun = Instant::now();
         let (finished, wait) = mpsc::channel::<()>();

@@ -3,6 +3,8 @@
 //!
 //! Invariant: this crate is pure. It does no input or output, holds no machine address, and knows
 //! neither the compiler nor the runtime.
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
 
 mod engine;

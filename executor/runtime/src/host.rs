@@ -249,6 +249,8 @@ pub trait IntoHostFunc<P, R>: Send + Sync + 'static {
 
 macro_rules! tuples {
     ($($name:ident $index:tt),*) => {
+        // `()` is one of them.
+        #[allow(clippy::unused_unit)]
         impl<$($name: HostValue),*> HostValues for ($($name,)*) {
             const TYPES: &'static [ValType] = &[$($name::TYPE),*];
             fn write(self, _values: &mut [RawValue]) {

@@ -4,6 +4,8 @@
 //! Invariant: nothing here knows the compiler (it is a trait object given to the engine) or the
 //! snapshot's file format. `unsafe` lives in two fenced modules: `sys` (the operating system) and
 //! `vm` (machine code and what it touches).
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 
 mod backtrace;
 mod builtins;

@@ -6,6 +6,8 @@
 //!
 //! The module is `wasi_snapshot_preview1`. Its forerunner `wasi_unstable` is not defined: other
 //! layouts of the file status and other numbers of `fd_seek` hide under the same function names.
+//!
+//! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
 
 mod abi;

@@ -1,4 +1,5 @@
-//! Runs specification scripts (`.wast`) on the engine.
+//! Runs specification scripts (`.wast`) on the engine. Scripts name, link and look into instances one by
+//! one, so this works on the runtime itself and not on functions.
 //!
 //! Invariant: every directive of a script is tried, or counted as skipped with its reason; one
 //! that does not hold never stops the rest.

@@ -50,7 +50,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
         _ => &[],
     };
     let wasi = given.wasi(directories, stop.as_ref(), &written)?;
-    let mut clock = Clock::new(given.timeout, stop.as_ref(), &runtime.shared.listener);
+    let mut clock = Clock::new(given.timeout, stop.clone(), &runtime.shared.listener);
     let attach = |store: &Store| {
         if let Some(stop) = &stop {
             stop.attach(store.interrupter());

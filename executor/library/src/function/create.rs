@@ -107,7 +107,6 @@ impl Plan {
 macro_rules! plan_methods {
     () => {
         /// Instantiates another module first, whose exports are imported under `name`.
-        #[must_use]
         pub fn preload(
             mut self,
             name: impl Into<String>,
@@ -118,7 +117,6 @@ macro_rules! plan_methods {
         }
 
         /// Calls an export, without arguments, to initialise the instance.
-        #[must_use]
         pub fn init(mut self, export: impl Into<String>) -> Self {
             self.plan.init.push(export.into());
             self
@@ -126,14 +124,12 @@ macro_rules! plan_methods {
 
         /// Keeps the state inside the call of `_start`, or of the export that is to be called, just
         /// before it gets to a point.
-        #[must_use]
         pub fn at(mut self, point: $crate::Point) -> Self {
             self.plan.at = Some(point);
             self
         }
 
         /// Sets what is called instead of `_start`.
-        #[must_use]
         pub fn call(mut self, export: impl Into<String>, params: &[$crate::Val]) -> Self {
             let args = $crate::instance::Args::Values(params.to_vec());
             self.plan.call = Some($crate::instance::Call { export: export.into(), args });
@@ -141,7 +137,6 @@ macro_rules! plan_methods {
         }
 
         /// As [`Self::call`], with arguments as text, which is read by the types of the parameters.
-        #[must_use]
         pub fn call_text(
             mut self,
             export: impl Into<String>,
@@ -152,14 +147,12 @@ macro_rules! plan_methods {
         }
 
         /// Refuses to capture open files.
-        #[must_use]
         pub fn strict(mut self) -> Self {
             self.plan.options.strict = true;
             self
         }
 
         /// Sets what becomes of random bytes that the initialisation drew.
-        #[must_use]
         pub fn entropy(mut self, entropy: $crate::Entropy) -> Self {
             self.plan.options.entropy = entropy;
             self
@@ -215,7 +208,6 @@ impl Creation {
     plan_methods!();
 
     /// Writes the snapshot to a file too.
-    #[must_use]
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
         self
@@ -223,7 +215,6 @@ impl Creation {
 
     /// Of a snapshot inside a call: goes on with a copy once, with these bytes as its standard input, and
     /// keeps with the snapshot which pages that wrote to, which later instances have at once.
-    #[must_use]
     pub fn record(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.record = Some(input.into());
         self

@@ -191,7 +191,6 @@ impl Function {
     }
 
     /// Says what an instance is given, and makes it.
-    #[must_use]
     pub fn instance(&self) -> InstanceBuilder {
         InstanceBuilder::new(self.clone())
     }
@@ -244,7 +243,7 @@ impl Function {
         self.0.state.main_module().code().header().file_len
     }
 
-    /// What its main module exports, by name, in the order of the module.
+    /// What its main module exports, in the order of the names.
     ///
     /// # Errors
     /// When the code file is damaged.

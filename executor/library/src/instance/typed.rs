@@ -31,12 +31,11 @@ impl<P: HostValues, R: HostValues> TypedFunc<P, R> {
         Self { func, ty: PhantomData }
     }
 
-    /// Calls the function. Instances of one [`Function`](crate::Function) have the same functions, so
-    /// it may be called in any of them.
+    /// Calls the function, in the instance that it is of.
     ///
     /// # Errors
-    /// [`Error::Call`] when the call ends otherwise than by returning, or the instance has no such
-    /// function; [`Error::TimedOut`].
+    /// [`Error::Call`] when the call ends otherwise than by returning, or the function is of another
+    /// instance; [`Error::TimedOut`].
     ///
     /// # Panics
     /// With the panic of a host function that panics.

@@ -58,7 +58,6 @@ impl Launch {
     plan_methods!();
 
     /// Sets when automatic snapshots are taken and used.
-    #[must_use]
     pub fn snapshots(mut self, policy: SnapshotPolicy) -> Self {
         self.policy = policy;
         self

@@ -11,7 +11,7 @@ use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
 use executor_snapshot::Catalogue;
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, hash_map::Entry},
     fmt::Display,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
@@ -145,8 +145,8 @@ impl Shared {
     pub(crate) fn remember(&self, modules: &[WasmModule]) -> Result<(), Error> {
         let mut known = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         for module in modules {
-            if !known.contains_key(&module.hash) {
-                known.insert(module.hash, module.read_whole()?);
+            if let Entry::Vacant(entry) = known.entry(module.hash) {
+                entry.insert(module.read_whole()?);
             }
         }
         Ok(())

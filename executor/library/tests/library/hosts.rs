@@ -42,3 +42,21 @@ fn what_a_closure_fails_with_comes_back() {
     assert!(matches!(call(1), Err(Error::Call(CallError::Exit(5)))));
     assert_eq!(call(2).unwrap(), [Val::I32(2)]);
 }
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("no more than {0}")]
+struct TooMuch(u32);
+
+#[test]
+fn an_error_of_the_embedder_comes_back_as_itself() {
+    let runtime = Runtime::in_memory().unwrap();
+    let runtime = runtime.with_host_func("host", "double", |_: &mut Caller<'_>, _: u32| {
+        Err::<u32, _>(HostError::new(TooMuch(9)))
+    });
+    let mut instance = runtime.compile(CALLER).unwrap().instantiate().unwrap();
+    let error = instance.call("call", &[Val::I32(1)]).unwrap_err();
+    let Error::Call(CallError::Host { source, backtrace }) = &error else { panic!("{error}") };
+    assert_eq!(source.downcast_ref(), Some(&TooMuch(9)));
+    assert!(!backtrace.frames.is_empty());
+    assert_eq!(error.to_string(), "no more than 9");
+}
