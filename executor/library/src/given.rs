@@ -3,7 +3,7 @@
 //! Invariant: everything that was asked for is there before the guest is; what cannot be had is an error
 //! that names it. Of the embedder's own world a guest has nothing that was not given.
 
-use crate::{Cancellation, Error, Limits, runtime::failed, stop::Stop};
+use crate::{Cancellation, Error, Limits, runtime::failed};
 use executor_snapshot::GivenDirectory;
 use executor_wasi::{Input, Output, WasiCtxBuilder, WasiState};
 use std::{
@@ -180,7 +180,6 @@ impl Given {
     pub(crate) fn wasi(
         &self,
         kept: &[GivenDirectory],
-        stop: Option<&Stop>,
         written: &Written,
     ) -> Result<WasiCtxBuilder, Error> {
         let mut builder = WasiCtxBuilder::new();
@@ -204,9 +203,6 @@ impl Given {
         }
         if self.deterministic {
             builder.deterministic();
-        }
-        if let Some(stop) = stop {
-            builder.canceller(stop.canceller());
         }
         Ok(builder)
     }

@@ -7,10 +7,10 @@
 use crate::{Error, Event, event::Listener};
 use executor_model::CallError;
 use executor_runtime::Interrupter;
-use executor_wasi::Canceller;
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -70,13 +70,13 @@ impl Cancellation {
     }
 }
 
-/// What stops one instance: its machine code, and what it waits for in host functions.
-#[derive(Debug, Clone)]
+/// What stops one instance.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    canceller: Canceller,
+    stopped: AtomicBool,
     /// Known as soon as there is a store.
     interrupter: OnceLock<Interrupter>,
 }
@@ -86,35 +86,28 @@ impl Stop {
     pub(crate) fn new(
         timeout: Option<Duration>,
         cancellation: Option<&Cancellation>,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Option<Self> {
         if timeout.is_none() && cancellation.is_none() {
-            return Ok(None);
+            return None;
         }
-        let canceller = Canceller::new();
-        let canceller = canceller
-            .map_err(|source| Error::System { what: "make what wakes a guest", source })?;
-        let stop = Self(Arc::new(Inner { canceller, interrupter: OnceLock::new() }));
+        let stop = Self::default();
         if let Some(cancellation) = cancellation {
             cancellation.watch(&stop);
         }
-        Ok(Some(stop))
+        Some(stop)
     }
 
-    pub(crate) fn canceller(&self) -> Canceller {
-        self.0.canceller.clone()
-    }
-
-    /// Makes it stop the calls of a store too.
+    /// Makes it stop the calls of a store.
     pub(crate) fn attach(&self, interrupter: Interrupter) {
         let interrupter = self.0.interrupter.get_or_init(|| interrupter);
         // Whoever stops sets the flag before looking for the interrupter, so one of the two sees it.
-        if self.0.canceller.is_cancelled() {
+        if self.0.stopped.load(SeqCst) {
             interrupter.interrupt();
         }
     }
 
     fn stop(&self) {
-        self.0.canceller.cancel();
+        self.0.stopped.store(true, SeqCst);
         if let Some(interrupter) = self.0.interrupter.get() {
             interrupter.interrupt();
         }

@@ -40,7 +40,7 @@ pub(crate) struct Request<'a> {
 pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Instance, Error> {
     let Request { runtime, state, given, init, call, why } = request;
     let entry = plan(state, call)?;
-    let stop = Stop::new(given.timeout, given.cancellation.as_ref())?;
+    let stop = Stop::new(given.timeout, given.cancellation.as_ref());
     let written = Written::default();
     let directories: &[GivenDirectory] = match state {
         // Whoever made another's file does not say what this user's guests are given.
@@ -49,7 +49,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
         }
         _ => &[],
     };
-    let wasi = given.wasi(directories, stop.as_ref(), &written)?;
+    let wasi = given.wasi(directories, &written)?;
     let mut clock = Clock::new(given.timeout, stop.clone(), &runtime.shared.listener);
     let attach = |store: &Store| {
         if let Some(stop) = &stop {

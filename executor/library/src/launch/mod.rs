@@ -196,7 +196,7 @@ impl Launch {
             listener.warn(error);
             Vec::new()
         });
-        let dirs = self.given.wasi(&[], None, &Written::default())?;
+        let dirs = self.given.wasi(&[], &Written::default())?;
         for entry in entries {
             if let Some(difference) = self.given.differs(&entry.conditions, &dirs) {
                 why = format!("the automatic snapshot is of another world: {difference}");
