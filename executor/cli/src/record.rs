@@ -22,9 +22,7 @@ use std::{
     env, fs,
     ops::Range,
     path::Path,
-    process,
     sync::{Arc, Mutex},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// For each instance and each of its memories, runs of pages.
@@ -84,10 +82,8 @@ impl Recorder<'_> {
 
 /// A snapshot of a guest in a file that has no name any more.
 fn copy(guest: &Guest, manifest: Manifest) -> Result<SnapshotFile, Failure> {
-    let unique = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos());
-    let path = env::temp_dir().join(format!("executor-record-{}-{unique}", process::id()));
+    let dir = tempfile::tempdir().context(env::temp_dir().display())?;
+    let path = dir.path().join("record.snap");
     capture::write(guest, manifest, &[], &[Place::File(&path)])?;
-    let file = SnapshotFile::open(&path).map_err(Failure::new);
-    fs::remove_file(&path).context(path.display())?;
-    file
+    SnapshotFile::open(&path).map_err(Failure::new)
 }

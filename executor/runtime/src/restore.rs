@@ -15,10 +15,8 @@ use crate::{
     types::Scoped,
     vm::VmInstance,
 };
-use executor_code::{
-    ensure_private,
-    layout::{PAGE, align_up},
-};
+use executor_code::layout::{PAGE, align_up};
+use executor_files::ensure_private;
 use executor_model::{
     EngineError, FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType,
 };
