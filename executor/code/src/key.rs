@@ -4,6 +4,7 @@
 //! be quicker than the other: how much work went into it stands in its header.
 
 use crate::{abi, file::CallSite};
+use executor_fingerprint::FINGERPRINT;
 use executor_model::ModuleHash;
 use std::fmt;
 
@@ -113,8 +114,8 @@ impl CodeKey {
             hasher.update(&site.offset.to_le_bytes());
         }
         hasher.update(ENGINE_VERSION.as_bytes());
-        // Two builds of one version may differ in the compiler: see build.rs.
-        hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());
+        // Two builds of one version may differ in the compiler.
+        hasher.update(FINGERPRINT.as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 }
