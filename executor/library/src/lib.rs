@@ -14,6 +14,7 @@ mod runtime;
 mod snapshot;
 mod stop;
 mod types;
+mod watchdog;
 
 pub use error::Error;
 pub use event::{Event, Work};

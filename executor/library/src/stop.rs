@@ -1,24 +1,18 @@
 //! Stopping guests: by hand from other threads, and when their time is up.
 //!
 //! Invariant: a guest that is to stop leaves machine code within one signal's delivery, and a wait in a
-//! host function at once. Only the guest's own time counts against its limit; an instance without a limit
-//! has no thread beside it.
+//! host function at once. Only the guest's own time counts against its limit.
 
-use crate::{Error, Event, event::Listener};
+use crate::{Error, event::Listener, watchdog::Watch};
 use executor_model::CallError;
 use executor_runtime::Interrupter;
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
-        mpsc::{self, RecvTimeoutError},
     },
-    thread,
     time::{Duration, Instant},
 };
-
-/// How long an interrupted guest may take to come back from a call of the host that nothing wakes.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Cancels the calls of instances from any thread. Clones are the same cancellation.
 ///
@@ -106,7 +100,7 @@ impl Stop {
         }
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.0.stopped.store(true, SeqCst);
         if let Some(interrupter) = self.0.interrupter.get() {
             interrupter.interrupt();
@@ -136,27 +130,13 @@ impl Clock {
         let (Some(limit), Some(stop)) = (self.limit, self.stop.clone()) else { return guest() };
         let left = limit.saturating_sub(self.used);
         let begun = Instant::now();
-        let (finished, wait) = mpsc::channel::<()>();
-        let listener = &self.listener;
-        let watchdog = move || {
-            if wait.recv_timeout(left) != Err(RecvTimeoutError::Timeout) {
-                return false;
-            }
-            stop.stop();
-            if wait.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-                listener.tell(Event::Overdue { limit });
-            }
-            true
-        };
-        let (value, passed) = thread::scope(move |scope| {
-            let watchdog = scope.spawn(watchdog);
-            let value = guest();
-            // The watchdog waits for this end of the channel to close.
-            drop(finished);
-            (value, watchdog.join().unwrap_or(false))
-        });
+        // What is further away than clocks can tell is no limit.
+        let Some(at) = begun.checked_add(left) else { return guest() };
+        let watch = Watch::new(at, limit, stop, self.listener.clone())
+            .map_err(|source| Error::System { what: "start a thread", source })?;
+        let value = guest();
+        self.passed |= watch.end();
         self.used += begun.elapsed();
-        self.passed |= passed;
         match value {
             Err(error) if self.passed && matches!(error.call(), Some(CallError::Trap(_))) => {
                 Err(Error::TimedOut { limit, source: Box::new(error) })

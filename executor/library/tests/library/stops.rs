@@ -70,6 +70,45 @@ fn a_guest_whose_time_is_up_is_stopped_whatever_it_does() {
 }
 
 #[test]
+fn only_the_guest_whose_time_is_up_is_stopped() {
+    let (started, wait) = mpsc::channel();
+    let function = endless(started);
+    let (short, long) = (Duration::from_millis(20), Duration::from_secs(600));
+    let cancellation = Cancellation::new();
+    thread::scope(|scope| {
+        let builder = function.instance().timeout(long).cancellation(&cancellation);
+        let mut other = builder.start().unwrap();
+        let other = scope.spawn(move || other.call("spin", &[]).unwrap_err());
+        wait.recv().unwrap();
+        for _ in 0..3 {
+            // The stores of those that were stopped are used again.
+            let mut instance = function.instance().timeout(short).start().unwrap();
+            assert!(matches!(instance.call("spin", &[]), Err(Error::TimedOut { .. })));
+            drop(instance);
+            let mut next = function.instance().timeout(long).start().unwrap();
+            assert_eq!(next.call("quick", &[]).unwrap(), [Val::I32(1)]);
+        }
+        assert!(!other.is_finished());
+        cancellation.cancel();
+        assert!(matches!(other.join().unwrap(), Error::Call(_)), "not for its time");
+    });
+}
+
+#[test]
+fn a_typed_call_with_a_limit_allocates_nothing() {
+    let function = endless(mpsc::channel().0);
+    let mut instance = function.instance().timeout(Duration::from_secs(600)).start().unwrap();
+    let quick = instance.typed::<(), i32>("quick").unwrap();
+    quick.call(&mut instance, ()).unwrap();
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            assert_eq!(quick.call(&mut instance, ()).unwrap(), 1);
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
 fn limits_hold_for_memory_and_stack() {
     let module = r#"(module
         (memory (export "memory") 1)
