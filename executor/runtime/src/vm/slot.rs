@@ -407,3 +407,103 @@ fn bytes_of(addresses: &Reservation, range: Range<u64>) -> &[u8] {
         std::slice::from_raw_parts(addresses.at(range.start), len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    const PAGES: u64 = 300;
+
+    /// A slot of two parts, the first small, over an image in which page `n` begins with `n`.
+    fn slot() -> Slot {
+        let file = crate::sys::anonymous_file(c"image").unwrap();
+        let len = (8 + PAGES) * PAGE;
+        file.set_len(len).unwrap();
+        for page in 0..8 + PAGES {
+            file.write_all_at(&page.to_ne_bytes(), page * PAGE).unwrap();
+        }
+        let parts = [0..2 * PAGE, 8 * PAGE..len];
+        let map = |access| {
+            let addresses = Reservation::new(len + PAGE).unwrap();
+            for part in &parts {
+                let size = part.end - part.start;
+                addresses.map_file(part.start, size, (&file, part.start), access).unwrap();
+            }
+            addresses
+        };
+        Slot::watched(map(Access::Read), Arc::new(map(Access::Read)), parts.clone()).unwrap()
+    }
+
+    /// Writes a word to a page as the host does.
+    fn write(slot: &Slot, page: u64) {
+        let at = slot.at(page * PAGE + 16);
+        slot.open(at as usize, 8);
+        // SAFETY: the page is open.
+        unsafe { at.cast::<u64>().write(7) };
+    }
+
+    fn open_pages(slot: &Slot) -> Vec<Range<u64>> {
+        slot.watch.iter().for_each(|watch| watch.parts.iter().for_each(Part::find_runs));
+        let runs = slot.open_pages().concat();
+        runs.into_iter().map(|run| run.start / PAGE..run.end / PAGE).collect()
+    }
+
+    #[test]
+    fn a_reset_takes_back_every_write_also_of_pages_that_were_swapped_out() {
+        let slot = slot();
+        let pages = [0, 1, 8, 9, 10, 71, 72, 73, 200, 7 + PAGES];
+        for _ in 0..2 {
+            pages.iter().for_each(|page| write(&slot, *page));
+            assert_eq!(slot.difference(), Some(0));
+            // SAFETY: the range is the slot's; pages that are swapped out come back by themselves.
+            unsafe {
+                let len = (8 + PAGES) * PAGE;
+                libc::madvise(slot.at(0).cast(), len as usize, libc::MADV_PAGEOUT);
+            }
+            let reset = slot.reset(1 << 30).unwrap();
+            assert_eq!((reset.copied, slot.difference()), (pages.len() as u64, None));
+        }
+        assert_eq!(open_pages(&slot), [0..2, 8..11, 71..74, 200..201, 7 + PAGES..8 + PAGES]);
+    }
+
+    #[test]
+    fn faults_open_one_page_and_then_more_and_more() {
+        let slot = slot();
+        let fault = |page: u64| slot.open_faulted(slot.at(page * PAGE) as usize + 5);
+        assert!(!fault(1), "it is open");
+        assert!(!fault(5) && !fault(8 + PAGES), "no part of the image");
+        for i in 0..u64::from(SINGLE_FAULTS) {
+            assert!(fault(8 + 2 * i));
+        }
+        assert_eq!(open_pages(&slot).len(), 1 + SINGLE_FAULTS as usize);
+        assert!(fault(8 + 100) && !fault(8 + 101), "four at once");
+        assert_eq!(slot.reset(1 << 30).unwrap().faults, SINGLE_FAULTS + 1);
+        assert!(fault(8 + 200));
+        assert_eq!(open_pages(&slot).last(), Some(&(208..209)), "it begins anew");
+    }
+
+    #[test]
+    fn more_than_is_kept_is_given_back() {
+        let slot = slot();
+        (8..50).for_each(|page| write(&slot, page));
+        let reset = slot.reset(41 * PAGE).unwrap();
+        assert_eq!((reset.copied, slot.difference()), (2, None));
+        assert_eq!(open_pages(&slot), [0..2]);
+        slot.open_all();
+        // SAFETY: all pages are writable now.
+        unsafe { slot.at(99 * PAGE).write(1) };
+        slot.reset(1 << 30).unwrap();
+        assert_eq!((slot.difference(), open_pages(&slot)), (None, vec![0..2]));
+    }
+
+    #[test]
+    fn a_slot_that_learned_opens_before_it_is_written_to() {
+        let (one, two) = (slot(), slot());
+        [20, 21, 90].iter().for_each(|page| write(&one, *page));
+        one.reset(1 << 30).unwrap();
+        two.warm(&one.open_pages());
+        assert_eq!(open_pages(&two), open_pages(&one));
+        assert_eq!(two.difference(), None);
+    }
+}
