@@ -6,9 +6,8 @@ default: test
 setup:
     cargo fetch --locked
 
-# Linked statically: a dynamic binary's start is longer by its loader and most of its relocations.
 build:
-    cargo rustc --release --locked --package executor-cli --bin executor -- -C target-feature=+crt-static
+    cargo build --release --locked --package executor-cli
 
 test:
     cargo test --workspace --locked

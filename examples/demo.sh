@@ -4,9 +4,7 @@
 # that should restore does not.
 set -eu
 cd "$(dirname "$0")/.."
-# Linked statically, as `just build` does: a dynamic binary's start is longer by its loader. Systems that ship no static C library get a dynamic binary.
-cargo rustc --release --locked --package executor-cli --bin executor -- -C target-feature=+crt-static ||
-  cargo build --release --locked --package executor-cli
+cargo build --release --locked --package executor-cli
 executor=${CARGO_TARGET_DIR:-target}/release/executor
 store=$(mktemp -d)
 trap 'rm -rf "$store"' EXIT

@@ -11,10 +11,8 @@ use crate::{
     FormatError, Manifest, SnapshotError, SnapshotId,
     format::{Area, Instance, MAX_EXTENTS, Metadata, Stretch},
 };
-use executor_code::{
-    layout::{PAGE, align_up},
-    publish,
-};
+use executor_code::layout::{PAGE, align_up};
+use executor_files::publish;
 use executor_runtime::{Extent, StoreState, nonzero};
 use std::{
     convert::Infallible,

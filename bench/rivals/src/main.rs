@@ -8,6 +8,8 @@
 mod command;
 mod host;
 mod measure;
+#[cfg(feature = "python")]
+mod python;
 mod rival;
 mod table;
 
@@ -23,7 +25,8 @@ fn main() -> wasmtime::Result<()> {
     let (json, names) = arguments()?;
     let mut guests = Guest::all().to_vec();
     guests.retain(|guest| names.is_empty() || names.iter().any(|name| name == guest.name));
-    ensure!(!guests.is_empty(), "no guest is named {names:?}");
+    let known = |name: &String| name == "python" || guests.iter().any(|g| g.name == name);
+    ensure!(names.iter().all(known), "no guest is named so: {names:?}");
     let executable = Executable::with(&guests);
     let command = WasmtimeCommand::find();
     let floor = median(|| Ok(finish(&mut Command::new("true"))))?;
@@ -40,6 +43,10 @@ fn main() -> wasmtime::Result<()> {
         );
         in_process(&prepared, command.as_ref(), &mut table)?;
         whole_process(&prepared.guest, executable.as_ref(), command.as_ref(), &mut table)?;
+    }
+    #[cfg(feature = "python")]
+    if names.is_empty() || names.iter().any(|name| name == "python") {
+        python::rows(&mut table)?;
     }
     print!("\n{table}");
     if let Some(path) = json {

@@ -3,7 +3,8 @@
 //! Invariant: a file that someone else could have written is never handed out, and files appear
 //! whole or not at all.
 
-use crate::{CodeKey, key::ensure_private, publish::publish};
+use crate::CodeKey;
+use executor_files::{ensure_private, publish};
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write},

@@ -4,8 +4,9 @@
 //! be quicker than the other: how much work went into it stands in its header.
 
 use crate::{abi, file::CallSite};
+use executor_fingerprint::FINGERPRINT;
 use executor_model::ModuleHash;
-use std::{fmt, fs::File, io, os::unix::fs::MetadataExt};
+use std::fmt;
 
 /// This release of the engine. The compiler's version stands here, and not in the compiler's
 /// crate, because a build without the compiler computes keys too; a test there holds it true.
@@ -113,8 +114,8 @@ impl CodeKey {
             hasher.update(&site.offset.to_le_bytes());
         }
         hasher.update(ENGINE_VERSION.as_bytes());
-        // Two builds of one version may differ in the compiler: see build.rs.
-        hasher.update(env!("EXECUTOR_CODEGEN_SOURCES").as_bytes());
+        // Two builds of one version may differ in the compiler.
+        hasher.update(FINGERPRINT.as_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 }
@@ -123,24 +124,4 @@ impl fmt::Display for CodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
-}
-
-/// Checks that only this user could have written `file`: it is a regular file or directory, owned
-/// by the effective user, and not writable by group or others.
-///
-/// # Errors
-/// `PermissionDenied`, saying which condition failed, or the error of `fstat`.
-pub fn ensure_private(file: &File) -> io::Result<std::fs::Metadata> {
-    let meta = file.metadata()?;
-    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned()));
-    if !meta.is_file() && !meta.is_dir() {
-        return refuse("it is not a regular file");
-    }
-    if meta.uid() != nix::unistd::geteuid().as_raw() {
-        return refuse("it is owned by another user");
-    }
-    if meta.mode() & 0o022 != 0 {
-        return refuse("its group or others may write to it (chmod go-w)");
-    }
-    Ok(meta)
 }

@@ -13,9 +13,7 @@ mod compiler;
 pub mod file;
 mod key;
 pub mod layout;
-mod publish;
 
 pub use cache::{CacheError, CodeCache};
 pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
-pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION, ensure_private};
-pub use publish::publish;
+pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION};

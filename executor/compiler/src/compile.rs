@@ -4,12 +4,11 @@
 //! work. Of each function only its bytes and tables are kept; its IR is gone when it is done.
 
 use crate::{
+    context::ModuleContext,
     emit::Symbol,
-    isa::{Extent, Target},
-    reach::Reach,
+    isa::Extent,
     short, thunk,
-    translate::{self, FrameMap, Translated},
-    types::ModuleTypes,
+    translate::{self, FrameMap, Resumed, Translated},
 };
 use cranelift_codegen::{
     CodegenError, Context, ExceptionContextLoc, FinalizedMachExceptionHandler,
@@ -22,8 +21,7 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
     CompileError, CompileEvent, CompileOptions, OptLevel, Progress,
-    file::{CallSite, FrameUnit, FrameValue, HandlerRecord, TryCall, map::MapEncoder},
-    layout::InstanceLayout,
+    file::{CallSite, FrameUnit, HandlerRecord, TryCall, map::MapEncoder},
 };
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
 use rayon::prelude::*;
@@ -34,24 +32,6 @@ use std::{
 
 /// After how many functions progress is told.
 const PROGRESS_STEP: usize = 64;
-
-/// What every function of a module is compiled against.
-#[derive(Clone, Copy)]
-pub(crate) struct ModuleContext<'a> {
-    pub(crate) module: &'a Module,
-    pub(crate) layout: &'a InstanceLayout,
-    pub(crate) target: &'a Target,
-    /// What values are typed by, where frames or continuations are asked for.
-    pub(crate) types: Option<&'a ModuleTypes>,
-    /// Which calls the frame maps have, where they are asked for.
-    pub(crate) reach: Option<&'a Reach>,
-}
-
-impl<'a> ModuleContext<'a> {
-    pub(crate) fn info(&self) -> &'a ModuleInfo {
-        &self.module.info
-    }
-}
 
 /// A piece of machine code with one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +72,8 @@ pub(crate) struct Code {
     pub(crate) try_calls: Vec<TryCall>,
     /// Its frame map.
     pub(crate) frames: Option<FrameUnit>,
-    /// Of a continuation: the type of the call, and the values that it takes.
-    pub(crate) resumed: Option<(TypeIndex, Vec<FrameValue>)>,
+    /// Of a continuation.
+    pub(crate) resumed: Option<Resumed>,
 }
 
 /// Four bytes that hold the distance to a symbol.
@@ -242,9 +222,7 @@ impl Worker {
                 thunk::enter_continuation(context, ty, function, builder);
             }
             Unit::ResumeImport(func) => {
-                let ty = context.info().functions[func as usize];
-                let values = thunk::resume_import(context, func, function, builder);
-                let resumed = Some((ty, values));
+                let resumed = Some(thunk::resume_import(context, func, function, builder));
                 return Ok(Translated { extent: Extent::default(), frames: None, resumed });
             }
             Unit::Body(func) => return translate::function(context, func, None, function, builder),

@@ -4,7 +4,7 @@
 //! `executor_code` defines, or by a [`Symbol`].
 
 use crate::{
-    compile::ModuleContext,
+    context::ModuleContext,
     signature::{self, WORD, clif_type},
 };
 use cranelift_codegen::ir::{

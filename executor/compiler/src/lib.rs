@@ -18,6 +18,7 @@
 
 mod bounds;
 mod compile;
+mod context;
 mod decode;
 mod emit;
 mod features;
@@ -30,7 +31,8 @@ mod thunk;
 mod translate;
 mod types;
 
-use compile::{Code, ModuleContext, Unit};
+use compile::{Code, Unit};
+use context::ModuleContext;
 use decode::Validate;
 use executor_code::{
     CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
@@ -44,6 +46,7 @@ use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
+use translate::Resumed;
 use types::ModuleTypes;
 
 /// Compiles modules for the machine it runs on.
@@ -148,8 +151,12 @@ impl NativeCompiler {
         let linked = link::link(&module.info, &units, codes)?;
         let continuations = sites.map(|sites| {
             let made = sites.iter().zip(linked.resumed);
-            made.map(|(site, (callee, values))| Continuation { site: *site, callee, values })
-                .collect()
+            made.map(|(site, Resumed { callee, values })| Continuation {
+                site: *site,
+                callee,
+                values,
+            })
+            .collect()
         });
         let kind = CodeKind {
             listeners: options.listeners,

@@ -6,12 +6,13 @@
 use crate::{
     compile::{Code, Unit},
     emit::Symbol,
+    translate::Resumed,
 };
 use executor_code::{
     CompileError,
-    file::{FrameUnit, FrameValue, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
+    file::{FrameUnit, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
 };
-use executor_model::{ModuleInfo, TrapCode, TypeIndex};
+use executor_model::{ModuleInfo, TrapCode};
 
 /// Every unit begins at a multiple of this, which processors fetch as one.
 const ALIGNMENT: u64 = 32;
@@ -31,8 +32,8 @@ pub(crate) struct Linked {
     pub(crate) map: Vec<u8>,
     pub(crate) try_calls: Vec<TryCall>,
     pub(crate) frames: Vec<FrameUnit>,
-    /// The types and values of continuations.
-    pub(crate) resumed: Vec<(TypeIndex, Vec<FrameValue>)>,
+    /// Of continuations, in the order of the units.
+    pub(crate) resumed: Vec<Resumed>,
 }
 
 /// Lays out `codes`, the code of `units`, in their order.

@@ -3,7 +3,7 @@
 //! Invariant: such a function either does all that the operator asks for and returns 1, or does
 //! nothing and returns 0; the operator's builtin then does it, or traps.
 
-use crate::{compile::ModuleContext, emit::Emitter, signature, signature::V128};
+use crate::{context::ModuleContext, emit::Emitter, signature, signature::V128};
 use cranelift_codegen::ir::{
     Function, InstBuilder, Type, Value,
     condcodes::IntCC,

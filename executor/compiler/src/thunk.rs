@@ -3,11 +3,12 @@
 //! Invariant: each is what `executor_code::abi` describes.
 
 use crate::{
-    compile::ModuleContext,
+    context::ModuleContext,
     emit::{Emitter, Symbol},
     signature::{self, WORD},
+    translate::Resumed,
 };
-use cranelift_codegen::ir::{Function, InstBuilder, condcodes::IntCC};
+use cranelift_codegen::ir::{FuncRef, Function, InstBuilder, Value, condcodes::IntCC};
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
     abi::{Builtin, CALL_IMPORT_BOUND, ImportSlot, ResumedFrame},
@@ -95,9 +96,40 @@ pub(crate) fn listener(
     e.store_values(&params[1..], values);
     e.call_builtin(Builtin::ListenerBefore, &[index, values]);
     let body = e.import(Symbol::Body(func), func);
-    let call = e.builder.ins().call(body, &params);
+    call_and_tell(e, func, body, &params, values);
+}
+
+/// What stands before the continuation at `at`, where there are listeners: as [`listener`], but the
+/// function has begun already.
+pub(crate) fn resume_listener(
+    context: &ModuleContext<'_>,
+    at: u32,
+    func: FuncIndex,
+    function: &mut Function,
+    builder: &mut FunctionBuilderContext,
+) {
+    let results = &context.info().func_type(func).results;
+    let signature = signature::continuation(results);
+    let (mut e, params) = Emitter::new(context, signature.clone(), 0, function, builder);
+    let values = e.reserve_values(results.len());
+    let signature = e.builder.import_signature(signature);
+    let body = e.import_as(Symbol::Body(at), signature);
+    call_and_tell(e, func, body, &params, values);
+}
+
+/// Calls the rest of `func`, tells the listener of its results through the array `values`, and returns
+/// them.
+fn call_and_tell(
+    mut e: Emitter<'_>,
+    func: FuncIndex,
+    rest: FuncRef,
+    args: &[Value],
+    values: Value,
+) {
+    let call = e.builder.ins().call(rest, args);
     let results = e.builder.inst_results(call).to_vec();
     e.store_values(&results, values);
+    let index = e.word(u64::from(func));
     e.call_builtin(Builtin::ListenerAfter, &[index, values]);
     e.builder.ins().return_(&results);
     e.finish();
@@ -123,38 +155,14 @@ pub(crate) fn enter(
     e.finish();
 }
 
-/// What stands before the continuation at `at`, where there are listeners: as [`listener`], but the
-/// function has begun already.
-pub(crate) fn resume_listener(
-    context: &ModuleContext<'_>,
-    at: u32,
-    func: FuncIndex,
-    function: &mut Function,
-    builder: &mut FunctionBuilderContext,
-) {
-    let ty = context.info().func_type(func);
-    let signature = signature::continuation(&ty.results);
-    let (mut e, params) = Emitter::new(context, signature.clone(), 0, function, builder);
-    let signature = e.builder.import_signature(signature);
-    let body = e.import_as(Symbol::Body(at), signature);
-    let call = e.builder.ins().call(body, &params);
-    let results = e.builder.inst_results(call).to_vec();
-    let values = e.reserve_values(results.len());
-    e.store_values(&results, values);
-    let index = e.word(u64::from(func));
-    e.call_builtin(Builtin::ListenerAfter, &[index, values]);
-    e.builder.ins().return_(&results);
-    e.finish();
-}
-
-/// The call of imported function `func` that was about to be made; returns the values it takes,
-/// which are its arguments.
+/// The call of imported function `func` that was about to be made; the values it takes are its
+/// arguments.
 pub(crate) fn resume_import(
     context: &ModuleContext<'_>,
     func: FuncIndex,
     function: &mut Function,
     builder: &mut FunctionBuilderContext,
-) -> Vec<FrameValue> {
+) -> Resumed {
     let ty = context.info().func_type(func);
     let signature = signature::continuation(&ty.results);
     let (mut e, params) = Emitter::new(context, signature, 0, function, builder);
@@ -169,7 +177,8 @@ pub(crate) fn resume_import(
         let at = (i * size_of::<RawValue>()) as u32;
         FrameValue { place: Place::Operand(i as u32), ty: *ty, at }
     };
-    ty.params.iter().enumerate().map(value).collect()
+    let values = ty.params.iter().enumerate().map(value).collect();
+    Resumed { callee: context.info().functions[func as usize], values }
 }
 
 /// The enter trampoline of continuations of functions of a type: `(code, vmctx, values)`, where the

@@ -20,10 +20,10 @@ use crate::{
     vm::{CompiledModule, OpenPages, Slot, Stable},
 };
 use executor_code::{
-    ensure_private,
     file::CodeFile,
     layout::{PAGE, align_up},
 };
+use executor_files::ensure_private;
 use executor_model::{CallError, EngineError, InstanceId};
 use std::{
     fs::File,

@@ -37,6 +37,18 @@ struct Continued<'a> {
     ty: TypeIndex,
 }
 
+/// A suspended call, checked and ready to go on. Machine code reads the frames and what they point to.
+struct MadeFrames {
+    /// Where the outermost continuation is entered, and in which instance.
+    entry: EntryPoint,
+    instance: InstanceId,
+    /// The type of the outermost function.
+    ty: FuncType,
+    /// Outermost first; each points to its values in `arrays`.
+    frames: Vec<ResumedFrame>,
+    arrays: Vec<Vec<RawValue>>,
+}
+
 fn mismatch<T>(
     at: usize,
     frame: &FrameState,
@@ -102,7 +114,8 @@ impl StoreInner {
         let Some(call) = &self.suspension.call else {
             return Err(CallError::Usage("no call is suspended in the store".to_owned()));
         };
-        let (entry, instance, ty, frames, arrays) = self.make_frames(call, &continuations)?;
+        let MadeFrames { entry, instance, ty, frames, arrays } =
+            self.make_frames(call, &continuations)?;
         self.suspension.call = None;
         self.continuations = continuations;
         self.index_code();
@@ -116,15 +129,12 @@ impl StoreInner {
         Ok(self.results(&values, &ty))
     }
 
-    /// Checks the frames of a call and makes what machine code reads of them: the array of frames,
-    /// and the values that these point to.
-    #[allow(clippy::type_complexity, reason = "used once")]
+    /// Checks the frames of a call and makes what machine code reads of them.
     fn make_frames(
         &self,
         call: &CallState,
         continuations: &[Arc<CompiledModule>],
-    ) -> Result<(EntryPoint, InstanceId, FuncType, Vec<ResumedFrame>, Vec<Vec<RawValue>>), CallError>
-    {
+    ) -> Result<MadeFrames, CallError> {
         let mut continued: Vec<Continued<'_>> = Vec::with_capacity(call.frames.len());
         for (at, state) in call.frames.iter().enumerate() {
             let next = self.continued(at, state, continuations)?;
@@ -158,7 +168,7 @@ impl StoreInner {
         let (Some(entry), Some(ty)) = (entry, ty) else {
             return mismatch(0, outermost.state, "cannot be entered");
         };
-        Ok((entry, instance, ty, frames, arrays))
+        Ok(MadeFrames { entry, instance, ty, frames, arrays })
     }
 
     /// Finds the continuation of a frame.

@@ -28,18 +28,15 @@ pub use sweep::Swept;
 use crate::{
     Capture, EntryKind, Progress, SnapshotError, SnapshotFile, SnapshotId, manifest::parse_hash,
 };
-use executor_code::{CodeCache, ensure_private, publish};
+use executor_code::CodeCache;
+use executor_files::{ensure_private, publish, publish_link};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::{
-        self,
-        fs::{DirBuilderExt, OpenOptionsExt},
-    },
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// The longest name of a function, in bytes; leaves room for a temporary suffix.
@@ -291,7 +288,7 @@ impl Adding<'_> {
         let dir = self.catalogue.functions();
         private_dir(&dir)?;
         let target = Path::new("../snapshots").join(snapshot_name(id));
-        publish_link(&dir, name, &target).map_err(CatalogueError::at(&link))
+        publish_link(&link, &target).map_err(CatalogueError::at(&link))
     }
 }
 
@@ -333,18 +330,4 @@ fn read_dir(path: &Path) -> Result<Vec<std::ffi::OsString>, CatalogueError> {
         Err(e) => return Err(CatalogueError::at(path)(e)),
     };
     entries.map(|e| Ok(e?.file_name())).collect::<io::Result<_>>().map_err(CatalogueError::at(path))
-}
-
-/// Makes or replaces a symbolic link through a temporary one, whose name begins with a dot.
-fn publish_link(dir: &Path, name: &str, target: &Path) -> io::Result<()> {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = dir.join(format!(".{name}.{}.{n}", std::process::id()));
-    unix::fs::symlink(target, &temporary)?;
-    if let Err(e) = fs::rename(&temporary, dir.join(name)) {
-        // Best effort: the error that matters is the first one.
-        let _ = fs::remove_file(&temporary);
-        return Err(e);
-    }
-    File::open(dir)?.sync_all()
 }

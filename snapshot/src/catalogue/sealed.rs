@@ -11,7 +11,7 @@
 //! ```
 
 use super::CatalogueError;
-use executor_code::publish;
+use executor_files::publish;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs,

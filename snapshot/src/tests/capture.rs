@@ -5,7 +5,7 @@ use crate::{
     FormatError, SnapshotFile,
     format::{Area, Instance, MAX_EXTENTS},
 };
-use executor_code::publish;
+use executor_files::publish;
 use std::{
     fs,
     io::{self, Write},

@@ -23,29 +23,30 @@ mod variable;
 mod wide;
 
 use crate::{
-    compile::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
+    context::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
     signature::V128, signature::clif_type, types::BodyTypes,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilderContext, Variable};
 use exception::Tries;
-use executor_code::{CompileError, file::FrameValue};
-use executor_model::{Features, FuncIndex, TypeIndex};
+use executor_code::CompileError;
+use executor_model::{Features, FuncIndex};
 use frame_map::Frames;
 use liveness::Liveness;
 use resume::Resume;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 pub(crate) use frame_map::FrameMap;
+pub(crate) use resume::Resumed;
 
 /// What the translation of a function comes to, besides its IR.
 pub(crate) struct Translated {
     pub(crate) extent: Extent,
     /// Where calls of it can be found in a frame.
     pub(crate) frames: Option<FrameMap>,
-    /// Of a continuation: the type of the call that it goes on from, and what it takes.
-    pub(crate) resumed: Option<(TypeIndex, Vec<FrameValue>)>,
+    /// Of a continuation.
+    pub(crate) resumed: Option<Resumed>,
 }
 
 /// Translates the body of a defined function, or what comes behind its call at `resumed`.

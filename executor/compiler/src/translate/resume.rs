@@ -23,7 +23,16 @@ use executor_code::{
 use executor_model::{RawValue, TypeIndex};
 use std::{collections::HashMap, mem::offset_of};
 
-/// What a continuation goes on from, and what is known of it.
+/// What a continuation goes on from.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// The type of the call.
+    pub(crate) callee: TypeIndex,
+    /// The values that the continuation takes.
+    pub(crate) values: Vec<FrameValue>,
+}
+
+/// What is known of the continuation being translated.
 pub(super) struct Resume {
     /// The offset of the call's operator.
     offset: u32,
@@ -36,7 +45,7 @@ pub(super) struct Resume {
     /// What they hold in the block being translated, by height.
     assigned: Vec<Option<Value>>,
     /// What the call turned out to be.
-    found: Option<(TypeIndex, Vec<FrameValue>)>,
+    found: Option<Resumed>,
 }
 
 impl Translator<'_> {
@@ -58,9 +67,9 @@ impl Translator<'_> {
         });
     }
 
-    /// The type of the call and the values that the continuation takes, once it is translated; `None`
-    /// when there is no such call, or none that can be reached.
-    pub(super) fn finish_resume(&mut self) -> Option<(TypeIndex, Vec<FrameValue>)> {
+    /// What the continuation goes on from, once it is translated; `None` when there is no such call,
+    /// or none that can be reached.
+    pub(super) fn finish_resume(&mut self) -> Option<Resumed> {
         let resume = self.resume.take()?;
         if let Some(waiting) = resume.waiting {
             // What is half done is thrown away; it must be a function all the same.
@@ -136,10 +145,10 @@ impl Translator<'_> {
         let access = self.emitter.access.other;
         let at = offset_of!(ResumedFrame, values) as i32;
         let array = self.ins().load(WORD, access, frame, at);
-        let mut list = Vec::new();
+        let mut values = Vec::new();
         for (i, (place, ty)) in self.frame_places(offset).into_iter().enumerate() {
             let at = (i * size_of::<RawValue>()) as u32;
-            list.push(FrameValue { place, ty, at });
+            values.push(FrameValue { place, ty, at });
             let value = self.ins().load(signature::clif_type(ty), access, array, at as i32);
             let builder = &mut self.emitter.builder;
             match place {
@@ -172,7 +181,7 @@ impl Translator<'_> {
         let results = self.emitter.builder.block_params(behind).to_vec();
         self.read_operands();
         if let Some(resume) = &mut self.resume {
-            resume.found = Some((callee, list));
+            resume.found = Some(Resumed { callee, values });
         }
         results
     }

@@ -16,7 +16,9 @@ use crate::{
 };
 use executor_code::{Compiler, OptLevel};
 use executor_model::{Features, ModuleHash};
-use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig};
+use executor_runtime::{
+    EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats,
+};
 use executor_snapshot::{
     Catalogue, CatalogueError,
     catalogue::{FunctionInfo, Swept, default_dir},
@@ -222,6 +224,12 @@ impl Runtime {
             return Ok(Swept::default());
         };
         Ok(catalogue.remove(name)?)
+    }
+
+    /// What the stores that are kept between instances have done so far.
+    #[must_use]
+    pub fn pool_stats(&self) -> PoolStats {
+        self.shared.engine(Code::Plain).map(|engine| engine.pool_stats()).unwrap_or_default()
     }
 
     /// Whether what is made outlives the process: there is a store, and it could be written so far.

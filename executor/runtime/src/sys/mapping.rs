@@ -120,7 +120,7 @@ impl Reservation {
     }
 
     /// Maps part of a file copy-on-write over a range. The file must be private to this user
-    /// (`executor_code::ensure_private`), which callers check: another user's later change to it
+    /// (`executor_files::ensure_private`), which callers check: another user's later change to it
     /// would be seen here.
     pub(crate) fn map_file(
         &self,

@@ -1,0 +1,25 @@
+//! What the code of a module is made from, the same for all of its functions.
+//!
+//! Invariant: it is read only, so functions can be compiled in any order and at the same time.
+
+use crate::{isa::Target, reach::Reach, types::ModuleTypes};
+use executor_code::layout::InstanceLayout;
+use executor_model::{Module, ModuleInfo};
+
+/// What every function of a module is compiled against.
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleContext<'a> {
+    pub(crate) module: &'a Module,
+    pub(crate) layout: &'a InstanceLayout,
+    pub(crate) target: &'a Target,
+    /// What values are typed by, where frames or continuations are asked for.
+    pub(crate) types: Option<&'a ModuleTypes>,
+    /// Which calls the frame maps have, where they are asked for.
+    pub(crate) reach: Option<&'a Reach>,
+}
+
+impl<'a> ModuleContext<'a> {
+    pub(crate) fn info(&self) -> &'a ModuleInfo {
+        &self.module.info
+    }
+}
