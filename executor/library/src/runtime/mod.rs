@@ -16,9 +16,7 @@ use crate::{
 };
 use executor_code::{Compiler, OptLevel};
 use executor_model::{Features, ModuleHash};
-use executor_runtime::{
-    EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats,
-};
+use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats};
 use executor_snapshot::{
     Catalogue, CatalogueError,
     catalogue::{FunctionInfo, Swept, default_dir},
