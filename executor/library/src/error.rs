@@ -103,12 +103,9 @@ pub enum Error {
     /// The store directory.
     #[error(transparent)]
     Store(#[from] CatalogueError),
-    /// A function was to be kept by its name, and the runtime has no store.
-    #[error("no store is in use to keep `{name}` in")]
-    NoStore {
-        /// The function.
-        name: String,
-    },
+    /// A snapshot without a name is no function; [`Creation::save`](crate::Creation::save) makes one.
+    #[error("a snapshot without a name is no function")]
+    NoName,
     /// A snapshot file.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

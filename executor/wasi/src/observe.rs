@@ -107,7 +107,7 @@ pub struct Observations {
     /// Standard output or standard error was written.
     pub output: bool,
     /// Files opened for reading, and files looked for and not found, in order; beyond a limit the
-    /// rest is one of [`Self::other`].
+    /// rest is one of `other`.
     pub files_read: Vec<FileRead>,
     /// Everything else, in words, each once.
     pub other: Vec<&'static str>,

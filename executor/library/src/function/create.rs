@@ -223,10 +223,10 @@ impl Creation {
     /// Makes the function, and opens it.
     ///
     /// # Errors
-    /// [`Error::NoStore`] where the function has no name; otherwise as [`Self::save`].
+    /// [`Error::NoName`] where the function has none; otherwise as [`Self::save`].
     pub fn build(self) -> Result<Function, Error> {
         let (runtime, name) = (self.runtime.clone(), self.name.clone());
-        let name = name.ok_or(Error::NoStore { name: String::new() })?;
+        let name = name.ok_or(Error::NoName)?;
         self.save()?;
         runtime.function(&name)
     }

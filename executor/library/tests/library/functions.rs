@@ -51,6 +51,24 @@ fn instances_begin_where_initialisation_ended_and_share_nothing() {
 }
 
 #[test]
+fn threads_make_instances_of_one_function_at_the_same_time() {
+    let runtime = Runtime::in_memory().unwrap();
+    let function = runtime.create("counter", COUNTER).init("setup").build().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..50 {
+                    let mut instance = function.instantiate().unwrap();
+                    let add = instance.typed::<i32, i32>("add").unwrap();
+                    assert_eq!(add.call(&mut instance, n).unwrap(), 100 + n);
+                    assert_eq!(add.call(&mut instance, 1).unwrap(), 101 + n);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_function_in_a_store_is_found_by_another_runtime_and_compiled_by_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");

@@ -5,4 +5,5 @@ mod calls;
 mod functions;
 mod given;
 mod hosts;
+mod runtimes;
 mod stops;
