@@ -334,7 +334,7 @@ impl VmInstance {
 }
 
 /// The bytes of a memory, to read and to change.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MemoryMut<'a> {
     bytes: &'a mut [u8],
     /// What they lie in, if anyone watches it.
@@ -345,12 +345,6 @@ impl<'a> From<&'a mut [u8]> for MemoryMut<'a> {
     /// Bytes that are no guest's.
     fn from(bytes: &'a mut [u8]) -> Self {
         Self { bytes, slot: None }
-    }
-}
-
-impl Default for MemoryMut<'_> {
-    fn default() -> Self {
-        Self { bytes: &mut [], slot: None }
     }
 }
 

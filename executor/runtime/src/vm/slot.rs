@@ -443,10 +443,10 @@ mod tests {
         unsafe { at.cast::<u64>().write(7) };
     }
 
-    fn open_pages(slot: &Slot) -> Vec<Range<u64>> {
+    fn open_pages(slot: &Slot) -> Vec<(u64, u64)> {
         slot.watch.iter().for_each(|watch| watch.parts.iter().for_each(Part::find_runs));
         let runs = slot.open_pages().concat();
-        runs.into_iter().map(|run| run.start / PAGE..run.end / PAGE).collect()
+        runs.into_iter().map(|run| (run.start / PAGE, run.end / PAGE)).collect()
     }
 
     #[test]
@@ -464,7 +464,10 @@ mod tests {
             let reset = slot.reset(1 << 30).unwrap();
             assert_eq!((reset.copied, slot.difference()), (pages.len() as u64, None));
         }
-        assert_eq!(open_pages(&slot), [0..2, 8..11, 71..74, 200..201, 7 + PAGES..8 + PAGES]);
+        assert_eq!(
+            open_pages(&slot),
+            [(0, 2), (8, 11), (71, 74), (200, 201), (7 + PAGES, 8 + PAGES)]
+        );
     }
 
     #[test]
@@ -480,7 +483,7 @@ mod tests {
         assert!(fault(8 + 100) && !fault(8 + 101), "four at once");
         assert_eq!(slot.reset(1 << 30).unwrap().faults, SINGLE_FAULTS + 1);
         assert!(fault(8 + 200));
-        assert_eq!(open_pages(&slot).last(), Some(&(208..209)), "it begins anew");
+        assert_eq!(open_pages(&slot).last(), Some(&(208, 209)), "it begins anew");
     }
 
     #[test]
@@ -489,12 +492,12 @@ mod tests {
         (8..50).for_each(|page| write(&slot, page));
         let reset = slot.reset(41 * PAGE).unwrap();
         assert_eq!((reset.copied, slot.difference()), (2, None));
-        assert_eq!(open_pages(&slot), [0..2]);
+        assert_eq!(open_pages(&slot), [(0, 2)]);
         slot.open_all();
         // SAFETY: all pages are writable now.
         unsafe { slot.at(99 * PAGE).write(1) };
         slot.reset(1 << 30).unwrap();
-        assert_eq!((slot.difference(), open_pages(&slot)), (None, vec![0..2]));
+        assert_eq!((slot.difference(), open_pages(&slot)), (None, vec![(0, 2)]));
     }
 
     #[test]

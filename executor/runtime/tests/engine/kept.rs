@@ -90,6 +90,9 @@ fn image(engine: &NativeEngine) -> Image {
     Image::of_module(engine, linker(), StoreConfig::default(), &module).unwrap()
 }
 
+/// A way to use a store, with what it is called.
+type Way<'a> = (&'a str, &'a dyn Fn(&mut Store));
+
 fn main_instance() -> InstanceId {
     InstanceId::from_position(0)
 }
@@ -121,7 +124,7 @@ fn nothing_is_left_after_each_way_that_a_call_can_end() {
     let image = image(&engine);
     let fresh = look(&mut image.acquire().unwrap());
     let ended = |result: Result<Vec<Val>, CallError>| result.unwrap_err();
-    let ways: [(&str, &dyn Fn(&mut Store)); 16] = [
+    let ways: [Way<'_>; 16] = [
         ("store", &|s| drop(ask(s, "store", &[12, 7]).unwrap())),
         ("a store across pages", &|s| drop(ask(s, "store", &[3 * 4096 - 2, -1]).unwrap())),
         ("globals", &|s| drop(ask(s, "globals", &[]).unwrap())),

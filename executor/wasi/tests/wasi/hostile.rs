@@ -6,7 +6,7 @@ use tempfile::tempdir;
 
 #[test]
 fn accesses_end_at_the_end_of_memory() {
-    let mut bytes = vec![0; 100];
+    let mut bytes = [0; 100];
     let mut memory = Memory::new(&mut bytes[..]);
     assert_eq!(memory.bytes(Span::new(100, 0)), Ok(&[][..]));
     assert_eq!(memory.bytes(Span::new(101, 0)), Err(Errno::FAULT));
