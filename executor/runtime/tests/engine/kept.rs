@@ -180,6 +180,27 @@ fn nothing_is_left_after_each_way_that_a_call_can_end() {
 }
 
 #[test]
+fn what_has_grown_is_out_of_bounds_again_and_zero_when_it_grows_again() {
+    let engine = verifying();
+    let image = image(&engine);
+    let beyond = 20 * 65536;
+    for pages in [1, 300, 7] {
+        let mut store = image.acquire().unwrap();
+        assert!(ask(&mut store, "load", &[beyond]).is_err(), "nothing is accessible there");
+        assert_eq!(ask(&mut store, "grow", &[pages, 30_000]).unwrap(), [Val::I32(20)]);
+        let last = beyond + pages * 65536 - 4;
+        for at in [beyond, last] {
+            assert_eq!(ask(&mut store, "load", &[at]).unwrap(), [Val::I32(0)], "{pages} pages");
+            ask(&mut store, "store", &[at, -1]).unwrap();
+        }
+        assert!(ask(&mut store, "load", &[last + 4]).is_err());
+        assert_eq!(store.table_get(main_instance(), 0, 600 + 30_000), None);
+    }
+    let stats = engine.pool_stats();
+    assert_eq!((stats.made, stats.dropped), (1, 0));
+}
+
+#[test]
 fn a_call_that_repeats_faults_and_copies_no_more_than_it_writes() {
     let engine = verifying();
     let image = image(&engine);
