@@ -141,7 +141,7 @@ fn a_program_is_kept_inside_its_call_and_every_instance_goes_on_from_there() {
         };
         let reader = runtime.create("reader", READER).at(Point::Stdin).build().unwrap();
         assert_eq!(reader.kind(), EntryKind::Call);
-        for input in ["one\n", "another\n"] {
+        for input in ["one\n", "another\n", "one\n", "the third\n"] {
             let instance = reader.instance().stdin(Stdin::Bytes(input.into()));
             let mut instance = instance.stdout(Stdout::Capture).start().unwrap();
             assert_eq!(instance.run().unwrap(), Outcome::Returned(Vec::new()));
