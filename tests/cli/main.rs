@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod automatic;
+mod binary;
 mod code;
 mod errors;
 mod functions;

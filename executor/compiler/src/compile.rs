@@ -7,6 +7,7 @@ use crate::{
     context::ModuleContext,
     emit::Symbol,
     isa::Extent,
+    place::{self, Loop},
     short, thunk,
     translate::{self, FrameMap, Resumed, Translated},
 };
@@ -65,6 +66,8 @@ pub(crate) enum Unit {
 pub(crate) struct Code {
     pub(crate) bytes: Vec<u8>,
     pub(crate) relocations: Vec<Relocation>,
+    /// What decides where it is placed.
+    pub(crate) loops: Vec<Loop>,
     pub(crate) traps: Vec<(u32, TrapCode)>,
     /// Its run of the address map.
     pub(crate) map: Vec<u8>,
@@ -254,8 +257,13 @@ impl Worker {
                 error => fail(format!("{error:?}")),
             });
         }
-        let buffer = &self.context.compiled_code().expect("just compiled").buffer;
-        let mut code = Code { bytes: buffer.data().to_vec(), ..Code::default() };
+        let compiled = self.context.compiled_code().expect("just compiled");
+        let buffer = &compiled.buffer;
+        let bytes = buffer.data().to_vec();
+        let returns: Vec<u32> = buffer.call_sites().map(|site| site.ret_addr).collect();
+        let (starts, edges) = (&compiled.bb_starts, &compiled.bb_edges);
+        let loops = place::loops(starts, edges, &returns, bytes.len() as u32);
+        let mut code = Code { bytes, loops, ..Code::default() };
         for trap in buffer.traps() {
             let trap_code = trap_code(trap.code)
                 .ok_or_else(|| fail(format!("trap {} has no meaning here", trap.code)))?;

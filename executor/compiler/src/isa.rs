@@ -28,6 +28,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable_probestack", "true"),
     ("probestack_strategy", "inline"),
     ("probestack_size_log2", "16"),
+    // Where loops are, for `place`.
+    ("machine_code_cfg_info", "true"),
     ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
 ];
 

@@ -24,6 +24,7 @@ mod emit;
 mod features;
 mod isa;
 mod link;
+mod place;
 mod reach;
 mod short;
 mod signature;

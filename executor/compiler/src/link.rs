@@ -6,6 +6,7 @@
 use crate::{
     compile::{Code, Unit},
     emit::Symbol,
+    place,
     translate::Resumed,
 };
 use executor_code::{
@@ -14,8 +15,6 @@ use executor_code::{
 };
 use executor_model::{ModuleInfo, TrapCode};
 
-/// Every unit begins at a multiple of this, which processors fetch as one.
-const ALIGNMENT: u64 = 32;
 /// Between units: `int3`, which stops whatever strays there.
 const PADDING: u8 = 0xcc;
 /// Distances are 32-bit.
@@ -49,7 +48,7 @@ pub(crate) fn link(
     let mut starts = Vec::with_capacity(units.len());
     let mut end = 0u64;
     for (unit, code) in units.iter().zip(&codes) {
-        let start = end.next_multiple_of(ALIGNMENT);
+        let start = place::start(end, &code.loops);
         end = start + code.bytes.len() as u64;
         if end > MAX_TEXT {
             return Err(CompileError::Unsupported("machine code beyond 2 GiB".into()));

@@ -89,25 +89,26 @@ fn copies_and_fills_of_every_short_length_are_exact() {
     let pattern = |i: usize| (i * 7 + i / 256) as u8;
     let mut do_both = |export: &str, params: [i32; 3], model: &dyn Fn(&mut [u8])| {
         let mut memory = store.memory_mut(id, 0).unwrap();
-        memory[..512].iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(i));
-        let mut expected = memory[..512].to_vec();
+        memory[..8192].iter_mut().enumerate().for_each(|(i, byte)| *byte = pattern(i));
+        let mut expected = memory[..8192].to_vec();
         model(&mut expected);
         assert_eq!(code(call(&mut store, id, export, &i32s(&params))), None);
-        assert_eq!(store.memory(id, 0).unwrap()[..512], expected, "{export} {params:?}");
+        assert!(store.memory(id, 0).unwrap()[..8192] == expected, "{export} {params:?}");
     };
-    for len in 0..=140 {
+    let longer = [191, 192, 193, 255, 256, 257, 1000, 2047, 2048, 2049];
+    for len in (0..=140).chain(longer) {
         let n = len as usize;
         do_both("fill", [100, 0x1a5, len], &|bytes| bytes[100..100 + n].fill(0xa5));
-        for distance in [-140, -129, -65, -33, -16, -9, -8, -3, -1, 0, 1, 2, 5, 15, 17, 31, 64, 127]
-        {
-            let to = (200 + distance) as usize;
-            let params = [to as i32, 200, len];
-            do_both("copy", params, &|bytes| bytes.copy_within(200..200 + n, to));
+        for distance in [0, 1, 2, 5, 9, 15, 17, 31, 64, 127, 140, 200, 2100] {
+            for to in [3000 - distance, 3000 + distance] {
+                let params = [to as i32, 3000, len];
+                do_both("copy", params, &|bytes| bytes.copy_within(3000..3000 + n, to));
+            }
         }
     }
     // Up to the last byte, and one beyond it: nothing is written then.
     let outside = Some(TrapCode::MemoryOutOfBounds);
-    for len in [0, 1, 2, 7, 16, 63, 128, 129] {
+    for len in [0, 1, 2, 7, 16, 63, 128, 129, 192, 2048, 2049] {
         let last = 65536 - len;
         for (export, params) in
             [("fill", [last, 9, len]), ("copy", [last, 0, len]), ("copy", [0, last, len])]
@@ -122,6 +123,7 @@ fn copies_and_fills_of_every_short_length_are_exact() {
     for at in [65537, i32::MAX, -1, -128] {
         assert_eq!(code(call(&mut store, id, "fill", &i32s(&[at, 1, 0]))), outside);
         assert_eq!(code(call(&mut store, id, "copy", &i32s(&[0, at, 16]))), outside);
+        assert_eq!(code(call(&mut store, id, "copy", &i32s(&[0, at, 512]))), outside);
     }
 }
 
