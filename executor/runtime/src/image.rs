@@ -17,7 +17,7 @@ use crate::{
     state::{CallState, Extent, InstancePlan, RestorePlan, dense_placement, nonzero},
     store::{Store, StoreConfig, StoreInner},
     sys::{self, Access, Reservation},
-    vm::{CompiledModule, OpenPages, Slot, Stable},
+    vm::{CompiledModule, OpenPages, PartKind, Slot, Stable},
 };
 use executor_code::{
     file::CodeFile,
@@ -455,10 +455,12 @@ impl Placement {
     }
 
     /// What is not empty, ascending: later tables lie lower.
-    fn parts(&self) -> impl Iterator<Item = Range<u64>> {
-        let tables = self.tables.iter().rev();
-        let all = tables.chain(std::iter::once(&self.state)).chain(&self.memories);
-        all.filter(|range| !range.is_empty()).cloned()
+    fn parts(&self) -> impl Iterator<Item = (Range<u64>, PartKind)> {
+        let item = |range: &Range<u64>| (range.clone(), PartKind::Item);
+        let tables = self.tables.iter().rev().map(item);
+        let state = std::iter::once((self.state.clone(), PartKind::State));
+        let all = tables.chain(state).chain(self.memories.iter().map(item));
+        all.filter(|(range, _)| !range.is_empty())
     }
 }
 

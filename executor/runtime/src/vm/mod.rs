@@ -31,5 +31,5 @@ pub(crate) use instance::VmInstance;
 pub use module::CompiledModule;
 pub(crate) use module::LoadError;
 pub(crate) use region::Region;
-pub(crate) use slot::{OpenPages, Reset, Slot};
+pub(crate) use slot::{OpenPages, PartKind, Reset, Slot};
 pub(crate) use stable::Stable;

@@ -21,7 +21,8 @@ use std::{
     },
 };
 
-/// A part that is shorter, in pages, is always open: copying it is quicker than watching it.
+/// A state block of at most so many pages is always open: most calls write to it, and copying it is
+/// quicker than mapping and watching it.
 const SMALL: u64 = 4;
 /// How many faults since the last reset open one page each. Later ones open more and more.
 const SINGLE_FAULTS: u32 = 16;
@@ -68,6 +69,8 @@ struct Watch {
 struct Part {
     /// Offsets in the slot, multiples of the page size.
     range: Range<u64>,
+    /// It is always open.
+    always: bool,
     /// A bit for each page: whether it is open.
     open: Box<[AtomicU64]>,
     /// How many are.
@@ -78,6 +81,15 @@ struct Part {
     changed: AtomicBool,
     /// The open pages, as ranges of offsets in the slot.
     runs: Mutex<Vec<Range<u64>>>,
+}
+
+/// What a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartKind {
+    /// A state block.
+    State,
+    /// A table or a memory.
+    Item,
 }
 
 /// The open pages of each part of a slot, as ranges of offsets in it: what the slots of an image learn from each other.
@@ -95,11 +107,13 @@ pub(crate) struct Reset {
 }
 
 impl Part {
-    fn new(range: Range<u64>) -> Self {
+    fn new((range, kind): (Range<u64>, PartKind)) -> Self {
         let pages = (range.end - range.start) / PAGE;
+        let always = kind == PartKind::State && pages <= SMALL;
         let words = pages.div_ceil(64) as usize;
         Self {
             range,
+            always,
             open: (0..words).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicUsize::new(0),
             whole: AtomicBool::new(false),
@@ -205,25 +219,29 @@ impl Slot {
     pub(crate) fn watched(
         addresses: Reservation,
         image: Arc<Reservation>,
-        parts: impl IntoIterator<Item = Range<u64>>,
+        parts: impl IntoIterator<Item = (Range<u64>, PartKind)>,
     ) -> io::Result<Self> {
         let parts: Vec<Part> = parts.into_iter().map(Part::new).collect();
         let (faults, resets) = (AtomicU32::new(0), AtomicU32::new(0));
         let slot = Self { addresses, watch: Some(Watch { image, parts, faults, resets }) };
         for part in slot.watch.iter().flat_map(|watch| &watch.parts) {
-            if (part.range.end - part.range.start) / PAGE <= SMALL {
+            if part.always {
                 part.open(&slot.addresses, 0..(part.range.end - part.range.start) / PAGE)?;
             }
         }
         Ok(slot)
     }
 
-    /// Makes an accessible part what part of a file is: copies it if it is small, or else maps it.
-    pub(crate) fn fill(&self, range: Range<u64>, file: (&File, u64)) -> io::Result<()> {
-        let len = range.end - range.start;
+    /// Makes an accessible state block what part of a file is: copies it if it is always open, or else maps
+    /// it.
+    pub(crate) fn fill(&self, state: Range<u64>, file: (&File, u64)) -> io::Result<()> {
+        let always = |watch: &Watch| watch.part(state.start).is_some_and(|part| part.always);
         match &self.watch {
-            Some(watch) if len / PAGE <= SMALL => self.copy_back(watch, &range),
-            _ => self.addresses.map_file(range.start, len, file, Access::Read)?,
+            Some(watch) if always(watch) => self.copy_back(watch, &state),
+            _ => {
+                let len = state.end - state.start;
+                self.addresses.map_file(state.start, len, file, Access::Read)?;
+            }
         }
         Ok(())
     }
@@ -307,18 +325,17 @@ impl Slot {
         let resets = watch.resets.load(Relaxed).wrapping_add(1);
         watch.resets.store(resets, Relaxed);
         for part in &watch.parts {
-            let pages = (part.range.end - part.range.start) / PAGE;
-            let small = pages <= SMALL;
-            if !small && (part.whole.load(Relaxed) || part.count.load(Relaxed) as u64 * PAGE > keep)
+            if !part.always
+                && (part.whole.load(Relaxed) || part.count.load(Relaxed) as u64 * PAGE > keep)
             {
                 part.discard(&self.addresses)?;
             }
-            let changed = part.changed.swap(false, Relaxed);
-            if changed {
+            if part.changed.load(Relaxed) {
+                part.changed.store(false, Relaxed);
                 part.find_runs();
                 reset.changed = true;
             }
-            if resets % PERIOD == 0 && !small {
+            if resets % PERIOD == 0 && !part.always {
                 self.close_unwritten(watch, part)?;
             }
             for run in part.runs().iter() {
@@ -415,7 +432,7 @@ mod tests {
 
     const PAGES: u64 = 300;
 
-    /// A slot of two parts, the first small, over an image in which page `n` begins with `n`.
+    /// A slot of a state block and a memory, over an image in which page `n` begins with `n`.
     fn slot() -> Slot {
         let file = crate::sys::anonymous_file(c"image").unwrap();
         let len = (8 + PAGES) * PAGE;
@@ -423,10 +440,10 @@ mod tests {
         for page in 0..8 + PAGES {
             file.write_all_at(&page.to_ne_bytes(), page * PAGE).unwrap();
         }
-        let parts = [0..2 * PAGE, 8 * PAGE..len];
+        let parts = [(0..2 * PAGE, PartKind::State), (8 * PAGE..len, PartKind::Item)];
         let map = |access| {
             let addresses = Reservation::new(len + PAGE).unwrap();
-            for part in &parts {
+            for (part, _) in &parts {
                 let size = part.end - part.start;
                 addresses.map_file(part.start, size, (&file, part.start), access).unwrap();
             }
