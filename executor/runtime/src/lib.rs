@@ -22,6 +22,7 @@ mod interrupt;
 mod linker;
 mod module_engine;
 mod park;
+mod placement;
 mod pool;
 mod reset;
 mod resume;

@@ -34,6 +34,8 @@ pub(crate) struct VmInstance {
     slot: Arc<Slot>,
     /// Where `vmctx` lies in the reservation.
     origin: u64,
+    /// The length of the state block, which ends at `vmctx`.
+    state_len: u64,
     id: InstanceId,
 }
 
@@ -69,7 +71,7 @@ impl VmInstance {
         };
         // SAFETY: the header's pages were just made writable, and `origin` is page-aligned.
         unsafe { vmctx.write(header) };
-        Ok(Self { vmctx, module, slot, origin, id })
+        Ok(Self { vmctx, module, slot, origin, state_len: counts.state_len(), id })
     }
 
     /// The instance's id.
@@ -104,8 +106,8 @@ impl VmInstance {
     }
 
     fn state(&self, offset: u64) -> *mut u8 {
-        assert!(offset < self.counts().state_len());
-        self.at(self.counts().from_vmctx(offset))
+        assert!(offset < self.state_len);
+        self.at(offset as i64 - self.state_len as i64)
     }
 
     /// A word of the state block.
