@@ -128,6 +128,7 @@ impl Theirs {
         pool.pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        config.wasm_exceptions(true);
         let engine = Engine::new(&config)?;
         let module = match fs::read(compiled).ok().map(|bytes| trusted(&engine, &bytes)) {
             Some(Ok(module)) => module,

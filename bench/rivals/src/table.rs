@@ -39,11 +39,8 @@ impl Table {
     pub fn json(&self) -> Value {
         let row = |Row { guest, what, ours, theirs, how }: &Row| {
             let seconds = |outcome: &Outcome| outcome.as_ref().ok().map(Duration::as_secs_f64);
-            let (ours, theirs, reason) = (
-                seconds(ours),
-                seconds(theirs),
-                ours.as_ref().err().or(theirs.as_ref().err()),
-            );
+            let (ours, theirs, reason) =
+                (seconds(ours), seconds(theirs), ours.as_ref().err().or(theirs.as_ref().err()));
             let ratio = ours.zip(theirs).map(|(ours, theirs)| theirs / ours);
             json!({
                 "module": guest, "row": what, "ours": ours, "theirs": theirs, "ratio": ratio,

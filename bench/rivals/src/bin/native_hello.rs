@@ -1,5 +1,0 @@
-//! Prints a line, as the guest `hello` does, without any engine: what a process costs.
-
-fn main() {
-    println!("hello");
-}
