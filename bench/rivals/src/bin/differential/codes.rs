@@ -4,7 +4,7 @@
 
 use executor_code::{Compiler, OptLevel};
 use executor_model::{Features, Listeners, Module, ModuleHash};
-use executor_runtime::{CompiledModule, EngineConfig, NativeEngine, Store};
+use executor_runtime::{CompiledModule, EngineConfig, NativeEngine, PoolConfig, Store};
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 /// How code is compiled.
@@ -44,6 +44,8 @@ impl Codes {
             features: Features::ALL,
             opt_level: kind.level,
             frame_maps: kind.frame_maps,
+            // Slots are compared with their image after each reset.
+            pool: PoolConfig { verify: true, ..PoolConfig::default() },
             ..EngineConfig::default()
         };
         NativeEngine::new(config).map_err(text)

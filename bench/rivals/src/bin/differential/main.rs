@@ -17,6 +17,8 @@
 //!   before some of them a call is suspended, and goes on with continuations, in the same store or
 //!   in one that is restored from a snapshot file.
 //!
+//! What is restored is a kept store that was used before, and reset.
+//!
 //! After each call the results or the trap, the calls of host functions, all globals, tables and
 //! memories are compared, bit for bit. (wasm-smith makes NaNs canonical; for single operators both
 //! engines' Cranelift is the same; the others make none.) Both engines have the same limits; where

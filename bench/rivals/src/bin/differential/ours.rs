@@ -5,12 +5,14 @@
 
 use crate::{
     codes::{Code, Codes, Kind, text},
-    shared::{End, FUEL_NAME, HOST, HostLog, MAX_MEMORY, MAX_TABLE, number},
+    shared::{End, FUEL, FUEL_NAME, HOST, HostLog, MAX_MEMORY, MAX_TABLE, number},
 };
-use executor_model::{CallError, FuncRef, Hierarchy, ImportKind, InstanceId, Module, Val, ValType};
+use executor_model::{
+    CallError, ExternKind, FuncRef, Hierarchy, ImportKind, InstanceId, Module, Val, ValType,
+};
 use executor_runtime::{CaptureError, InstantiateError, Linker, Store, StoreConfig};
 use executor_snapshot::{
-    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, restore_untrusted,
+    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, image_untrusted,
 };
 use std::num::NonZeroU64;
 use tempfile::NamedTempFile;
@@ -22,6 +24,7 @@ pub struct Ours {
     /// The last error as it is shown, with the functions of its backtrace. (Where in a function a trap
     /// is depends on the level: Cranelift makes one instruction of a branch to a trap.)
     pub shown: String,
+    log: HostLog,
 }
 
 /// The instance of the module at a place among the modules.
@@ -77,7 +80,7 @@ impl Ours {
                 store.linker_mut().instance(HOST, instance(at));
             }
         }
-        Ok(Ok(Self { store, shown: String::new() }))
+        Ok(Ok(Self { store, shown: String::new(), log: log.clone() }))
     }
 
     /// The same instances, and the call that is suspended in them, restored from a file with this
@@ -98,8 +101,27 @@ impl Ours {
             let found = compiled.iter().find(|module| module.hash() == hash);
             Ok::<_, SnapshotError>(found.expect("one of the modules").clone())
         };
-        self.store = restore_untrusted(&engine, linker, config(), &file, module).map_err(text)?;
+        let image = image_untrusted(&engine, linker, config(), &file, module).map_err(text)?;
+        self.use_and_drop(image.acquire().map_err(text)?);
+        // The same slot, which was reset.
+        self.store = image.acquire().map_err(text)?;
         Ok(true)
+    }
+
+    /// Does something in a kept store before it is reset: each function is called once, with zeroes.
+    fn use_and_drop(&self, store: Store) {
+        let known = self.log.count();
+        let mut other = Self { store, shown: String::new(), log: self.log.clone() };
+        let module = other.store.module(other.main()).expect("an instance").clone();
+        for (name, kind, index) in module.code().exports() {
+            let ty = other.store.func(other.main(), index).and_then(|f| other.store.func_type(f));
+            let (ExternKind::Func, Some(ty)) = (kind, ty) else { continue };
+            let params: Vec<Val> = ty.params.iter().map(|ty| Val::default_of(*ty)).collect();
+            other.refuel(FUEL);
+            let _ = other.call(name, &params);
+        }
+        drop(other);
+        self.log.truncate(known);
     }
 
     fn snapshot(&self) -> Result<NamedTempFile, String> {
@@ -155,6 +177,10 @@ impl Ours {
         match value {
             Val::ExternRef(number) => {
                 Val::ExternRef(number.map(|number| self.store.new_extern(number)))
+            }
+            // That of another store names the same function here.
+            Val::FuncRef(func) => {
+                Val::FuncRef(func.and_then(|func| FuncRef::from_bits(func.to_bits())))
             }
             other => other,
         }

@@ -80,6 +80,11 @@ impl HostLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Forgets all but the first of them.
+    pub fn truncate(&self, len: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).truncate(len);
+    }
+
     /// Notes a call, and returns what its results are made from.
     pub fn call(&self, name: &str, params: impl Iterator<Item = Val>) -> u64 {
         let mixed = params.fold(0xcbf2_9ce4_8422_2325, |mixed: u64, value| {
