@@ -99,8 +99,9 @@ pub(crate) struct Inner {
     captured: bool,
     /// The start function, which each store of the image has yet to run.
     start: Option<(InstanceId, u32)>,
-    /// No memory is shared between threads, which a reset could not account for.
-    keeps: bool,
+    /// No memory is shared between threads, which a reset could not account for. Found out by the first that
+    /// wants to know: a store that is used once has no need of the modules' declarations.
+    keeps: OnceLock<bool>,
     /// The image itself, mapped to be read.
     mapped: OnceLock<Arc<Reservation>>,
     /// What the slots so far were written to.
@@ -141,13 +142,6 @@ impl Image {
             Placement::check(instance, origin, &plan.file, file_len, &config)
         });
         let places = places.collect::<Result<_, _>>()?;
-        let shares = |instance: &InstancePlan| -> Result<bool, EngineError> {
-            Ok(instance.module.info()?.memories.iter().any(|memory| memory.shared))
-        };
-        let mut keeps = true;
-        for instance in &plan.instances {
-            keeps &= !shares(instance)?;
-        }
         Ok(Self(Arc::new(Handle(Arc::new(Inner {
             id: NEXT.fetch_add(1, Relaxed),
             engine: engine.clone(),
@@ -158,7 +152,7 @@ impl Image {
             len: len.max(PAGE),
             captured: fresh.is_none(),
             start: fresh.flatten().map(|start| (InstanceId::from_position(0), start)),
-            keeps,
+            keeps: OnceLock::new(),
             mapped: OnceLock::new(),
             learned: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -224,7 +218,7 @@ impl Image {
     /// As for [`Self::restore`].
     pub fn acquire_with(&self, prepare: impl FnOnce(&mut Store)) -> Result<Store, RestoreError> {
         let inner = &self.0.0;
-        if !inner.keeps {
+        if !inner.keeps()? {
             return self.restore_with(prepare);
         }
         inner.engine.ensure_open()?;
@@ -261,6 +255,17 @@ impl Inner {
             }
         }
         Ok(store)
+    }
+
+    fn keeps(&self) -> Result<bool, EngineError> {
+        if let Some(keeps) = self.keeps.get() {
+            return Ok(*keeps);
+        }
+        let mut keeps = true;
+        for instance in &self.plan.instances {
+            keeps &= instance.module.info()?.memories.iter().all(|memory| !memory.shared);
+        }
+        Ok(*self.keeps.get_or_init(|| keeps))
     }
 
     /// Takes back a store, to be handed out again.
