@@ -10,9 +10,7 @@
 
 use executor_code::CodeCache;
 use executor_model::{EngineError, Features, InstanceId, ModuleHash, Val};
-use executor_runtime::{
-    CompiledModule, EngineConfig, Linker, NativeEngine, PoolConfig, Store, StoreConfig,
-};
+use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use executor_snapshot::{SnapshotFile, image, restore};
 use std::{env, error::Error, fs, sync::Arc};
 
@@ -26,8 +24,7 @@ fn main() -> Result<()> {
     let (snapshot, times): (_, u64) = (next()?, next()?.parse()?);
     let how = next().ok();
     let features = Features::ALL;
-    let pool = PoolConfig { verify: how.is_some(), ..PoolConfig::default() };
-    let config = EngineConfig { cache, features, pool, ..EngineConfig::default() };
+    let config = EngineConfig { cache, features, ..EngineConfig::default() };
     let engine = NativeEngine::new(config)?;
     let code = |hash: ModuleHash| -> Result<Arc<CompiledModule>> {
         let (code, _) = engine.load(&hash)?.ok_or(EngineError::NotCompiled(hash))?;

@@ -8,6 +8,7 @@ use crate::{
     image::Inner as Image,
     pool::PoolConfig,
     store::StoreInner,
+    sys,
     vm::{OpenPages, Reset, Slot},
 };
 use executor_code::layout::{PAGE, align_up};
@@ -87,11 +88,8 @@ impl StoreInner {
             Ok(_) => SlotState::Clean,
             Err(_) => SlotState::Poisoned,
         };
-        if config.verify
-            && reset.is_ok()
-            && let Some(at) = slot.difference()
-        {
-            panic!("byte {at:#x} of a slot differs from its image after a reset");
+        if config.verify && reset.is_ok() {
+            self.verify(&slot);
         }
         reset.ok()
     }
@@ -137,6 +135,31 @@ impl StoreInner {
         }
     }
 
+    /// Compares a slot that was reset with its image, and what can be reached in it with what should be.
+    ///
+    /// # Panics
+    /// When they differ.
+    fn verify(&self, slot: &Slot) {
+        if let Some(at) = slot.difference() {
+            panic!("the page at {at:#x} of a slot differs from its image after a reset");
+        }
+        let mut parts = slot.parts();
+        for instance in &self.instances {
+            let start = instance.vm.origin();
+            parts.push(start..start + instance.vm.counts().header_len());
+        }
+        let base = slot.at(0) as usize;
+        for range in sys::readable(slot.addresses()).expect("the mappings of the process") {
+            let (mut at, end) = ((range.start - base) as u64, (range.end - base) as u64);
+            while at < end {
+                let part = parts.iter().find(|part| part.contains(&at));
+                at = part
+                    .unwrap_or_else(|| panic!("a slot is accessible at {at:#x} after a reset"))
+                    .end;
+            }
+        }
+    }
+
     /// Takes away what memories and tables have beyond the image, and its pages.
     fn take_back_growth(&self) -> io::Result<()> {
         for instance in &self.instances {
@@ -150,7 +173,7 @@ impl StoreInner {
                     return Ok(());
                 }
                 vm.slot().discard(start + from, to - from)?;
-                vm.slot().protect(start + from, to - from, crate::sys::Access::None)
+                vm.slot().protect(start + from, to - from, sys::Access::None)
             };
             for i in 0..counts.owned_tables {
                 if let Some(plan) = vm.table_plan(i) {

@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, Write},
     num::NonZeroUsize,
+    ops::Range,
     os::fd::{AsFd, FromRawFd, OwnedFd},
     ptr::NonNull,
 };
@@ -79,6 +80,12 @@ impl Reservation {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "range outside its slot"));
         }
         Ok(NonNull::new(self.at(offset).cast()).unwrap_or(self.base))
+    }
+
+    /// All of its addresses.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let start = self.base.as_ptr() as usize;
+        start..start + self.len
     }
 
     /// The offset of an address, if it is one of the reservation's.

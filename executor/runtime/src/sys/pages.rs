@@ -1,4 +1,5 @@
-//! Which pages of a range have been written to since it was mapped.
+//! What the system knows of pages: which have been written to since they were mapped, and which can be
+//! read.
 //!
 //! Invariant: looking changes nothing.
 
@@ -38,6 +39,30 @@ pub(crate) fn written(addresses: Range<usize>) -> io::Result<Vec<Range<u64>>> {
             }
         }
         at += count as u64;
+    }
+    Ok(ranges)
+}
+
+/// The ranges of addresses that can be read, ascending; ranges that meet are one.
+pub(crate) fn readable(addresses: Range<usize>) -> io::Result<Vec<Range<usize>>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        // `START-END PERMISSIONS ...`
+        let fields = line.split_once(' ').and_then(|(range, rest)| {
+            let (start, end) = range.split_once('-')?;
+            let address = |text| usize::from_str_radix(text, 16).ok();
+            Some((address(start)?..address(end)?, rest.starts_with('r')))
+        });
+        let (range, readable) =
+            fields.ok_or_else(|| io::Error::other("/proc/self/maps is not as expected"))?;
+        let part = range.start.max(addresses.start)..range.end.min(addresses.end);
+        if !readable || part.is_empty() {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.end == part.start => last.end = part.end,
+            _ => ranges.push(part),
+        }
     }
     Ok(ranges)
 }

@@ -395,6 +395,12 @@ impl Slot {
         Some(u64::from_ne_bytes(bytes.try_into().ok()?))
     }
 
+    /// What the image has: offsets in the slot.
+    pub(crate) fn parts(&self) -> Vec<Range<u64>> {
+        let parts = self.watch.iter().flat_map(|watch| &watch.parts);
+        parts.map(|part| part.range.clone()).collect()
+    }
+
     /// Where the slot differs from the image first, as a distance from the beginning of the slot.
     pub(crate) fn difference(&self) -> Option<u64> {
         let watch = self.watch.as_ref()?;
