@@ -36,9 +36,13 @@ deny:
 bench: build
     cargo bench --locked --package executor-bench
 
-# Beside Wasmtime, on the same files; its first build takes several minutes.
-rivals: build
-    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml
+# Beside Wasmtime, on the same files; its first build takes several minutes. `--json FILE` also writes the table there.
+rivals *ARGS: build
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml -- {{ARGS}}
+
+# The same with CPython, after `bench/fetch python`: WASI whole, and Wasmtime with its support of exceptions.
+rivals-python *ARGS: build
+    cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features python -- {{ARGS}}
 
 # Compute kernels and calls of the host, beside Wasmtime; after bench/fetch.
 kernels *NAMES:
