@@ -119,9 +119,7 @@ impl StoreInner {
         let outermost = outer.is_none();
         if outermost {
             self.exceptions.end_scope(0);
-            if let Some(watched) = &mut self.watched {
-                watched.warm();
-            }
+            self.warm();
         }
         let shared = Arc::clone(&self.shared);
         let outcome = shared.enter(instance).map(|entered| {

@@ -57,7 +57,7 @@ impl StoreInner {
         let committed = align_up(old, PAGE);
         let needed = align_up(new, PAGE) - committed;
         vm.slot().commit(vm.origin() + plan.after + committed, needed).ok()?;
-        region.set_len(new);
+        vm.set_len(region, new);
         Some(old / plan.page_size)
     }
 
@@ -85,7 +85,7 @@ impl StoreInner {
         let committed = align_up(old * 8, PAGE);
         let needed = align_up(new * 8, PAGE);
         vm.slot().commit(vm.origin() - plan.before + committed, needed - committed).ok()?;
-        region.set_len(new);
+        vm.set_len(region, new);
         let added = old as usize..new as usize;
         let table = self.instances[id.position()].vm.table_mut(index, added.clone())?;
         table[added].fill(init);

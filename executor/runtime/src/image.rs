@@ -14,7 +14,7 @@ use crate::{
     linker::Linker,
     placement::Placement,
     pool::Lease,
-    reset::{SlotState, Watched},
+    reset::Watched,
     state::{CallState, Extent, InstancePlan, RestorePlan, dense_placement, nonzero},
     store::{Store, StoreConfig, StoreInner},
     sys::{self, Access, Reservation},
@@ -227,7 +227,7 @@ impl Image {
             None => inner.make()?,
         };
         if let Some(watched) = &mut store.inner.watched {
-            watched.state = SlotState::InUse;
+            watched.hand_out();
         }
         prepare(&mut store);
         inner.begin(&mut store)?;
@@ -274,7 +274,7 @@ impl Inner {
         let pool = image.engine.pool();
         let Some(reset) = store.reset(image, pool.config()) else { return pool.dropped() };
         if reset.changed && reset.copied * PAGE <= pool.config().keep_resident {
-            let slot = store.watched.as_ref().map(|watched| watched.slot.open_pages());
+            let slot = store.header.slot.as_ref().map(|slot| slot.open_pages());
             *image.learned() = Arc::new(slot.unwrap_or_default().into_iter().map(joined).collect());
         }
         let lease = Lease::kept(store, Arc::clone(&home));
@@ -342,8 +342,8 @@ impl Inner {
             slot.fill(place.state.clone(), (file, instance.block))?;
         }
         let learned = Arc::clone(&self.learned());
-        inner.header.slot = Some(Arc::clone(&slot));
-        inner.watched = Some(Watched::new(slot, learned));
+        inner.header.slot = Some(slot);
+        inner.watched = Some(Watched::new(learned));
         Ok(Store { inner: inner.of_image(Arc::new(Home(Arc::clone(self)))) })
     }
 

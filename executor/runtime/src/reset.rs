@@ -38,38 +38,45 @@ pub(crate) enum SlotState {
     Poisoned,
 }
 
-/// What a store knows of its slot, if that is watched.
+/// What a store knows of its slot (that of its header), if that is watched.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub(crate) slot: Arc<Slot>,
-    pub(crate) state: SlotState,
+    state: SlotState,
     /// The pages that other slots of the image were written to, until the first call.
     cold: Option<Arc<OpenPages>>,
 }
 
 impl Watched {
     /// A slot that was just made.
-    pub(crate) fn new(slot: Arc<Slot>, cold: Arc<OpenPages>) -> Self {
+    pub(crate) fn new(cold: Arc<OpenPages>) -> Self {
         let cold = Some(cold).filter(|pages| !pages.is_empty());
-        Self { slot, state: SlotState::Clean, cold }
+        Self { state: SlotState::Clean, cold }
     }
 
-    /// Prepares the slot for a call. Not before: a store that is only made costs nothing.
-    #[inline]
-    pub(crate) fn warm(&mut self) {
-        if let Some(pages) = self.cold.take() {
-            self.slot.warm(&pages);
-        }
+    /// Notes that somebody has the store.
+    pub(crate) fn hand_out(&mut self) {
+        debug_assert_eq!(self.state, SlotState::Clean);
+        self.state = SlotState::InUse;
     }
 }
 
 impl StoreInner {
+    /// Prepares the slot for a call. Not before: a store that is only made costs nothing.
+    #[inline]
+    pub(crate) fn warm(&mut self) {
+        if let (Some(watched), Some(slot)) = (&mut self.watched, &self.header.slot)
+            && let Some(pages) = watched.cold.take()
+        {
+            slot.warm(&pages);
+        }
+    }
+
     /// Notes that the store changes in a way that no reset takes back. From then on its slot is written to
     /// without being watched.
     pub(crate) fn poison(&mut self) {
-        if let Some(watched) = &mut self.watched {
+        if let (Some(watched), Some(slot)) = (&mut self.watched, &self.header.slot) {
             watched.state = SlotState::Poisoned;
-            watched.slot.open_all();
+            slot.open_all();
         }
     }
 
@@ -79,8 +86,9 @@ impl StoreInner {
         if watched.state == SlotState::Poisoned || self.header.running() {
             return None;
         }
+        debug_assert_eq!(watched.state, SlotState::InUse);
         watched.state = SlotState::Dirty;
-        let slot = Arc::clone(&watched.slot);
+        let slot = self.header.slot.clone()?;
         self.reset_host_side(image);
         let reset = self.take_back_growth().and_then(|()| slot.reset(config.keep_resident));
         let watched = self.watched.as_mut()?;

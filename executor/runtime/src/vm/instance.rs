@@ -326,6 +326,12 @@ impl VmInstance {
         region::copy::<u64>(to, from, (dst, src, len)).ok_or(TrapCode::TableOutOfBounds)
     }
 
+    /// Changes the size of a memory or table of the slot; what it adds must be committed already.
+    pub(crate) fn set_len(&self, region: Region, len: u64) {
+        self.slot.open(region.size, 8);
+        region.set_len(len);
+    }
+
     /// Prepares `len` elements of `size` bytes for a write, if all are inside.
     pub(crate) fn open_in(&self, region: Option<Region>, size: u64, (at, len): (u64, u64)) {
         let Some(region) = region else { return };

@@ -201,6 +201,39 @@ fn what_has_grown_is_out_of_bounds_again_and_zero_when_it_grows_again() {
 }
 
 #[test]
+fn a_large_state_block_is_watched_too() {
+    let engine = verifying();
+    let globals = "(global (mut i64) (i64.const 3))".repeat(3000);
+    let module = compile(
+        &engine,
+        &format!(
+            r#"(module (memory (export "memory") 1 9) (table 1 9 funcref) (data $d "x") {globals}
+                 (func (export "set") (global.set 2999 (i64.const 9)) (data.drop $d))
+                 (func (export "grow") (drop (memory.grow (i32.const 1)))
+                   (drop (table.grow 0 (ref.null func) (i32.const 2)))))"#
+        ),
+    );
+    let image = Image::of_module(&engine, Linker::new(), StoreConfig::default(), &module).unwrap();
+    let id = main_instance();
+    // By the host while no call is in progress, and by the guest.
+    let ways: [Way<'_>; 4] = [
+        ("the host grows", &|s| assert_eq!(s.memory_grow(id, 0, 1), Some(1))),
+        ("the host sets", &|s| assert!(s.set_global(id, 1500, Val::I64(1)))),
+        ("the guest grows", &|s| drop(ask(s, "grow", &[]).unwrap())),
+        ("the guest sets", &|s| drop(ask(s, "set", &[]).unwrap())),
+    ];
+    for (name, way) in ways.iter().chain(&ways) {
+        let mut store = image.acquire().unwrap();
+        assert_eq!(store.memory(id, 0).map(<[u8]>::len), Some(65536), "before {name}");
+        assert_eq!(store.table_size(id, 0), Some(1));
+        for global in [0, 1500, 2999] {
+            assert_eq!(store.global(id, global), Some(Val::I64(3)), "before {name}");
+        }
+        way(&mut store);
+    }
+}
+
+#[test]
 fn a_call_that_repeats_faults_and_copies_no_more_than_it_writes() {
     let engine = verifying();
     let image = image(&engine);
