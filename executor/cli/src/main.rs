@@ -31,6 +31,7 @@ use std::{
 };
 
 fn main() {
+    executor::ignore_file_size_signal();
     let code = match Cli::try_parse() {
         Ok(cli) => dispatch(cli.command),
         // Help and the version are asked for; they go to standard output. There is nobody to tell

@@ -9,7 +9,7 @@ use crate::{
     error::{EXIT_FAILURE, Failure},
     inspect, out, units,
 };
-use executor::{Base, Inspection, Runtime, Snapshot, Swept};
+use executor::{Base, CatalogueError, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
 
 /// Runs one of the commands.
@@ -87,15 +87,20 @@ fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure
 
 fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> {
     if let Some(target) = target {
-        open(store, target)?.verify()?;
+        match Base::named(target)? {
+            Base::Function(name) => runtime(store)?.verify(&name)?,
+            _ => open(store, target)?.verify()?,
+        }
         out(format_args!("{}: ok\n", target.display()))?;
         return Ok(0);
     }
     let runtime = runtime(store)?;
     let mut damaged = 0;
     for (name, _) in runtime.functions()? {
-        match runtime.snapshot_of(&name).and_then(|snapshot| snapshot.verify()) {
+        match runtime.verify(&name) {
             Ok(()) => out(format_args!("{name}: ok\n"))?,
+            // Removed since.
+            Err(Error::Store(CatalogueError::UnknownFunction { .. })) => {}
             Err(error) => {
                 damaged += 1;
                 out(format_args!("{name}: {}\n", Failure::from(error).line()))?;

@@ -4,8 +4,14 @@
 //! written is not trusted.
 #![forbid(unsafe_code)]
 
+mod dir;
+mod error;
+mod lock;
 mod private;
 mod publish;
 
+pub use dir::PrivateDir;
+pub use error::FileError;
+pub use lock::Lock;
 pub use private::ensure_private;
-pub use publish::{publish, publish_link};
+pub use publish::{check_output, is_temporary, publish};

@@ -17,8 +17,11 @@ use crate::{
     instance::Call,
     runtime::{Code, MODULE_MAGIC, Runtime, WasmModule, failed},
 };
+use executor_files::check_output;
 use executor_runtime::Reached;
-use executor_snapshot::{EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC};
+use executor_snapshot::{
+    Catalogue, EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC,
+};
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
 use std::{
     ffi::OsStr,
@@ -95,10 +98,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// Looks at the files of a module and of those that it is linked to.
     pub(crate) fn open(&self, runtime: &Runtime, main: &Source) -> Result<WasmModules, Error> {
-        let catalogue = runtime.shared.catalogue();
         let names = self.preload.iter().map(|(name, _)| name.clone()).collect();
         let sources = self.preload.iter().map(|(_, source)| source).chain([main]);
-        let modules = sources.map(|source| WasmModule::open(source, catalogue));
+        let modules = sources.map(|source| WasmModule::open(source, &runtime.shared));
         Ok(WasmModules { names, modules: modules.collect::<Result<_, _>>()? })
     }
 }
@@ -207,7 +209,7 @@ impl Creation {
     given_methods!();
     plan_methods!();
 
-    /// Writes the snapshot to a file too.
+    /// Writes the snapshot to a file too: a new one, or in place of a regular file.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
         self
@@ -235,13 +237,16 @@ impl Creation {
     ///
     /// # Errors
     /// [`Error::NotReady`] and [`Error::PointNotReached`] when the guest does not get to where it is to be
-    /// kept; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
+    /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(mut self) -> Result<Created, Error> {
         let runtime = self.runtime.clone();
         let shared = &runtime.shared;
-        if let (Some(name), Some(catalogue)) = (&self.name, shared.catalogue()) {
-            catalogue.function(name)?;
+        if let (Some(name), Some(_)) = (&self.name, shared.catalogue()) {
+            Catalogue::check_name(name)?;
+        }
+        if let Some(path) = &self.output {
+            check_output(path).map_err(|source| Error::Output { path: path.clone(), source })?;
         }
         let report = &mut Report::default();
         self.find_checkpoint(report)?;
@@ -342,7 +347,7 @@ impl Creation {
     fn find_checkpoint(&mut self, report: &mut Report) -> Result<(), Error> {
         let (Base::Module(source), None) = (&self.base, &self.plan.at) else { return Ok(()) };
         let shared = &self.runtime.shared;
-        let module = WasmModule::open(source, shared.catalogue())?;
+        let module = WasmModule::open(source, shared)?;
         let main = shared.code_of(Code::Plain, &module, report)?;
         let code = main.code();
         let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));

@@ -3,9 +3,10 @@
 //! Invariant: the hash of a [`WasmModule`] is that of the binary module that its source held when it was
 //! looked at; bytes that do not have that hash are never handed out.
 
+use super::Shared;
 use crate::Error;
 use executor_model::ModuleHash;
-use executor_snapshot::{Catalogue, catalogue::ModuleFile};
+use executor_snapshot::catalogue::ModuleFile;
 use std::{
     borrow::Cow,
     ffi::OsStr,
@@ -81,7 +82,7 @@ pub(crate) struct WasmModule {
 
 impl WasmModule {
     /// Finds the module's hash: of a file from the store's index where that knows it, else by reading.
-    pub(crate) fn open(source: &Source, catalogue: Option<&Catalogue>) -> Result<Self, Error> {
+    pub(crate) fn open(source: &Source, shared: &Shared) -> Result<Self, Error> {
         let path = match &source.0 {
             Kind::Bytes(bytes) => return Ok(Self::read("the module", None, Arc::clone(bytes))),
             Kind::Text(text) => {
@@ -95,11 +96,13 @@ impl WasmModule {
             let bytes = parse(&name, &text)?;
             return Ok(Self::read(name, Some(path), bytes));
         }
-        let Some(catalogue) = catalogue else {
+        let Some(catalogue) = shared.catalogue() else {
             let file = File::open(path).map_err(failed(path))?;
             return Ok(Self::read(name, Some(path), binary(path, file)?));
         };
-        let ModuleFile { file, stamp, hash } = catalogue.module_hash_of(path)?;
+        let ignored = |error| shared.listener.warn(error);
+        let opened = catalogue.module_hash_of(path, ignored).map_err(failed(path))?;
+        let ModuleFile { file, stamp, hash } = opened;
         if let Some(hash) = hash {
             return Ok(Self { name, hash, path: Some(path.clone()), bytes: None });
         }
