@@ -5,6 +5,7 @@
 mod automatic;
 mod binary;
 mod code;
+mod defaults;
 mod errors;
 mod functions;
 mod guests;
@@ -16,4 +17,5 @@ mod state;
 mod store;
 mod streams;
 mod syscalls;
+mod targets;
 mod world;
