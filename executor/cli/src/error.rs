@@ -2,6 +2,7 @@
 //!
 //! Invariant: a [`Failure`] is one line that says what to do, and the exit code that goes with it.
 
+use crate::suggest::did_you_mean;
 use executor::{CallError, Error, HookError, WasiError, WasiStateError};
 use std::fmt::Display;
 
@@ -65,6 +66,13 @@ impl From<Error> for Failure {
                 "{error}; --entropy=keep allows it, --entropy=refill draws the bytes anew at each \
                  restore"
             ),
+            Error::NoExport { name, functions } => {
+                let alike = did_you_mean(name, functions.iter().map(String::as_str));
+                format!("{error}{alike}")
+            }
+            Error::Variable { name, .. } => {
+                format!("--env {name}: {error} (to set it: --env {name}=VALUE)")
+            }
             error => error.to_string(),
         };
         Self { message, code }
@@ -78,6 +86,7 @@ fn exit_code(error: &Error) -> i32 {
         | Error::InsideCall
         | Error::NoPoint
         | Error::Linked
+        | Error::Variable { .. }
         | Error::NothingToCall => EXIT_USAGE,
         Error::TimedOut { source, .. } => exit_code(source),
         Error::Hook(HookError::Call { source: CallError::Trap(_), .. }) => EXIT_TRAP,

@@ -4,10 +4,12 @@
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
+    automatic,
     code_args::CodeArgs,
-    create, engine,
+    create,
+    engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
-    inspect, out, units,
+    inspect, out, target, units,
 };
 use executor::{Base, CatalogueError, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -19,16 +21,20 @@ use std::{ffi::OsStr, fmt::Write};
 pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
     match command {
         SnapshotCommand::Create(args) => create::create(args),
-        SnapshotCommand::List { store } => list(&runtime(store)?),
+        SnapshotCommand::List { store, auto: true } => automatic::list(&runtime(store)?),
+        SnapshotCommand::List { store, auto: false } => list(&runtime(store)?),
         SnapshotCommand::Inspect { store, json, target } => show(store, target, *json),
         SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
-        SnapshotCommand::Rm { store, name } => remove(&runtime(store)?, name),
+        SnapshotCommand::Rm { store, auto: true, names } => {
+            automatic::remove(&runtime(store)?, names)
+        }
+        SnapshotCommand::Rm { store, auto: false, names } => remove(&runtime(store)?, names),
     }
 }
 
 /// The runtime over the store, for a command that compiles nothing.
 fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
-    engine::with_store(store, &CodeArgs::default(), false)
+    engine::with_store(store, &CodeArgs::default(), &Talk::default())
 }
 
 fn list(runtime: &Runtime) -> Result<i32, Failure> {
@@ -63,9 +69,15 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
     Ok(code)
 }
 
+/// What a word names: a function by its name, or a file.
+fn base(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
+    let stored = |name: &str| runtime(store).is_ok_and(|runtime| runtime.has_function(name));
+    target::named(target, stored)
+}
+
 /// Opens a snapshot by the name of its function or by its path.
 fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
-    match Base::named(target)? {
+    match base(store, target)? {
         Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
         Base::Snapshot(path) => Ok(Snapshot::open(path)?),
         Base::Module(_) => Err(Failure::new(format_args!(
@@ -87,7 +99,7 @@ fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure
 
 fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> {
     if let Some(target) = target {
-        match Base::named(target)? {
+        match base(store, target)? {
             Base::Function(name) => runtime(store)?.verify(&name)?,
             _ => open(store, target)?.verify()?,
         }
@@ -110,8 +122,10 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
     Ok(if damaged == 0 { 0 } else { EXIT_FAILURE })
 }
 
-fn remove(runtime: &Runtime, name: &str) -> Result<i32, Failure> {
-    let Swept { files, bytes } = runtime.remove(name)?;
-    out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
+fn remove(runtime: &Runtime, names: &[String]) -> Result<i32, Failure> {
+    for name in names {
+        let Swept { files, bytes } = runtime.remove(name)?;
+        out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
+    }
     Ok(0)
 }
