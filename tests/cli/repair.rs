@@ -143,6 +143,25 @@ fn a_directory_that_others_may_write_to_is_refused_by_name_and_nothing_in_it_is_
 }
 
 #[test]
+fn an_entry_of_another_user_is_refused_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let run = || sandbox.report(&["--invoke", "counter", "library.wat"]);
+    run().succeeded("100\n");
+    let entry = only(
+        fs::read_dir(sandbox.store().join("auto")).unwrap().map(|e| e.unwrap().path()).collect(),
+    );
+    if let Err(error) = std::os::unix::fs::chown(&entry, Some(12345), None) {
+        println!("skipped: this user cannot give files away: {error}");
+        return;
+    }
+    let name = entry.file_name().unwrap().to_str().unwrap();
+    let run = run();
+    run.succeeded("100\n").did("code-cache", "instantiated");
+    run.says(&["warning", name, "owned by another user: 12345", "chown"]);
+}
+
+#[test]
 fn an_index_that_others_may_write_to_is_not_believed() {
     let sandbox = Sandbox::new();
     sandbox.file("library.wat", guests::LIBRARY);

@@ -174,7 +174,7 @@ impl Catalogue {
         let mut missing = None;
         loop {
             match self.target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(file),
+                Target::File(file) => return Ok(*file),
                 Target::Link(id) => match self.snapshot_at(id, functions.path().join(name))? {
                     Some(file) => return Ok(file),
                     None if missing == Some(id) => {
@@ -199,7 +199,7 @@ impl Catalogue {
                 Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
             }
             None => match functions.file(name)? {
-                Some(file) => Ok(Some(Target::File(SnapshotFile::of(file, path())?))),
+                Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
                 None => Ok(None),
             },
         }
@@ -295,7 +295,7 @@ enum Target {
     /// The snapshot of an identity.
     Link(SnapshotId),
     /// The snapshot itself, in a copy of a store that was made without links.
-    File(SnapshotFile),
+    File(Box<SnapshotFile>),
 }
 
 /// The right to add to a catalogue: what is added stays until something refers to it.
