@@ -6,6 +6,7 @@ use crate::{
     args::{StoreArgs, StoreDirArgs},
     code_args::CodeArgs,
     error::{EXIT_TRAP, Failure},
+    print::{self, say},
     progress::Progress,
     store_dir, units, warn,
 };
@@ -90,7 +91,7 @@ fn tell(event: Event<'_>, verbose: bool, progress: &Mutex<Option<Progress>>) {
         }
         Event::Ended => *progress() = None,
         Event::Compiled { module, functions } if verbose => {
-            eprintln!("executor: compiled {module} ({functions} functions)");
+            say(format_args!("compiled {module} ({functions} functions)"));
         }
         Event::Simplified { module, function, name, len, more } => {
             let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
@@ -112,13 +113,13 @@ fn tell(event: Event<'_>, verbose: bool, progress: &Mutex<Option<Progress>>) {
                 (_, Some(_)) => {
                     warn(format_args!("{line} (to take it all the same: --snapshot always)"))
                 }
-                (_, None) if verbose => eprintln!("executor: {line}"),
+                (_, None) if verbose => say(line),
                 (_, None) => {}
             }
         }
         Event::Warning(what) => warn(what),
         Event::Overdue { limit } => {
-            eprintln!("executor: error: the timeout of {limit:?} passed, in a call of the host");
+            print::error(format_args!("the timeout of {limit:?} passed, in a call of the host"));
             std::process::exit(EXIT_TRAP);
         }
         _ => {}

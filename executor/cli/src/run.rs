@@ -9,6 +9,7 @@ use crate::{
     error::{EXIT_FAILURE, EXIT_TRAP, Failure},
     given::{Given, give, plan},
     out,
+    print::{self, say},
     report::{Exit, Report},
     values,
 };
@@ -164,13 +165,13 @@ fn complete(
     report: &mut executor::Report,
 ) -> Result<i32, Stop> {
     if verbose {
-        say(report);
+        say_how(report);
     }
     report.phases.resume();
     let outcome = match instance.kind() {
         EntryKind::Reactor => {
             if verbose {
-                eprintln!("executor: a reactor is ready; to call an export, name it with --invoke");
+                say("a reactor is ready; to call an export, name it with --invoke");
             }
             Ok(Outcome::Returned(Vec::new()))
         }
@@ -190,11 +191,11 @@ fn complete(
 }
 
 /// Says how the guest got ready.
-fn say(report: &executor::Report) {
+fn say_how(report: &executor::Report) {
     if let Some(snapshot) = report.start.as_ref().and_then(|start| start.restored.as_ref()) {
-        eprintln!("executor: restored snapshot {}", snapshot.id());
+        say(format_args!("restored snapshot {}", snapshot.id()));
     } else if let Some(id) = &report.capture.id {
-        eprintln!("executor: took snapshot {id}");
+        say(format_args!("took snapshot {id}"));
     }
 }
 
@@ -211,20 +212,21 @@ fn describe(error: Error) -> Exit {
         Error::Call(CallError::Exit(code)) => exit(code),
         Error::Call(CallError::Closed(code)) => exit(code as i32),
         Error::Call(CallError::Trap(trap)) => {
-            eprintln!("executor: error: {time}{trap}");
+            print::error(format_args!("{time}{trap}"));
             Exit { trap: Some(trap.code.message()), ..exit(EXIT_TRAP) }
         }
         Error::Call(CallError::Exception(thrown)) => {
-            eprintln!("executor: error: {thrown}");
+            print::error(&thrown);
             Exit { error: Some(thrown.description), ..exit(EXIT_TRAP) }
         }
         error => {
             let message = error.to_string();
-            eprint!("executor: error: {message}");
-            if let Error::Call(CallError::Host { backtrace, .. }) = error {
-                eprint!("\n{backtrace}");
+            match error {
+                Error::Call(CallError::Host { backtrace, .. }) => {
+                    print::error(format_args!("{message}\n{backtrace}"));
+                }
+                _ => print::error(&message),
             }
-            eprintln!();
             Exit { error: Some(message), ..exit(EXIT_FAILURE) }
         }
     }

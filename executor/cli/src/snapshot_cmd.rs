@@ -7,7 +7,7 @@ use crate::{
     code_args::CodeArgs,
     create, engine,
     error::{EXIT_FAILURE, Failure},
-    inspect, out, units,
+    inspect, out, print, units,
 };
 use executor::{Base, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -77,11 +77,13 @@ fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
 
 fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
     let inspection = Inspection::of(&open(store, target)?)?;
-    let text = match json {
-        true => serde_json::to_string_pretty(&inspection).map_err(Failure::new)? + "\n",
-        false => inspect::text(&inspection),
-    };
-    out(format_args!("{text}"))?;
+    match json {
+        true => {
+            let json = serde_json::to_string_pretty(&inspection).map_err(Failure::new)?;
+            print::raw(&(json + "\n"))?;
+        }
+        false => out(format_args!("{}", inspect::text(&inspection)))?,
+    }
     Ok(0)
 }
 

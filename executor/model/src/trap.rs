@@ -1,5 +1,6 @@
 //! Traps, the WebAssembly backtrace, and how a call can end other than by returning.
 
+use crate::Escaped;
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU64};
 
@@ -119,9 +120,9 @@ impl fmt::Display for WasmBacktrace {
                 Some(offset) => write!(f, "{offset:#8x} - ")?,
                 None => write!(f, "{:>8} - ", "?")?,
             }
-            write!(f, "{}!", frame.module.as_deref().unwrap_or("<module>"))?;
+            write!(f, "{}!", Escaped(frame.module.as_deref().unwrap_or("<module>")))?;
             match &frame.name {
-                Some(name) => f.write_str(name)?,
+                Some(name) => write!(f, "{}", Escaped(name))?,
                 None => write!(f, "<function {}>", frame.func)?,
             }
         }
