@@ -102,3 +102,63 @@ fn names_of_guests_are_escaped() {
     module("tag.wat", r#"(module (tag $"BAD" (export "BAD")) (func (export "_start") (throw 0)))"#);
     run(&["run", "tag.wat"]);
 }
+
+/// The lines of a backtrace, without the numbers and offsets.
+fn backtrace(run: &Run) -> Vec<&str> {
+    run.stderr.lines().skip(1).filter_map(|line| Some(line.split_once(" - ")?.1)).collect()
+}
+
+#[test]
+fn a_trap_keeps_its_lines_wherever_it_happens() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.wat", "(module $m (func $f unreachable) (func $g (call $f)) (start $g))");
+    sandbox.file("loops.wat", "(module $m (func $f (loop (br 0))) (start $f))");
+    sandbox.file("draws.wat", guests::observes_random());
+    let create =
+        |line: &[&str]| sandbox.run(&[&["snapshot", "create", "--name", "t"], line].concat());
+    for run in [sandbox.run(&["run", "t.wat"]), create(&["t.wat"])] {
+        run.failed(134, &["wasm trap: unreachable\n"]);
+        assert_eq!(backtrace(&run), ["m!f", "m!g"], "{run:?}");
+    }
+    let timeout = ["--timeout", "50ms", "loops.wat"];
+    for run in [sandbox.run(&[&["run"], &timeout[..]].concat()), create(&timeout)] {
+        run.failed(134, &["the timeout of 50ms passed: ", "wasm trap: interrupted\n"]);
+        assert_eq!(backtrace(&run), ["m!f"], "{run:?}");
+    }
+    let denied = create(&["--entropy=deny", "draws.wat"]);
+    assert!(denied.code == 1 && backtrace(&denied).len() > 1, "{denied:?}");
+}
+
+#[test]
+fn an_uncaught_exception_prints_its_tag_and_typed_payload() {
+    let sandbox = Sandbox::new();
+    let says = |wat: &str, what: &str| {
+        sandbox.file("e.wat", wat);
+        sandbox
+            .run(&["run", "e.wat"])
+            .failed(134, &[&format!("uncaught exception {what}\n    0: ")]);
+    };
+    says(
+        r#"(module (tag $oops (param i32 f64 f32 i64 externref funcref))
+            (func $f (export "_start") (throw $oops (i32.const 1) (f64.const 3.5) (f32.const 0.1)
+              (i64.const -1) (ref.null extern) (ref.func $f))))"#,
+        "oops(1, 3.5, 0.1, -1, <null externref>, <funcref>)",
+    );
+    says(r#"(module (tag (export "e")) (func (export "_start") (throw 0)))"#, "e()");
+    says(
+        r#"(module (tag) (tag (param i32)) (func (export "_start") (throw 1 (i32.const 2))))"#,
+        "<tag 1>(2)",
+    );
+}
+
+#[test]
+fn functions_of_rust_and_cpp_are_named_as_in_their_source() {
+    let sandbox = Sandbox::new();
+    let wat = r#"(module $m (func $_ZN5space3fooEibc unreachable)
+        (func $_ZN4core9panicking5panic17h0123456789abcdefE (call $_ZN5space3fooEibc))
+        (func (export "_start") (call $_ZN4core9panicking5panic17h0123456789abcdefE)))"#;
+    sandbox.file("names.wat", wat);
+    let run = sandbox.run(&["run", "names.wat"]);
+    let names = ["m!space::foo(int, bool, char)", "m!core::panicking::panic", "m!_start"];
+    assert_eq!(backtrace(&run), names, "{run:?}");
+}

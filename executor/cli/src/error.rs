@@ -4,7 +4,7 @@
 //! backtrace may follow, and the exit code that goes with it.
 
 use crate::print;
-use executor::{CallError, Error, HookError, WasiError, WasiStateError};
+use executor::{CallError, Error, WasiError, WasiStateError};
 use std::fmt::{self, Display};
 
 /// The exit code of a failure: a bad file, a missing export, a refused snapshot.
@@ -73,6 +73,11 @@ impl From<Error> for Failure {
             ),
             error => error.to_string(),
         };
+        // Where the guest called the host function that failed.
+        let message = match error.call() {
+            Some(CallError::Host { backtrace, .. }) => format!("{message}\n{backtrace}"),
+            _ => message,
+        };
         let has_backtrace = error.call().is_some()
             || matches!(error, Error::WasiCapture(WasiStateError::Entropy(_)));
         let message = if has_backtrace { message } else { print::line(&message) };
@@ -89,12 +94,10 @@ fn exit_code(error: &Error) -> i32 {
         | Error::Linked
         | Error::NothingToCall => EXIT_USAGE,
         Error::TimedOut { source, .. } => exit_code(source),
-        Error::Hook(HookError::Call { source: CallError::Trap(_), .. }) => EXIT_TRAP,
-        Error::NotReady { source, .. } => match source.call() {
+        error => match error.call() {
             Some(CallError::Trap(_) | CallError::Exception(_)) => EXIT_TRAP,
             _ => EXIT_FAILURE,
         },
-        _ => EXIT_FAILURE,
     }
 }
 

@@ -21,7 +21,6 @@ mod run;
 mod snapshot_cmd;
 mod store_dir;
 mod units;
-mod values;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
 

@@ -6,12 +6,11 @@
 use crate::{
     args::{RunArgs, SnapshotPolicy},
     engine,
-    error::{EXIT_FAILURE, EXIT_TRAP, Failure},
+    error::Failure,
     given::{Given, give, plan},
     out,
     print::{self, say},
     report::{Exit, Report},
-    values,
 };
 use executor::{
     Base, CallError, CatalogueError, Entropy, EntryKind, Error, Instance, Outcome, Runtime, Source,
@@ -183,7 +182,7 @@ fn complete(
     match outcome? {
         Outcome::Exited(code) => Ok(code),
         Outcome::Returned(results) => {
-            let lines: String = results.iter().map(|value| values::show(value) + "\n").collect();
+            let lines: String = results.iter().map(|value| format!("{value}\n")).collect();
             out(format_args!("{lines}"))?;
             Ok(0)
         }
@@ -201,33 +200,14 @@ fn say_how(report: &executor::Report) {
 
 /// How the guest ended, said on standard error where it was not by an exit.
 fn describe(error: Error) -> Exit {
-    let exit = |code| Exit { code, trap: None, error: None };
-    let (time, error) = match error {
-        Error::TimedOut { limit, source } => {
-            (format!("the timeout of {limit:?} passed\n"), *source)
-        }
-        error => (String::new(), error),
-    };
-    match error {
-        Error::Call(CallError::Exit(code)) => exit(code),
-        Error::Call(CallError::Closed(code)) => exit(code as i32),
-        Error::Call(CallError::Trap(trap)) => {
-            print::error(format_args!("{time}{trap}"));
-            Exit { trap: Some(trap.code.message()), ..exit(EXIT_TRAP) }
-        }
-        Error::Call(CallError::Exception(thrown)) => {
-            print::error(&thrown);
-            Exit { error: Some(thrown.description), ..exit(EXIT_TRAP) }
-        }
-        error => {
-            let message = error.to_string();
-            match error {
-                Error::Call(CallError::Host { backtrace, .. }) => {
-                    print::error(format_args!("{message}\n{backtrace}"));
-                }
-                _ => print::error(&message),
-            }
-            Exit { error: Some(message), ..exit(EXIT_FAILURE) }
-        }
+    let trap = error.trap().map(|trap| trap.code.message());
+    match error.call() {
+        Some(CallError::Exit(code)) => return Exit { code: *code, ..Exit::default() },
+        Some(CallError::Closed(code)) => return Exit { code: *code as i32, ..Exit::default() },
+        _ => {}
     }
+    let failure = Failure::from(error);
+    print::error(&failure);
+    let error = trap.is_none().then(|| failure.line());
+    Exit { code: failure.code, trap, error }
 }

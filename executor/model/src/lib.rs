@@ -9,6 +9,7 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod demangle;
 mod engine;
 mod escaped;
 mod features;
