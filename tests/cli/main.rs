@@ -10,6 +10,7 @@ mod errors;
 mod functions;
 mod guests;
 mod hooks;
+mod messages;
 mod points;
 mod run;
 mod sandbox;

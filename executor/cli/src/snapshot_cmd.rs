@@ -8,7 +8,7 @@ use crate::{
     create,
     engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
-    inspect, out, target, units,
+    inspect, out, print, target, units,
 };
 use executor::{Base, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -79,11 +79,13 @@ fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
 
 fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
     let inspection = Inspection::of(&open(store, target)?)?;
-    let text = match json {
-        true => serde_json::to_string_pretty(&inspection).map_err(Failure::new)? + "\n",
-        false => inspect::text(&inspection),
-    };
-    out(format_args!("{text}"))?;
+    match json {
+        true => {
+            let json = serde_json::to_string_pretty(&inspection).map_err(Failure::new)?;
+            print::raw(&(json + "\n"))?;
+        }
+        false => out(format_args!("{}", inspect::text(&inspection)))?,
+    }
     Ok(0)
 }
 

@@ -4,7 +4,7 @@
 //! speaks.
 
 use executor_code::CompileError;
-use executor_model::{CallError, EngineError, FuncType, ModuleHash, Trap};
+use executor_model::{CallError, EngineError, Escaped, FuncType, ModuleHash, Trap};
 use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
@@ -155,7 +155,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// There is no such export.
-    #[error("the module has no export `{name}`{}", suggest(.functions))]
+    #[error("the module has no export `{}`{}", Escaped(.name), suggest(.functions))]
     NoExport {
         /// The name.
         name: String,
@@ -163,7 +163,7 @@ pub enum Error {
         functions: Vec<String>,
     },
     /// The export is not a function.
-    #[error("export `{name}` is a {kind}, not a function")]
+    #[error("export `{}` is a {kind}, not a function", Escaped(.name))]
     NotAFunction {
         /// Its name.
         name: String,
@@ -171,7 +171,7 @@ pub enum Error {
         kind: String,
     },
     /// A function that is called without arguments takes some.
-    #[error("export `{name}` is called without arguments, but its type is {ty}")]
+    #[error("export `{}` is called without arguments, but its type is {ty}", Escaped(.name))]
     TakesArguments {
         /// Its name.
         name: String,
@@ -179,7 +179,7 @@ pub enum Error {
         ty: FuncType,
     },
     /// A function has another type than the caller says.
-    #[error("export `{name}` is of type {ty}, not {wanted}")]
+    #[error("export `{}` is of type {ty}, not {wanted}", Escaped(.name))]
     Type {
         /// Its name.
         name: String,
@@ -289,6 +289,7 @@ impl From<SuspendError> for Error {
 /// The exported functions, for one who misspelt a name.
 fn suggest(functions: &[String]) -> String {
     const MOST: usize = 8;
+    let functions: Vec<String> = functions.iter().map(|f| Escaped(f).to_string()).collect();
     match functions.len() {
         0 => "; it exports no functions".to_owned(),
         n if n > MOST => {

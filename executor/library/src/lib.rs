@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("lib.md")]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod error;
 mod event;
@@ -32,8 +34,8 @@ pub use types::ExternType;
 
 pub use executor_code::{CompileError, OptLevel};
 pub use executor_model::{
-    CallError, EngineError, Features, FuncType, GlobalType, MemoryType, ModuleHash, TableType,
-    Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, Escaped, Features, FuncType, GlobalType, MemoryType, ModuleHash,
+    TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,

@@ -6,8 +6,8 @@
 //! instead of by downcast; failures are results.
 
 use crate::{
-    CallError, FuncIndex, FuncType, GlobalIndex, InstanceId, Listeners, MemoryIndex, Module,
-    TableIndex, TagIndex, Trap, TypeIndex, Val,
+    CallError, Escaped, FuncIndex, FuncType, GlobalIndex, InstanceId, Listeners, MemoryIndex,
+    Module, TableIndex, TagIndex, Trap, TypeIndex, Val,
 };
 
 /// A failure of an engine as a whole.
@@ -42,7 +42,7 @@ pub enum EngineError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// Nothing is defined under the name.
-    #[error("unknown import: `{module}` `{name}` is not defined")]
+    #[error("unknown import: `{}` `{}` is not defined", Escaped(.module), Escaped(.name))]
     Unknown {
         /// The module name asked for.
         module: String,
@@ -50,7 +50,7 @@ pub enum LinkError {
         name: String,
     },
     /// Something else is defined under the name.
-    #[error("incompatible import type: `{module}` `{name}`: {reason}")]
+    #[error("incompatible import type: `{}` `{}`: {reason}", Escaped(.module), Escaped(.name))]
     Incompatible {
         /// The module name asked for.
         module: String,

@@ -13,7 +13,8 @@ use crate::{
     store::{Store, StoreInner},
 };
 use executor_model::{
-    CallError, ExternKind, InstanceId, RawValue, StoreId, Thrown, Val, ValType, WasmBacktrace,
+    CallError, Escaped, ExternKind, InstanceId, RawValue, StoreId, Thrown, Val, ValType,
+    WasmBacktrace,
 };
 use std::num::NonZeroU64;
 
@@ -203,14 +204,26 @@ impl StoreInner {
         let exception = self.keep(exception);
         self.exceptions.give(exception);
         let description = self.exception(exception).map_or_else(String::new, |(tag, payload)| {
-            let TagIdentity { owner, index } = tag;
-            let code = self.instance(owner).map(|instance| instance.vm.module().code());
-            let mut exports = code.into_iter().flat_map(|code| code.exports());
-            let export = exports.find(|(_, kind, i)| (*kind, *i) == (ExternKind::Tag, index));
-            let name = export.map_or_else(String::new, |(name, ..)| format!(" (\"{name}\")"));
-            format!("tag {index}{name} of instance {owner} with {payload:?}")
+            let payload: Vec<String> = payload.iter().map(Val::to_string).collect();
+            format!("{}({})", self.tag_name(tag), payload.join(", "))
         });
         Thrown { exception, description, backtrace }
+    }
+
+    /// A tag for people: its name of the name section, the first it is exported under, or its index.
+    fn tag_name(&self, TagIdentity { owner, index }: TagIdentity) -> String {
+        let named = || {
+            let module = self.instance(owner)?.vm.module();
+            let tags = module.info().ok().map_or(&[][..], |info| &info.names.tags);
+            if let Ok(at) = tags.binary_search_by_key(&index, |(index, _)| *index) {
+                return Some(Escaped(&tags[at].1).to_string());
+            }
+            let mut exports = module.code().exports();
+            let (name, ..) =
+                exports.find(|(_, kind, i)| (*kind, *i) == (ExternKind::Tag, index))?;
+            Some(Escaped(name).to_string())
+        };
+        named().unwrap_or_else(|| format!("<tag {index}>"))
     }
 
     fn exported_tag(&self, instance: InstanceId, name: &str) -> Option<TagIdentity> {

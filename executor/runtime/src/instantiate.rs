@@ -15,8 +15,8 @@ use crate::{
 };
 use executor_code::abi::{CallTarget, ImportSlot};
 use executor_model::{
-    CallError, EngineError, ExternKind, FuncRef, Import, ImportKind, InstanceId, LinkError,
-    MemoryType, ModuleInfo, TableType, Trap, WasmBacktrace,
+    CallError, EngineError, Escaped, ExternKind, FuncRef, Import, ImportKind, InstanceId,
+    LinkError, MemoryType, ModuleInfo, TableType, Trap, WasmBacktrace,
 };
 use std::{io, sync::Arc};
 
@@ -403,7 +403,7 @@ impl StoreInner {
         let counts = vm.counts();
         let name = |kind, i| {
             let import = declaration(info, kind, i)?;
-            Some(format!("`{}` `{}`", import.module, import.name))
+            Some(format!("`{}` `{}`", Escaped(&import.module), Escaped(&import.name)))
         };
         let func = (0..counts.imported_functions).find(|i| {
             vm.word(counts.binding(*i)) == 0

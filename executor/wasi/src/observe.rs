@@ -5,6 +5,7 @@
 //! it, leaves a mark here before it answers. What is not marked depends on the module alone.
 
 use cap_std::fs::{Dir, Metadata, MetadataExt};
+use executor_model::Escaped;
 use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 
@@ -18,6 +19,14 @@ pub struct GuestPath {
 }
 
 impl GuestPath {
+    /// The whole path, from the preopened directory's on.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { preopen, path } = self;
+        let separator = if preopen.ends_with('/') || path.is_empty() { "" } else { "/" };
+        [preopen, separator, path].concat()
+    }
+
     /// The path of `relative` below this one.
     pub(crate) fn join(&self, relative: &str) -> Self {
         let path = match self.path.as_str() {
@@ -29,12 +38,9 @@ impl GuestPath {
 }
 
 impl fmt::Display for GuestPath {
+    /// The path for people: see [`Escaped`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.preopen)?;
-        if !self.preopen.ends_with('/') && !self.path.is_empty() {
-            f.write_str("/")?;
-        }
-        f.write_str(&self.path)
+        Escaped(&self.text()).fmt(f)
     }
 }
 
