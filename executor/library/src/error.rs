@@ -22,6 +22,15 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A snapshot cannot be written to a path: there is something else than a regular file, or no
+    /// directory for one.
+    #[error("no snapshot can be written to {path}: {source}", path = path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        source: io::Error,
+    },
     /// The operating system refused something else.
     #[error("cannot {what}: {source}")]
     System {

@@ -58,5 +58,5 @@ pub use state::{
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};
-pub use sys::Mapping;
+pub use sys::{Mapping, ignore_file_size_signal};
 pub use vm::{CompiledModule, MemoryMut};

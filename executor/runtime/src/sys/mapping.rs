@@ -8,7 +8,7 @@ use nix::{
 use std::{
     ffi::{CStr, c_void},
     fs::File,
-    io::{self, Write},
+    io,
     num::NonZeroUsize,
     ops::Range,
     os::fd::{AsFd, FromRawFd, OwnedFd},
@@ -191,11 +191,12 @@ impl Mapping {
         Ok(Self(unsafe { memmap2::Mmap::map(file)? }))
     }
 
-    /// Maps code that no cache keeps, through an anonymous file.
+    /// Takes a copy of code that no file is to be mapped for into anonymous memory, which can be written
+    /// to until it returns and never again.
     pub(crate) fn anonymous(bytes: &[u8]) -> io::Result<Self> {
-        let mut file = anonymous_file(c"wasm-code")?;
-        file.write_all(bytes)?;
-        Self::new(&file)
+        let mut copy = memmap2::MmapMut::map_anon(bytes.len())?;
+        copy.copy_from_slice(bytes);
+        Ok(Self(copy.make_read_only()?))
     }
 
     /// Makes the text of a checked code file executable.

@@ -13,5 +13,6 @@ mod stack;
 pub use mapping::Mapping;
 pub(crate) use mapping::{Access, Reservation, anonymous_file};
 pub(crate) use pages::{readable, written};
+pub use signals::ignore_file_size_signal;
 pub(crate) use signals::{current_thread, install, interrupt_thread, prepare_thread};
 pub(crate) use stack::WasmStack;

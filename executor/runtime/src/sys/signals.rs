@@ -47,6 +47,14 @@ pub(crate) fn interrupt_thread(thread: ThreadId) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, INTERRUPT) };
 }
 
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) fail, with "File too large", instead
+/// of killing the process. For programs to call when they start: how a process takes its signals is not
+/// for a library to say.
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Installs the handlers, once per process.
 pub(crate) fn install() {
     PREVIOUS.get_or_init(|| {

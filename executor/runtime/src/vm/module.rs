@@ -15,6 +15,7 @@ pub struct CompiledModule {
     entry: Arc<CodeEntry>,
     listeners: Listeners,
     ensure_termination: bool,
+    copied: bool,
     info: OnceLock<ModuleInfo>,
 }
 
@@ -35,10 +36,25 @@ impl CompiledModule {
         listeners: Listeners,
         ensure_termination: bool,
     ) -> Result<Self, LoadError> {
-        let file = CodeFile::new(mapping)?;
-        Mapping::make_executable(&file)?;
+        let mut file = CodeFile::new(mapping)?;
+        let mut copied = false;
+        match Mapping::make_executable(&file) {
+            // What lies on a file system that is mounted `noexec` may be read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                file = CodeFile::new(Mapping::anonymous(file.bytes().as_ref())?)?;
+                Mapping::make_executable(&file)?;
+                copied = true;
+            }
+            made => made?,
+        }
         let entry = Arc::new(CodeEntry::new(file));
-        Ok(Self { entry, listeners, ensure_termination, info: OnceLock::new() })
+        Ok(Self { entry, listeners, ensure_termination, copied, info: OnceLock::new() })
+    }
+
+    /// Whether the code was copied out of its file, because nothing may be executed where that lies.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.copied
     }
 
     pub(crate) fn entry(&self) -> &Arc<CodeEntry> {
