@@ -65,7 +65,10 @@ impl From<Error> for Failure {
                 "{error}; --entropy=keep allows it, --entropy=refill draws the bytes anew at each \
                  restore"
             ),
-            error => error.to_string(),
+            error => match error.limit() {
+                Some(limit) => limit.message("--max-memory"),
+                None => error.to_string(),
+            },
         };
         Self { message, code }
     }

@@ -8,6 +8,7 @@
 //! This is an internal of the crate `executor`, which is what programs embed.
 
 mod backtrace;
+mod budget;
 mod builtins;
 mod calls;
 mod capture;
