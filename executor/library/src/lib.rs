@@ -35,8 +35,8 @@ pub use types::ExternType;
 pub use executor_code::{CompileError, OptLevel};
 pub use executor_files::FileError;
 pub use executor_model::{
-    CallError, EngineError, Escaped, Features, FuncType, GlobalType, MemoryType, ModuleHash,
-    TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, Escaped, Features, FuncType, GlobalType, LimitError, MemoryType,
+    ModuleHash, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,

@@ -10,6 +10,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod backtrace;
+mod budget;
 mod builtins;
 mod calls;
 mod capture;
