@@ -9,6 +9,7 @@ mod errors;
 mod functions;
 mod guests;
 mod hooks;
+mod imports;
 mod messages;
 mod points;
 mod run;

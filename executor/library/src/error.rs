@@ -3,8 +3,9 @@
 //! Invariant: an error keeps what caused it, and its message says of which module, file or export it
 //! speaks.
 
+use crate::imports;
 use executor_code::CompileError;
-use executor_model::{CallError, EngineError, Escaped, FuncType, ModuleHash, Trap};
+use executor_model::{CallError, EngineError, Escaped, FuncType, LinkError, ModuleHash, Trap};
 use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
@@ -124,6 +125,9 @@ pub enum Error {
     /// A snapshot names a main instance that it does not have.
     #[error("the snapshot names a main instance that it does not have")]
     NoMainInstance,
+    /// Imports cannot be satisfied.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Link(LinkError),
     /// A module cannot be instantiated.
     #[error(transparent)]
     Instantiate(InstantiateError),
@@ -262,6 +266,7 @@ impl From<InstantiateError> for Error {
     fn from(error: InstantiateError) -> Self {
         match error {
             InstantiateError::Call(error) => Self::Call(error),
+            InstantiateError::Link(error) => Self::Link(error),
             error => Self::Instantiate(error),
         }
     }
@@ -286,6 +291,14 @@ fn suggest(functions: &[String]) -> String {
             format!("; it exports the functions {}, ...", functions[..MOST].join(", "))
         }
         _ => format!("; it exports the functions {}", functions.join(", ")),
+    }
+}
+
+/// What a module's unknown imports say of how it was built.
+fn hint(error: &LinkError) -> String {
+    match error {
+        LinkError::Unknown(unknown) => imports::hint(unknown),
+        _ => String::new(),
     }
 }
 

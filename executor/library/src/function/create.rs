@@ -15,7 +15,7 @@ use crate::{
     Error, Instance, Report, Snapshot, Source,
     given::{Given, given_methods},
     instance::Call,
-    runtime::{Code, MODULE_MAGIC, Runtime, WasmModule, failed},
+    runtime::{Code, Links, MODULE_MAGIC, Runtime, WasmModule, failed},
 };
 use executor_runtime::Reached;
 use executor_snapshot::{EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC};
@@ -343,7 +343,9 @@ impl Creation {
         let (Base::Module(source), None) = (&self.base, &self.plan.at) else { return Ok(()) };
         let shared = &self.runtime.shared;
         let module = WasmModule::open(source, shared.catalogue())?;
-        let main = shared.code_of(Code::Plain, &module, report)?;
+        let names: Vec<String> = self.plan.preload.iter().map(|(name, _)| name.clone()).collect();
+        let links = Links { linker: &self.runtime.linker, names: &names };
+        let main = shared.code_to_link(Code::Plain, &module, links, report)?;
         let code = main.code();
         let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
         if imports.any(|import| import == Some(CHECKPOINT)) && kind(&main) == EntryKind::Command {

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, ExternType, Report,
-    runtime::{Code, Runtime, WasmModule},
+    runtime::{Code, Links, Runtime, WasmModule},
 };
 use executor_model::{CallError, EngineError, ExternKind, FuncType, ModuleInfo};
 use executor_runtime::{CompiledModule, Image};
@@ -45,10 +45,13 @@ impl WasmModules {
         report: &mut Report,
     ) -> Result<Modules, Error> {
         let mut preload = Vec::with_capacity(self.names.len());
-        for (name, module) in self.names.iter().zip(&self.modules) {
-            preload.push((name.clone(), runtime.shared.code_of(code, module, report)?));
+        let linker = &runtime.linker;
+        for (i, (name, module)) in self.names.iter().zip(&self.modules).enumerate() {
+            let links = Links { linker, names: &self.names[..i] };
+            preload.push((name.clone(), runtime.shared.code_to_link(code, module, links, report)?));
         }
-        let main = runtime.shared.code_of(code, self.main(), report)?;
+        let links = Links { linker, names: &self.names };
+        let main = runtime.shared.code_to_link(code, self.main(), links, report)?;
         Ok(Modules::new(preload, main))
     }
 }

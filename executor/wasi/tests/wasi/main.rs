@@ -15,6 +15,7 @@ mod hostile;
 mod links;
 mod observed;
 mod polling;
+mod preview0;
 mod read_only;
 mod rights;
 mod sockets;
