@@ -69,7 +69,7 @@ impl Suspended {
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdin(Input::Bytes(input.to_vec().into()));
         wasi.stdout(Output::Capture(Arc::clone(&output)));
-        for given in &self.file.manifest().directories {
+        for given in &self.file.manifest().defaults.directories {
             wasi.preopen(&given.host, &given.guest).expect("a directory");
         }
         store.set_data(wasi.restore(&self.wasi).expect("a WASI state that fits"));

@@ -39,7 +39,7 @@ use zerocopy::{
 /// The first bytes of every snapshot: not text, and damaged by a transfer that thinks it is.
 pub const MAGIC: [u8; 8] = *b"\x89snap\r\n\x1a";
 /// The version of this format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The most extents that are written for one memory.
 pub const MAX_EXTENTS: usize = 16;
 /// Metadata longer than this is refused, unread.

@@ -26,5 +26,7 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use error::SnapshotError;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError};
-pub use manifest::{EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId};
+pub use manifest::{
+    Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
+};
 pub use restore::{SnapshotFile, image, image_untrusted, restore, restore_untrusted};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     str::FromStr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// How the main instance is meant to be called.
@@ -54,6 +54,35 @@ pub struct GivenDirectory {
     pub read_only: bool,
 }
 
+/// What a stored function was made with, and its runs are given where they say nothing else. A run
+/// overrides each by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defaults {
+    /// The export that is called, of a snapshot that is not inside a call.
+    pub invoke: Option<String>,
+    /// Argument 0.
+    pub arg0: Option<String>,
+    /// The arguments after it.
+    pub args: Option<Vec<String>>,
+    /// The environment, each name once. A variable without a value has the one that it has in the
+    /// environment of the process that makes the instance, so that a secret is not in the file.
+    pub env: Vec<(String, Option<String>)>,
+    /// Whether the rest of that process's environment is given too.
+    pub inherit_env: bool,
+    /// The directories, for runs that give none of that name.
+    pub directories: Vec<GivenDirectory>,
+    /// Whether clocks and randomness are the same in every run.
+    pub deterministic: bool,
+    /// The most memory, in bytes.
+    pub max_memory: Option<u64>,
+    /// The most elements of a table.
+    pub max_table: Option<u64>,
+    /// The size of the stack, in bytes.
+    pub max_stack: Option<u64>,
+    /// How much time a guest has.
+    pub timeout: Option<Duration>,
+}
+
 /// The facts about a snapshot that people and the command line want.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -67,8 +96,8 @@ pub struct Manifest {
     pub at: Option<String>,
     /// The backtrace of that call.
     pub backtrace: String,
-    /// The directories that its guest was given, for runs that give none of that name.
-    pub directories: Vec<GivenDirectory>,
+    /// What its runs are given where they say nothing else.
+    pub defaults: Defaults,
     /// The exports that were called to initialise it, in order.
     pub inits: Vec<String>,
     /// What the initialisation observed of the world outside the store.
@@ -95,7 +124,7 @@ impl Manifest {
             entry,
             at: None,
             backtrace: String::new(),
-            directories: Vec::new(),
+            defaults: Defaults::default(),
             inits: Vec::new(),
             observations: Vec::new(),
             warnings: Vec::new(),

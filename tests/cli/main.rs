@@ -5,6 +5,7 @@
 mod automatic;
 mod binary;
 mod code;
+mod defaults;
 mod errors;
 mod functions;
 mod guests;
@@ -18,4 +19,5 @@ mod state;
 mod store;
 mod streams;
 mod syscalls;
+mod targets;
 mod world;

@@ -94,24 +94,51 @@ fn cpython_runs_a_program_as_under_wasmtime() {
     }
 
     sandbox(&engines);
+    driver(&engines);
+}
+
+/// A script of `examples`, run with a command and bytes for its standard input: its exit code, standard output
+/// and standard error.
+fn example(
+    engines: &Engines,
+    script: &str,
+    command: &str,
+    input: &str,
+) -> (Option<i32>, String, String) {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let lib = engines.dir().join("lib");
+    let mut line = engines.script(&examples.join(script));
+    line.arg(command).env("PYTHON_SANDBOX_LIB", &lib).env("PYTHON_LIB", &lib).env("TIMEOUT", "20s");
+    line.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = line.spawn().unwrap();
+    // A program that is done has closed its end.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The example whose main module drives the interpreter.
+fn driver(engines: &Engines) {
+    let run = |command, input| example(engines, "python-driver/python-driver", command, input);
+    let (code, _, stderr) = run("create", "import pandas\nframe = pandas.DataFrame({'a': [1, 2]})");
+    assert_eq!(code, Some(0), "{stderr}");
+    for _ in 0..2 {
+        let sum = run("run", "print(frame.a.sum()); frame.a += 1");
+        assert_eq!(sum, (Some(0), "3\n".to_owned(), String::new()));
+    }
+    assert_eq!(run("run", "raise SystemExit(7)").0, Some(7));
+    let (code, stdout, stderr) = run("run", "1 / 0");
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.ends_with("ZeroDivisionError: division by zero\n"), "{stderr}");
+    // What cannot be prepared is no function, and leaves the one that is there.
+    assert_eq!(run("create", "1 / 0").0, Some(134));
+    assert_eq!(run("run", "print(len(frame))"), (Some(0), "2\n".to_owned(), String::new()));
 }
 
 /// The example, with the code that is there already: stopped where it reads its script.
 fn sandbox(engines: &Engines) {
-    let script =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python-sandbox/python-sandbox");
-    let run = |command: &str, input: &str| {
-        let mut line = engines.script(&script);
-        line.arg(command).env("PYTHON_SANDBOX_LIB", engines.dir().join("lib"));
-        line.env("TIMEOUT", "20s");
-        line.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = line.spawn().unwrap();
-        // A program that is done has closed its end.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
+    let run = |command, input| example(engines, "python-sandbox/python-sandbox", command, input);
     let (code, _, stderr) = run("create", "");
     assert_eq!(code, Some(0), "{stderr}");
     let sum = "import pandas\nprint(pandas.DataFrame({'a': [1, 2]}).a.sum())";

@@ -14,7 +14,7 @@ use std::{
 
 /// Runs WebAssembly functions, restoring them from snapshots.
 #[derive(Debug, Parser)]
-#[command(name = "executor", version, disable_help_subcommand = true)]
+#[command(name = "executor", version)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -60,8 +60,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreArgs,
-    /// A module (.wasm, .wat), a snapshot (.snap) or the name of a stored function; then the
-    /// guest's arguments
+    /// The name of a stored function, or a file with a module or a snapshot (a path with a slash or one
+    /// that ends in .wasm, .wat or .snap), or `-` for a module from standard input; then the guest's
+    /// arguments
     // One list, so that everything after the target is the guest's, options too.
     #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
     pub target_and_args: Vec<OsString>,
@@ -94,7 +95,8 @@ pub struct GuestArgs {
     /// Give the guest a directory, named GUEST to it (HOST where left out); `:ro` to be read only
     #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir)]
     pub dirs: Vec<Dir>,
-    /// Set an environment variable of the guest, to this process's own value where V is left out
+    /// Set an environment variable of the guest, to this process's own value where V is left out; a stored
+    /// function keeps only the name then, and each of its runs has the value of its own process
     #[arg(long = "env", value_name = "N[=V]", value_parser = parse_env)]
     pub env: Vec<Variable>,
     /// Give the guest this process's environment; --env is stronger
@@ -176,7 +178,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
-    /// The module (.wasm, .wat)
+    /// The module; `-` is standard input
     pub file: PathBuf,
 }
 
@@ -242,8 +244,8 @@ pub struct CreateArgs {
     /// Keep it in the store as the function NAME
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// With --at: call this export instead of `_start`, with ARGS as its arguments
-    #[arg(long, value_name = "EXPORT", requires = "at")]
+    /// What runs call instead of `_start`, with ARGS as its arguments; with --at, what is called now
+    #[arg(long, value_name = "EXPORT")]
     pub invoke: Option<String>,
     /// With --at: run it once with this file as its standard input, and keep which pages it wrote to,
     /// which later runs then have at once
@@ -261,8 +263,8 @@ pub struct CreateArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub store: StoreDirArgs,
-    /// A module (.wasm, .wat), or what is to go on from: a snapshot (.snap) or a stored function; then
-    /// the guest's arguments
+    /// A file with a module, or `-` for standard input, or what is to go on from: a file with a snapshot or
+    /// a stored function; then the guest's arguments, which its runs have too where they give none
     #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
     pub target_and_args: Vec<OsString>,
 }

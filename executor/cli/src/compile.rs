@@ -2,16 +2,21 @@
 //!
 //! Invariant: afterwards a run of the module on this machine compiles nothing.
 
-use crate::{args::CompileArgs, engine, error::Failure, out, units};
-use executor::{CodeOrigin, Source};
+use crate::{
+    args::CompileArgs,
+    engine::{self, Talk},
+    error::Failure,
+    out, target, units,
+};
+use executor::CodeOrigin;
 
 /// Compiles the module, unless the cache has its code already.
 ///
 /// # Errors
 /// When the file is not a valid module, or the store cannot be used.
 pub fn compile(args: &CompileArgs) -> Result<i32, Failure> {
-    let runtime = engine::with_store(&args.store, &args.code, false)?;
-    let function = runtime.compile(Source::file(&args.file))?;
+    let runtime = engine::with_store(&args.store, &args.code, &Talk::default())?;
+    let function = runtime.compile(target::module(&args.file)?)?;
     if !runtime.has_store() {
         return Err(Failure::new(format_args!(
             "{} is valid, but its code cannot be kept",

@@ -2,12 +2,15 @@
 
 use crate::{
     args::CreateArgs,
-    engine,
+    engine::{self, Talk},
     error::{Context, Failure},
     given::{Given, give, plan},
-    out, units, warn,
+    out,
+    outputs::{Named, refuse_inputs},
+    target::{self, inputs},
+    units, warn,
 };
-use executor::{Base, Created};
+use executor::Created;
 
 /// Makes a snapshot.
 ///
@@ -16,16 +19,26 @@ use executor::{Base, Created};
 pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     let CreateArgs { output, name, invoke, record, guest, capture, store, code, .. } = args;
     let (target, rest) = args.split()?;
-    let base = Base::named(target)?;
+    if name.is_none() && output.is_none() {
+        return Err(Failure::usage(
+            "say where the snapshot goes, before the module: --name NAME, -o FILE.snap or both",
+        ));
+    }
+    let stored = |name: &str| {
+        engine::with_store(store, code, &Talk::default())
+            .is_ok_and(|runtime| runtime.has_function(name))
+    };
+    let base = target::named(target, stored)?;
+    let talk = Talk { verbose: guest.verbose, report: None };
+    if let Some(path) = output {
+        let output = Named { option: Some("--output"), path };
+        let record = record.iter().map(|path| Named { option: Some("--record"), path });
+        refuse_inputs(output, inputs(&base, target, guest).chain(record))?;
+    }
     let runtime = match name {
-        None if output.is_none() => {
-            return Err(Failure::usage(
-                "say where the snapshot goes, before the module: --name NAME, -o FILE.snap or both",
-            ));
-        }
         // A file can be written without a store.
-        None => engine::with_store_if_usable(store, code, guest.verbose)?,
-        Some(_) => engine::with_store(store, code, guest.verbose)?,
+        None => engine::with_store_if_usable(store, code, &talk)?,
+        Some(_) => engine::with_store(store, code, &talk)?,
     };
     let creation = match name {
         Some(name) => runtime.create(name, base),

@@ -8,30 +8,37 @@ use crate::{
     error::{EXIT_TRAP, Failure},
     print::{self, say},
     progress::Progress,
+    report::{Destination, Exit},
     store_dir, units, warn,
 };
 use executor::{Event, Features, Runtime, RuntimeBuilder, SnapshotPolicy, Work};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-fn builder(code: &CodeArgs, verbose: bool) -> RuntimeBuilder {
+/// What a command says of its work.
+#[derive(Debug, Clone, Default)]
+pub struct Talk {
+    /// Whether it says what happens.
+    pub verbose: bool,
+    /// Where it reports a guest that cannot be stopped.
+    pub report: Option<Arc<Destination>>,
+}
+
+fn builder(code: &CodeArgs, talk: &Talk) -> RuntimeBuilder {
     let progress = Mutex::new(None);
+    let talk = talk.clone();
     Runtime::builder()
         .features(code.features(Features::default()))
         .opt_level(code.opt_level)
-        .on_event(move |event| tell(event, verbose, &progress))
+        .on_event(move |event| tell(event, &talk, &progress))
 }
 
 /// The runtime of a command that cannot do without a store.
 ///
 /// # Errors
 /// When there is none to be had.
-pub fn with_store(
-    store: &StoreDirArgs,
-    code: &CodeArgs,
-    verbose: bool,
-) -> Result<Runtime, Failure> {
+pub fn with_store(store: &StoreDirArgs, code: &CodeArgs, talk: &Talk) -> Result<Runtime, Failure> {
     let dir = store_dir::directory(store.store.as_deref())?;
-    Ok(builder(code, verbose).store(dir).build()?)
+    Ok(builder(code, talk).store(dir).build()?)
 }
 
 /// The runtime of a command that can do without a store.
@@ -41,13 +48,13 @@ pub fn with_store(
 pub fn with_store_if_usable(
     store: &StoreDirArgs,
     code: &CodeArgs,
-    verbose: bool,
+    talk: &Talk,
 ) -> Result<Runtime, Failure> {
-    match with_store(store, code, verbose) {
+    match with_store(store, code, talk) {
         Ok(runtime) => Ok(runtime),
         Err(failure) => {
             warn(failure.line());
-            Ok(builder(code, verbose).build()?)
+            Ok(builder(code, talk).build()?)
         }
     }
 }
@@ -60,21 +67,22 @@ pub fn of_run(
     function: Option<&str>,
     store: &StoreArgs,
     code: &CodeArgs,
-    verbose: bool,
+    talk: &Talk,
 ) -> Result<Runtime, Failure> {
     let dir = StoreDirArgs { store: store.store.clone() };
     match (function, store.no_store) {
         (Some(name), true) => Err(Failure::usage(format_args!(
             "`{name}` is no file, and with --no-store there are no stored functions"
         ))),
-        (Some(_), false) => with_store(&dir, code, verbose),
-        (None, true) => Ok(builder(code, verbose).build()?),
-        (None, false) => with_store_if_usable(&dir, code, verbose),
+        (Some(_), false) => with_store(&dir, code, talk),
+        (None, true) => Ok(builder(code, talk).build()?),
+        (None, false) => with_store_if_usable(&dir, code, talk),
     }
 }
 
 /// Says what happens; a guest that cannot be stopped ends the process.
-fn tell(event: Event<'_>, verbose: bool, progress: &Mutex<Option<Progress>>) {
+fn tell(event: Event<'_>, talk: &Talk, progress: &Mutex<Option<Progress>>) {
+    let verbose = talk.verbose;
     let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
     match event {
         Event::Began(work) => {
@@ -119,7 +127,12 @@ fn tell(event: Event<'_>, verbose: bool, progress: &Mutex<Option<Progress>>) {
         }
         Event::Warning(what) => warn(what),
         Event::Overdue { limit } => {
-            print::error(format_args!("the timeout of {limit:?} passed, in a call of the host"));
+            let error = format!("the timeout of {limit:?} passed, in a call of the host");
+            print::error(&error);
+            if let Some(report) = &talk.report {
+                let exit = Exit { code: EXIT_TRAP, trap: None, error: Some(error) };
+                report.write(&executor::Report::default(), exit);
+            }
             std::process::exit(EXIT_TRAP);
         }
         _ => {}

@@ -3,7 +3,7 @@
 //! Invariant: a [`Failure`] is one line that says what to do, under which only the lines of a
 //! backtrace may follow, and the exit code that goes with it.
 
-use crate::print;
+use crate::{print, suggest::did_you_mean};
 use executor::{CallError, Error, WasiError, WasiStateError};
 use std::fmt::{self, Display};
 
@@ -71,6 +71,13 @@ impl From<Error> for Failure {
                 "{error}; --entropy=keep allows it, --entropy=refill draws the bytes anew at each \
                  restore"
             ),
+            Error::NoExport { name, functions } => {
+                let alike = did_you_mean(name, functions.iter().map(String::as_str));
+                format!("{error}{alike}")
+            }
+            Error::Variable { name, .. } => {
+                format!("--env {name}: {error} (to set it: --env {name}=VALUE)")
+            }
             error => error.to_string(),
         };
         // Where the guest called the host function that failed.
@@ -92,6 +99,7 @@ fn exit_code(error: &Error) -> i32 {
         | Error::InsideCall
         | Error::NoPoint
         | Error::Linked
+        | Error::Variable { .. }
         | Error::NothingToCall => EXIT_USAGE,
         Error::TimedOut { source, .. } => exit_code(source),
         error => match error.call() {

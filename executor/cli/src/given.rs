@@ -3,12 +3,10 @@
 //! Invariant: every option is told to every builder that has a use for it.
 
 use crate::{
-    args::{GuestArgs, Variable},
+    args::GuestArgs,
     error::{Context, Failure},
-    warn,
 };
-use executor::Limits;
-use std::{env, net::TcpListener};
+use std::net::TcpListener;
 
 /// What options give that has to be looked for.
 pub struct Given<'a> {
@@ -16,45 +14,48 @@ pub struct Given<'a> {
     pub options: &'a GuestArgs,
     /// The arguments after the target.
     pub args: &'a [String],
-    /// The environment, where the options say anything of it.
-    pub env: Option<Vec<(String, String)>>,
     /// The sockets.
     pub listeners: Vec<TcpListener>,
-    /// The limits.
-    pub limits: Limits,
+    /// The size of the stack.
+    pub max_stack: Option<usize>,
 }
 
 impl<'a> Given<'a> {
     /// What options and arguments give.
     ///
     /// # Errors
-    /// When a variable to be taken from this process is not there, an address cannot be listened at, or a
-    /// limit is beyond what this machine can address.
+    /// When an address cannot be listened at, or a limit is beyond what this machine can address.
     pub fn of(options: &'a GuestArgs, args: &'a [String]) -> Result<Self, Failure> {
         let listen = |address: &String| {
             TcpListener::bind(address).context(format_args!("cannot listen at {address}"))
         };
         let listeners = options.listen.iter().map(listen).collect::<Result<_, _>>()?;
-        let mut limits = Limits::default();
-        limits.memory = options.max_memory.unwrap_or(limits.memory);
-        if let Some(max) = options.max_stack {
-            limits.stack = usize::try_from(max)
-                .map_err(|e| Failure::usage(format_args!("--max-stack: {e}")))?;
-        }
-        Ok(Self { options, args, env: environment(options)?, listeners, limits })
+        let max_stack = options.max_stack.map(usize::try_from).transpose();
+        let max_stack = max_stack.map_err(|e| Failure::usage(format_args!("--max-stack: {e}")))?;
+        Ok(Self { options, args, listeners, max_stack })
     }
 }
 
-/// Tells a builder of the library what a guest is given.
+/// Tells a builder of the library what a guest is given. What is not said is not told, so that a stored
+/// function's own defaults hold.
 macro_rules! give {
     ($builder:expr, $given:expr) => {{
-        let $crate::given::Given { options, args, env, listeners, limits } = $given;
-        let mut builder = $builder.inherit_stdio().args(args).limits(limits);
+        let $crate::given::Given { options, args, listeners, max_stack } = $given;
+        let mut builder = $builder.inherit_stdio();
+        if !args.is_empty() {
+            builder = builder.args(args);
+        }
         if let Some(name) = &options.argv0 {
             builder = builder.arg0(name);
         }
-        if let Some(env) = env {
-            builder = builder.envs(env);
+        if options.inherit_env {
+            builder = builder.inherit_env();
+        }
+        for variable in &options.env {
+            builder = match variable {
+                $crate::args::Variable::Set(name, value) => builder.env(name, value),
+                $crate::args::Variable::Inherited(name) => builder.env_of_process(name),
+            };
         }
         for $crate::args::Dir { host, guest, access } in &options.dirs {
             builder = builder.dir(host, guest, *access);
@@ -64,6 +65,12 @@ macro_rules! give {
         }
         if options.deterministic {
             builder = builder.deterministic();
+        }
+        if let Some(bytes) = options.max_memory {
+            builder = builder.max_memory(bytes);
+        }
+        if let Some(bytes) = max_stack {
+            builder = builder.max_stack(bytes);
         }
         if let Some(limit) = options.timeout {
             builder = builder.timeout(limit);
@@ -98,41 +105,3 @@ macro_rules! plan {
 }
 
 pub(crate) use {give, plan};
-
-/// The guest's environment. A later `--env` of a name is stronger than an earlier one, and any than
-/// what is inherited.
-fn environment(options: &GuestArgs) -> Result<Option<Vec<(String, String)>>, Failure> {
-    if !options.inherit_env && options.env.is_empty() {
-        return Ok(None);
-    }
-    let mut variables = Vec::new();
-    if options.inherit_env {
-        for (name, value) in env::vars_os() {
-            match (name.to_str(), value.to_str()) {
-                (Some(name), Some(value)) => variables.push((name.to_owned(), value.to_owned())),
-                _ => warn(format_args!(
-                    "--inherit-env leaves out `{}`, which is not UTF-8",
-                    name.display()
-                )),
-            }
-        }
-    }
-    for variable in &options.env {
-        let (name, value) = match variable {
-            Variable::Set(name, value) => (name.clone(), value.clone()),
-            Variable::Inherited(name) => (name.clone(), inherited(name)?),
-        };
-        variables.push((name, value));
-    }
-    Ok(Some(variables))
-}
-
-fn inherited(name: &str) -> Result<String, Failure> {
-    env::var(name).map_err(|error| {
-        let what = match error {
-            env::VarError::NotPresent => "is not in this process's environment",
-            env::VarError::NotUnicode(_) => "has a value that is not UTF-8",
-        };
-        Failure::usage(format_args!("--env {name}: {name} {what} (to set it: --env {name}=VALUE)"))
-    })
-}

@@ -2,7 +2,9 @@
 
 use crate::units;
 use executor::Escaped;
-use executor::inspection::{InspectedArea, InspectedOpen, InspectedWasi, Inspection};
+use executor::inspection::{
+    InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection,
+};
 
 /// A snapshot as lines for people.
 pub fn text(inspection: &Inspection) -> String {
@@ -25,7 +27,7 @@ pub fn text(inspection: &Inspection) -> String {
         list(&inspection.observations),
         list(&inspection.warnings),
     );
-    text += &format!("given        {}\n", list(&inspection.directories));
+    text += &format!("defaults     {}\n", list(&defaults(&inspection.defaults)));
     if let Some(wasi) = &inspection.wasi {
         text += &wasi_text(wasi);
     }
@@ -57,6 +59,26 @@ pub fn text(inspection: &Inspection) -> String {
         }
     }
     text
+}
+
+/// What a run is given, as the options that would give it.
+fn defaults(defaults: &InspectedDefaults) -> Vec<String> {
+    let InspectedDefaults { invoke, arg0, arguments, environment, directories, .. } = defaults;
+    let mut options = Vec::new();
+    options.extend(invoke.iter().map(|export| format!("--invoke {export}")));
+    options.extend(arg0.iter().map(|name| format!("--argv0 {name}")));
+    options.extend(directories.iter().map(|dir| format!("--dir {dir}")));
+    options.extend(environment.iter().map(|variable| format!("--env {variable}")));
+    options.extend(defaults.inherit_environment.then(|| "--inherit-env".to_owned()));
+    options.extend(defaults.deterministic.then(|| "--deterministic".to_owned()));
+    let size = |option: &str, bytes: Option<u64>| bytes.map(|n| format!("{option} {n}"));
+    options.extend(size("--max-memory", defaults.max_memory));
+    options.extend(size("--max-stack", defaults.max_stack));
+    options.extend(defaults.timeout_seconds.map(|seconds| format!("--timeout {seconds} s")));
+    let arguments = arguments.iter().flatten().map(|arg| format!("{arg:?}"));
+    let arguments: Vec<String> = arguments.collect();
+    options.extend((!arguments.is_empty()).then(|| format!("arguments {}", arguments.join(" "))));
+    options
 }
 
 /// Items as one line.

@@ -14,23 +14,32 @@ mod engine;
 mod error;
 mod given;
 mod inspect;
+mod outputs;
 mod print;
 mod progress;
 mod report;
 mod run;
 mod snapshot_cmd;
 mod store_dir;
+mod suggest;
+mod target;
 mod units;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
 
 use args::{Cli, Command};
-use clap::{Parser, error::ErrorKind};
+use clap::{
+    CommandFactory, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use error::{EXIT_USAGE, Failure};
+use executor::Base;
 use print::{out, warn};
+use std::ffi::OsString;
 
 fn main() {
-    let code = match Cli::try_parse() {
+    let words = with_run(std::env::args_os().collect());
+    let code = match Cli::try_parse_from(&words) {
         Ok(cli) => dispatch(cli.command),
         // Help and the version are asked for; they go to standard output.
         Err(error) if !error.use_stderr() => print::succeeded(error.print()).map(|()| 0),
@@ -39,7 +48,7 @@ fn main() {
             let _ = error.print();
             Ok(EXIT_USAGE)
         }
-        Err(error) => Err(usage(&error)),
+        Err(error) => Err(usage(&error, &words)),
     };
     let code = code.unwrap_or_else(|failure| {
         print::error(&failure);
@@ -60,12 +69,37 @@ fn dispatch(command: Command) -> Result<i32, Failure> {
     }
 }
 
-/// The first paragraph of what clap has to say, which is what is wrong.
-fn usage(error: &clap::Error) -> Failure {
+/// The command line with the `run` that is meant where a file stands in place of a command.
+fn with_run(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| Base::is_path(word)) {
+        words.insert(1, "run".into());
+    }
+    words
+}
+
+/// The first paragraph of what clap has to say, which is what is wrong, and what may have been meant.
+fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     let text = error.to_string();
     let paragraph: Vec<&str> =
         text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
     let message = paragraph.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    Failure::usage(format_args!("{message} (see executor --help)"))
+    let suggested =
+        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    let alike = suggested.into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(word) => Some(word.as_str()),
+        ContextValue::Strings(words) => words.first().map(String::as_str),
+        _ => None,
+    });
+    let alike = alike.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
+    // The help that describes it is that of the innermost command that was named.
+    let mut command = Cli::command();
+    let mut name = command.get_name().to_owned();
+    for word in &words[1..] {
+        let inner = command.get_subcommands().find(|inner| inner.get_name() == word.as_os_str());
+        let Some(inner) = inner.cloned() else { break };
+        name = format!("{name} {}", inner.get_name());
+        command = inner;
+    }
+    Failure::usage(format_args!("{message}{alike} (see {name} --help)"))
 }

@@ -3,10 +3,18 @@
 //! Invariant: the report is made from what happened, after it happened; making it changes nothing
 //! about the run.
 
-use crate::error::{Context, Failure};
+use crate::{
+    error::{Context, Failure},
+    warn,
+};
 use executor::{CodeOrigin, ModuleCode, Phases};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::{ffi::OsStr, io::Write, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Write},
+    time::Duration,
+};
 
 /// What happened.
 #[derive(Debug, Serialize)]
@@ -133,19 +141,50 @@ impl<'a> Report<'a> {
         let (target, code) = (target.display().to_string(), Code::of(code));
         Self { target, code, instance: instance.unwrap_or_default(), snapshot, exit, phases }
     }
+}
 
-    /// Writes the report to a file, or to standard output where `to` is `-`.
+/// Where a report goes. It is opened before the guest runs, so that it can be written however that ends.
+#[derive(Debug)]
+pub struct Destination {
+    /// What is run.
+    target: OsString,
+    path: OsString,
+    /// The file; standard output where there is none.
+    file: Option<File>,
+}
+
+impl Destination {
+    /// Opens `path`, which is standard output where it is `-`. What a file holds stays until there is a
+    /// report.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, to: &OsStr) -> Result<(), Failure> {
-        let what = || format!("cannot write the report to {}", to.display());
-        let mut json = serde_json::to_vec_pretty(self).context(what())?;
-        json.push(b'\n');
-        match to == "-" {
-            true => std::io::stdout().write_all(&json).context(what()),
-            false => std::fs::write(to, json).context(what()),
+    pub fn open(target: &OsStr, path: &OsStr) -> Result<Self, Failure> {
+        let open = || File::options().write(true).create(true).truncate(false).open(path);
+        let what = || format!("cannot write the report to {}", path.display());
+        let file = (path != "-").then(open).transpose().context(what())?;
+        Ok(Self { target: target.to_owned(), path: path.to_owned(), file })
+    }
+
+    /// Writes the report of a run.
+    pub fn write(&self, report: &executor::Report, exit: Exit) {
+        let written = Report::new(&self.target, report, exit).write(self.file.as_ref());
+        // The guest's exit code stays what it is.
+        if let Err(error) = written {
+            warn(format_args!("cannot write the report to {}: {error}", self.path.display()));
         }
+    }
+}
+
+impl Report<'_> {
+    fn write(&self, file: Option<&File>) -> io::Result<()> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        let Some(mut file) = file else { return io::stdout().write_all(&json) };
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        file.write_all(&json)
     }
 }
 

@@ -5,17 +5,20 @@
 
 use crate::{
     args::{RunArgs, SnapshotPolicy},
-    engine,
+    engine::{self, Talk},
     error::Failure,
     given::{Given, give, plan},
     out,
+    outputs::{Named, refuse_inputs},
     print::{self, say},
-    report::{Exit, Report},
+    report::{Destination, Exit},
+    suggest::did_you_mean,
+    target::{self, inputs},
 };
 use executor::{
     Base, CallError, CatalogueError, Entropy, EntryKind, Error, Instance, Outcome, Runtime, Source,
 };
-use std::ffi::OsStr;
+use std::{ffi::OsStr, path::Path, sync::Arc};
 
 /// Runs the target and returns the exit code.
 ///
@@ -24,13 +27,26 @@ use std::ffi::OsStr;
 pub fn run(args: &RunArgs) -> Result<i32, Failure> {
     let mut report = executor::Report::default();
     let (target, rest) = args.split()?;
-    let base = Base::named(target)?;
+    let stored = |name: &str| {
+        let runtime = engine::of_run(Some(name), &args.store, &args.code, &Talk::default());
+        runtime.is_ok_and(|runtime| runtime.has_function(name))
+    };
+    let base = target::named(target, stored)?;
+    let destination = match &args.report {
+        None => None,
+        Some(path) => {
+            let output = Named { option: Some("--report"), path: Path::new(path) };
+            refuse_inputs(output, inputs(&base, target, &args.guest))?;
+            Some(Arc::new(Destination::open(target, path)?))
+        }
+    };
     let function = match &base {
         Base::Function(name) => Some(name.as_str()),
         Base::Module(_) | Base::Snapshot(_) => None,
     };
     let verbose = args.guest.verbose;
-    let runtime = engine::of_run(function, &args.store, &args.code, verbose)?;
+    let talk = Talk { verbose, report: destination.clone() };
+    let runtime = engine::of_run(function, &args.store, &args.code, &talk)?;
     let given = Given::of(&args.guest, &rest)?;
     report.phases.end("engine");
     let ended = match start(args, &runtime, base, target, given, &rest, &mut report) {
@@ -46,14 +62,10 @@ pub fn run(args: &RunArgs) -> Result<i32, Failure> {
         Err(Stop::Ended(error)) => (describe(error), None),
     };
     let code = exit.code;
-    let written = match &args.report {
-        Some(to) => Report::new(target, &report, exit).write(to),
-        None => Ok(()),
-    };
-    match failure {
-        Some(failure) => Err(failure),
-        None => written.map(|()| code),
+    if let Some(destination) = destination {
+        destination.write(&report, exit);
     }
+    failure.map_or(Ok(code), Err)
 }
 
 /// Why a guest did not get ready, or did not return.
@@ -100,9 +112,11 @@ fn start(
             refuse_initialisation(args, target)?;
             runtime.function_with(&name, report).map_err(|error| match error {
                 Error::Store(CatalogueError::UnknownFunction { name }) => {
+                    let known = runtime.functions().unwrap_or_default();
+                    let alike = did_you_mean(&name, known.iter().map(|(name, _)| name.as_str()));
                     Failure::new(format_args!(
                         "`{name}` is neither a file nor a stored function (to store one: executor \
-                         snapshot create --name {name} FILE)"
+                         snapshot create --name {name} FILE){alike}"
                     ))
                 }
                 error => error.into(),

@@ -5,9 +5,10 @@
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
     code_args::CodeArgs,
-    create, engine,
+    create,
+    engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
-    inspect, out, print, units,
+    inspect, out, print, target, units,
 };
 use executor::{Base, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -28,7 +29,7 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
 
 /// The runtime over the store, for a command that compiles nothing.
 fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
-    engine::with_store(store, &CodeArgs::default(), false)
+    engine::with_store(store, &CodeArgs::default(), &Talk::default())
 }
 
 fn list(runtime: &Runtime) -> Result<i32, Failure> {
@@ -65,7 +66,8 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
 
 /// Opens a snapshot by the name of its function or by its path.
 fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
-    match Base::named(target)? {
+    let stored = |name: &str| runtime(store).is_ok_and(|runtime| runtime.has_function(name));
+    match target::named(target, stored)? {
         Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
         Base::Snapshot(path) => Ok(Snapshot::open(path)?),
         Base::Module(_) => Err(Failure::new(format_args!(

@@ -31,20 +31,30 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// A file is no binary module.
-    #[error("{path} is not a WebAssembly module (text modules end in .wat)", path = path.display())]
+    /// Bytes are no module.
+    #[error("{name} is not a WebAssembly module: {what}")]
     NotAModule {
-        /// Which.
+        /// What they are called.
+        name: String,
+        /// What is known of them.
+        what: &'static str,
+    },
+    /// A snapshot is to be read from a pipe or a device.
+    #[error("{path} is a snapshot, and not in a file of its own, which it has to be to be mapped", path = path.display())]
+    SnapshotInPipe {
+        /// Where it came from.
         path: PathBuf,
     },
-    /// A file is no module and no snapshot.
+    /// A variable is to have the value that it has in this process's environment.
     #[error(
-        "{path} is neither a module nor a snapshot (text modules end in .wat)",
-        path = path.display()
+        "environment variable {name} {what}: the guest is to have its value",
+        what = if *.unset { "is not set" } else { "has a value that is not UTF-8" }
     )]
-    Unrecognised {
-        /// Which.
-        path: PathBuf,
+    Variable {
+        /// Its name.
+        name: String,
+        /// Whether it has no value at all.
+        unset: bool,
     },
     /// A name that is not UTF-8 names no function.
     #[error("no function is named {}", .name.display())]

@@ -4,7 +4,7 @@
 //! is needed, and no state is read.
 
 use crate::{Error, Snapshot};
-use executor_snapshot::{GivenDirectory, format};
+use executor_snapshot::{Defaults, GivenDirectory, format};
 use executor_wasi::{DescriptorState, DirectoryState, Draw, FileState, Ledger, Target, WasiState};
 use serde::Serialize;
 
@@ -39,12 +39,39 @@ pub struct Inspection {
     pub frame_bytes: u64,
     /// Where the call is.
     pub backtrace: String,
-    /// The directories that a run is given where it gives none of that name.
-    pub directories: Vec<String>,
+    /// What a run is given where it says nothing else.
+    pub defaults: InspectedDefaults,
     /// The host's side of WASI, where it has one.
     pub wasi: Option<InspectedWasi>,
     /// The instances, in order of their numbers.
     pub instances: Vec<InspectedInstance>,
+}
+
+/// What a run is given where it says nothing else.
+#[derive(Debug, Serialize)]
+pub struct InspectedDefaults {
+    /// The export that is called.
+    pub invoke: Option<String>,
+    /// Argument 0.
+    pub arg0: Option<String>,
+    /// The arguments after it.
+    pub arguments: Option<Vec<String>>,
+    /// The variables as `NAME=VALUE`; `NAME` where the value is that of the running process.
+    pub environment: Vec<String>,
+    /// Whether all of the running process's environment is given.
+    pub inherit_environment: bool,
+    /// The directories as `HOST::GUEST`, with `:ro` where nothing in them can be changed.
+    pub directories: Vec<String>,
+    /// Whether clocks and randomness are the same in every run.
+    pub deterministic: bool,
+    /// The most memory, in bytes.
+    pub max_memory: Option<u64>,
+    /// The most elements of a table.
+    pub max_table: Option<u64>,
+    /// The size of the stack, in bytes.
+    pub max_stack: Option<u64>,
+    /// How much time a guest has, in seconds.
+    pub timeout_seconds: Option<f64>,
 }
 
 /// The host's side of WASI.
@@ -140,9 +167,6 @@ impl Inspection {
             let stored = |a: &format::Area| a.extents.iter().map(|e| e.len).sum();
             areas.iter().map(|a| InspectedArea { bytes: a.len, stored_bytes: stored(a) }).collect()
         };
-        let directory = |GivenDirectory { host, guest, read_only }: &GivenDirectory| {
-            format!("{host}::{guest}{}", if *read_only { ":ro" } else { "" })
-        };
         let instance = |(i, instance): (usize, &format::Instance)| {
             let names = manifest.instances.get(i);
             InspectedInstance {
@@ -170,10 +194,35 @@ impl Inspection {
             frames: file.call().map_or(0, |call| call.frames.len()),
             frame_bytes: file.call_len(),
             backtrace: manifest.backtrace.clone(),
-            directories: manifest.directories.iter().map(directory).collect(),
+            defaults: InspectedDefaults::of(&manifest.defaults),
             wasi,
             instances: file.instances().iter().enumerate().map(instance).collect(),
         })
+    }
+}
+
+impl InspectedDefaults {
+    fn of(defaults: &Defaults) -> Self {
+        let directory = |GivenDirectory { host, guest, read_only }: &GivenDirectory| {
+            format!("{host}::{guest}{}", if *read_only { ":ro" } else { "" })
+        };
+        let variable = |(name, value): &(String, Option<String>)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        };
+        Self {
+            invoke: defaults.invoke.clone(),
+            arg0: defaults.arg0.clone(),
+            arguments: defaults.args.clone(),
+            environment: defaults.env.iter().map(variable).collect(),
+            inherit_environment: defaults.inherit_env,
+            directories: defaults.directories.iter().map(directory).collect(),
+            deterministic: defaults.deterministic,
+            max_memory: defaults.max_memory,
+            max_table: defaults.max_table,
+            max_stack: defaults.max_stack,
+            timeout_seconds: defaults.timeout.map(|limit| limit.as_secs_f64()),
+        }
     }
 }
 

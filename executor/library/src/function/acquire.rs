@@ -18,7 +18,7 @@ use crate::{
 };
 use executor_model::{ExternKind, InstanceId};
 use executor_runtime::{CompiledModule, Image, InstantiateError, Store, StoreConfig};
-use executor_snapshot::{EntryKind, GivenDirectory, Hook, SnapshotError};
+use executor_snapshot::{EntryKind, Hook, SnapshotError};
 use executor_wasi::WasiCtxBuilder;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -42,14 +42,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
     let entry = plan(state, call)?;
     let stop = Stop::new(given.timeout, given.cancellation.as_ref());
     let written = Written::default();
-    let directories: &[GivenDirectory] = match state {
-        // Whoever made another's file does not say what this user's guests are given.
-        State::Kept(kept) if kept.trust == Trust::Own => {
-            &kept.snapshot.file().manifest().directories
-        }
-        _ => &[],
-    };
-    let wasi = given.wasi(directories, &written)?;
+    let wasi = given.wasi(&written)?;
     let mut clock = Clock::new(given.timeout, stop.clone(), &runtime.shared.listener);
     let attach = |store: &Store| {
         if let Some(stop) = &stop {

@@ -8,22 +8,24 @@ use super::{
     acquire::{Request, acquire},
     capture::{self, Created},
     kind,
-    modules::WasmModules,
+    modules::{WasmModules, exported_type},
     record::Recorder,
 };
 use crate::{
     Error, Instance, Report, Snapshot, Source,
-    given::{Given, given_methods},
+    given::{Given, GivenOptions, given_methods},
     instance::Call,
-    runtime::{Code, Links, MODULE_MAGIC, Runtime, WasmModule, failed},
+    runtime::{Code, Runtime, WasmModule, failed},
 };
 use executor_runtime::Reached;
-use executor_snapshot::{EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC};
+use executor_snapshot::{
+    Defaults, EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC,
+};
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
 use std::{
     ffi::OsStr,
     fs::File,
-    io::Read,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -39,36 +41,47 @@ pub enum Base {
 }
 
 impl Base {
-    /// What a word of a command line names. It is a path when it has a slash, ends as modules and snapshots
-    /// do (`.wasm`, `.wat`, `.snap`), or names a file that is there; else it is the name of a function.
+    /// Whether a word of a command line is a path, and not the name of a function: it has a slash, or
+    /// ends as modules and snapshots do (`.wasm`, `.wat`, `.snap`).
+    #[must_use]
+    pub fn is_path(word: &OsStr) -> bool {
+        let end = Path::new(word).extension().and_then(OsStr::to_str);
+        let ends = end.is_some_and(|end| {
+            ["wasm", "wat", "snap"].iter().any(|known| end.eq_ignore_ascii_case(known))
+        });
+        ends || word.as_encoded_bytes().contains(&b'/')
+    }
+
+    /// What a file holds: a snapshot, or else a module. All of a pipe or a device is read now.
     ///
     /// # Errors
-    /// When it is a path to something else, or a name that is not UTF-8.
-    pub fn named(word: &OsStr) -> Result<Self, Error> {
-        let path = Path::new(word);
-        match path.extension().and_then(OsStr::to_str) {
-            Some("wasm" | "wat") => return Ok(Self::Module(Source::file(path))),
-            Some("snap") => return Ok(Self::Snapshot(path.to_owned())),
-            _ => {}
+    /// When it cannot be read, or a snapshot is not in a regular file.
+    pub fn file(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let file = File::open(&path).map_err(failed(&path))?;
+        let regular = file.metadata().map_err(failed(&path))?.is_file();
+        if !regular {
+            let source = Source::of_opened(path.clone(), file)?;
+            return match source.begins_with(&SNAPSHOT_MAGIC) {
+                true => Err(Error::SnapshotInPipe { path }),
+                false => Ok(Self::Module(source)),
+            };
         }
-        if word.as_encoded_bytes().contains(&b'/') || path.is_file() {
-            return Self::sniff(path);
-        }
-        match word.to_str() {
-            Some(name) => Ok(Self::Function(name.to_owned())),
-            None => Err(Error::FunctionName { name: word.to_owned() }),
+        let mut begin = [0; SNAPSHOT_MAGIC.len()];
+        match file.read_exact_at(&mut begin, 0) {
+            Ok(()) if begin == SNAPSHOT_MAGIC => Ok(Self::Snapshot(path)),
+            _ => Ok(Self::Module(Source::file(path))),
         }
     }
 
-    /// Looks at how the file begins.
-    fn sniff(path: &Path) -> Result<Self, Error> {
-        let mut begin = Vec::new();
-        let file = File::open(path).and_then(|file| file.take(8).read_to_end(&mut begin));
-        file.map_err(failed(path))?;
-        match () {
-            () if begin.starts_with(MODULE_MAGIC) => Ok(Self::Module(Source::file(path))),
-            () if begin.starts_with(&SNAPSHOT_MAGIC) => Ok(Self::Snapshot(path.to_owned())),
-            () => Err(Error::Unrecognised { path: path.to_owned() }),
+    /// What a guest finds as its argument 0 where it is given none.
+    fn guest_name(&self) -> String {
+        match self {
+            Self::Module(source) => source.file_name(),
+            Self::Function(name) => name.clone(),
+            Self::Snapshot(path) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
         }
     }
 }
@@ -175,8 +188,28 @@ pub struct Creation {
     base: Base,
     output: Option<PathBuf>,
     record: Option<Vec<u8>>,
+    given: GivenOptions,
+    plan: Plan,
+}
+
+/// What an instance that is to be kept begins as.
+enum Origin {
+    /// A module, with those that it is linked to.
+    Modules(WasmModules),
+    /// What was kept before.
+    Snapshot(Snapshot, Trust),
+}
+
+/// A creation that has begun.
+struct Creating {
+    runtime: Runtime,
+    name: Option<String>,
+    output: Option<PathBuf>,
+    record: Option<Vec<u8>>,
     given: Given,
     plan: Plan,
+    /// What instances of the function are to be given.
+    defaults: Defaults,
 }
 
 /// An instance that can be kept.
@@ -184,23 +217,15 @@ struct Ready {
     instance: Instance,
     /// The names of its instances.
     names: Vec<InstanceNames>,
+    /// The exports that initialised what it goes on from.
+    inits: Vec<String>,
     /// The files of its modules, where they are not in the store already.
     modules: Vec<WasmModule>,
-    /// What it goes on from.
-    base: Option<Snapshot>,
 }
 
 impl Creation {
     pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
-        let guest = match (&base, &name) {
-            (Base::Module(source), _) => source.file_name(),
-            (Base::Function(base), _) => base.clone(),
-            (Base::Snapshot(path), _) => {
-                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-            }
-        };
-        let given = Given::new(guest, runtime.shared.limits);
-        let plan = Plan::default();
+        let (given, plan) = (GivenOptions::default(), Plan::default());
         Self { runtime, name, base, output: None, record: None, given, plan }
     }
 
@@ -237,26 +262,63 @@ impl Creation {
     /// [`Error::NotReady`] and [`Error::PointNotReached`] when the guest does not get to where it is to be
     /// kept; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
-    pub fn save(mut self) -> Result<Created, Error> {
-        let runtime = self.runtime.clone();
+    pub fn save(self) -> Result<Created, Error> {
+        let Self { runtime, name, base, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
-        if let (Some(name), Some(catalogue)) = (&self.name, shared.catalogue()) {
+        if let (Some(name), Some(catalogue)) = (&name, shared.catalogue()) {
             catalogue.function(name)?;
         }
+        let guest = base.guest_name();
+        let origin = match base {
+            Base::Module(source) => Origin::Modules(plan.open(&runtime, &source)?),
+            Base::Function(_) | Base::Snapshot(_) if !plan.preload.is_empty() => {
+                return Err(Error::Linked);
+            }
+            Base::Function(name) => Origin::Snapshot(runtime.snapshot_of(&name)?, Trust::Own),
+            Base::Snapshot(path) => Origin::Snapshot(Snapshot::open(path)?, Trust::Nobody),
+        };
         let report = &mut Report::default();
-        self.find_checkpoint(report)?;
+        if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
+            plan.at = checkpoint(&runtime, modules, report)?;
+        }
+        let base = match &origin {
+            Origin::Modules(_) => Defaults::default(),
+            Origin::Snapshot(snapshot, trust) => trust.defaults(snapshot.file().manifest()),
+        };
+        let mut defaults = given.defaults(&base)?;
+        let given = given.settle(&guest, &base, shared.limits, &shared.listener)?;
+        match (&plan.at, plan.call.take()) {
+            // The call that the snapshot is inside of.
+            (Some(_), call) => {
+                let entry = defaults.invoke.take();
+                plan.call = call.or_else(|| Some(Call::text(entry?, &given.args[1..])));
+            }
+            // A call that is for later.
+            (None, Some(Call { export, args })) => {
+                defaults.args = defaults.args.or_else(|| Some(args.to_text()));
+                defaults.invoke = Some(export);
+            }
+            (None, None) => {}
+        }
+        Creating { runtime, name, output, record, given, plan, defaults }.save(origin, report)
+    }
+}
+
+impl Creating {
+    /// Makes the instance, and keeps it.
+    fn save(self, origin: Origin, report: &mut Report) -> Result<Created, Error> {
         let code = match self.plan.at {
             Some(_) => Code::WithFrameMaps,
             None => Code::Plain,
         };
-        let Ready { mut instance, names, modules, base } = match &self.base {
-            Base::Module(source) => self.fresh(code, source, report),
-            Base::Function(name) => {
-                self.go_on(code, runtime.snapshot_of(name)?, Trust::Own, report)
-            }
-            Base::Snapshot(path) => self.go_on(code, Snapshot::open(path)?, Trust::Nobody, report),
+        let Ready { mut instance, names, mut inits, modules } = match origin {
+            Origin::Modules(modules) => self.fresh(code, modules, report),
+            Origin::Snapshot(base, trust) => self.go_on(code, &base, trust, report),
         }
         .map_err(|error| not_ready("the initialisation", error))?;
+        if let Some(export) = &self.defaults.invoke {
+            exported_type(instance.module()?, export)?;
+        }
         if let Some(point) = &self.plan.at {
             let reached = instance.run_until(point.clone());
             let during = format!("the call that was to reach {point}");
@@ -269,18 +331,12 @@ impl Creation {
         instance.run_hook(Hook::BeforeSnapshot)?;
         let observations = instance.take_observations();
         let Plan { init, at, options, .. } = &self.plan;
-        let mut inits = init.clone();
-        let mut directories = self.given.given_directories()?;
-        if let Some(base) = base.as_ref().map(|base| base.file().manifest()) {
-            inits.splice(0..0, base.inits.iter().cloned());
-            let kept = base.directories.iter();
-            let kept = kept.filter(|kept| directories.iter().all(|dir| dir.guest != kept.guest));
-            let kept: Vec<_> = kept.cloned().collect();
-            directories.extend(kept);
-        }
+        inits.extend_from_slice(init);
+        let read_env = observations.env;
         let mut manifest =
             capture::manifest(&instance, names, &inits, options, at.as_ref(), observations)?;
-        manifest.directories = directories;
+        manifest.warnings.extend(read_env.then(|| secrets(&self.defaults)).flatten());
+        manifest.defaults = self.defaults.clone();
         self.keep(&instance, manifest, &modules, report)
     }
 
@@ -338,26 +394,9 @@ impl Creation {
         Ok(created)
     }
 
-    /// Where the snapshot is to be taken of a command that says so itself, by importing the checkpoint.
-    fn find_checkpoint(&mut self, report: &mut Report) -> Result<(), Error> {
-        let (Base::Module(source), None) = (&self.base, &self.plan.at) else { return Ok(()) };
-        let shared = &self.runtime.shared;
-        let module = WasmModule::open(source, shared.catalogue())?;
-        let names: Vec<String> = self.plan.preload.iter().map(|(name, _)| name.clone()).collect();
-        let links = Links { linker: &self.runtime.linker, names: &names };
-        let main = shared.code_to_link(Code::Plain, &module, links, report)?;
-        let code = main.code();
-        let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
-        if imports.any(|import| import == Some(CHECKPOINT)) && kind(&main) == EntryKind::Command {
-            self.plan.at = Some(Point::Checkpoint);
-        }
-        Ok(())
-    }
-
     /// An instance of a module.
-    fn fresh(&self, code: Code, source: &Source, report: &mut Report) -> Result<Ready, Error> {
+    fn fresh(&self, code: Code, opened: WasmModules, report: &mut Report) -> Result<Ready, Error> {
         let runtime = &self.runtime;
-        let opened = self.plan.open(runtime, source)?;
         let modules = opened.compile(runtime, code, report)?;
         modules.check_hooks()?;
         let names = modules.names();
@@ -371,27 +410,25 @@ impl Creation {
             why: "it is to be kept",
         };
         let instance = acquire(request, report)?;
-        Ok(Ready { instance, names, modules: opened.modules, base: None })
+        Ok(Ready { instance, names, inits: Vec::new(), modules: opened.modules })
     }
 
     /// An instance that goes on from a snapshot.
     fn go_on(
         &self,
         code: Code,
-        base: Snapshot,
+        base: &Snapshot,
         trust: Trust,
         report: &mut Report,
     ) -> Result<Ready, Error> {
         let runtime = &self.runtime;
-        if !self.plan.preload.is_empty() {
-            return Err(Error::Linked);
-        }
         let inside_call = base.file().call().is_some();
         if inside_call && self.plan.at.is_none() {
             return Err(Error::NoPoint);
         }
         let kept = Kept::open(runtime, code, base.clone(), trust, &[], report)?;
-        let names = base.file().manifest().instances.clone();
+        let manifest = base.file().manifest();
+        let (names, inits) = (manifest.instances.clone(), manifest.inits.clone());
         let state = State::Kept(Box::new(kept));
         let call = self.plan.call.as_ref().filter(|_| !inside_call);
         let request = Request {
@@ -404,8 +441,33 @@ impl Creation {
         };
         let mut instance = acquire(request, report)?;
         instance.initialise(&self.plan.init)?;
-        Ok(Ready { instance, names, modules: Vec::new(), base: Some(base) })
+        Ok(Ready { instance, names, inits, modules: Vec::new() })
     }
+}
+
+/// Where the snapshot is to be taken of a command that says so itself, by importing the checkpoint.
+fn checkpoint(
+    runtime: &Runtime,
+    modules: &WasmModules,
+    report: &mut Report,
+) -> Result<Option<Point>, Error> {
+    let main = modules.compile_main(runtime, Code::Plain, report)?;
+    let code = main.code();
+    let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
+    let found = imports.any(|import| import == Some(CHECKPOINT));
+    Ok((found && kind(&main) == EntryKind::Command).then_some(Point::Checkpoint))
+}
+
+/// That variables whose values were not to be kept are in the state of a guest that has read them.
+fn secrets(defaults: &Defaults) -> Option<String> {
+    let names = defaults.env.iter().filter(|(_, value)| value.is_none());
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the initialisation read the environment: the value that it had of {} is in the snapshot",
+            names.join(", ")
+        )
+    })
 }
 
 /// Says what the guest was doing when it ended, where that is why there is nothing to keep.

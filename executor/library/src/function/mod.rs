@@ -25,7 +25,7 @@ use crate::{
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
 use executor_runtime::CompiledModule;
-use executor_snapshot::{EntryKind, SnapshotFile};
+use executor_snapshot::{Defaults, EntryKind, Manifest, SnapshotFile};
 use executor_wasi::WasiState;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,6 +61,8 @@ pub(crate) enum State {
 pub(crate) struct Kept {
     pub(crate) snapshot: Snapshot,
     pub(crate) trust: Trust,
+    /// What its instances are given where nothing else is said.
+    pub(crate) defaults: Defaults,
     /// The modules of the instances, in the order of their ids.
     pub(crate) modules: Vec<Arc<CompiledModule>>,
     pub(crate) main: InstanceId,
@@ -77,6 +79,18 @@ pub(crate) enum Trust {
     Own,
     /// Anyone: every byte and every reference is checked.
     Nobody,
+}
+
+impl Trust {
+    /// What instances of a snapshot are given where nothing else is said. Whoever made another's file does
+    /// not say what this user's guests have of the host, or how much.
+    pub(crate) fn defaults(self, manifest: &Manifest) -> Defaults {
+        let Defaults { invoke, arg0, args, .. } = manifest.defaults.clone();
+        match self {
+            Self::Own => manifest.defaults.clone(),
+            Self::Nobody => Defaults { invoke, arg0, args, ..Defaults::default() },
+        }
+    }
 }
 
 impl Kept {
@@ -105,7 +119,9 @@ impl Kept {
             Some(_) => shared.continuations(code, sites(file), at_hand, report)?,
             None => Vec::new(),
         };
-        Ok(Self { snapshot, trust, modules, main, wasi, continuations, images: Images::default() })
+        let defaults = trust.defaults(manifest);
+        let images = Images::default();
+        Ok(Self { snapshot, trust, defaults, modules, main, wasi, continuations, images })
     }
 
     /// The module of the main instance.
@@ -257,6 +273,14 @@ impl Function {
     /// When there is no such export, or it is not a function.
     pub fn function_type(&self, export: &str) -> Result<FuncType, Error> {
         exported_type(self.0.state.main_module(), export)
+    }
+
+    /// What its instances are given where nothing else is said.
+    pub(crate) fn defaults(&self) -> Option<&Defaults> {
+        match &self.0.state {
+            State::Kept(kept) => Some(&kept.defaults),
+            State::Fresh(_) => None,
+        }
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

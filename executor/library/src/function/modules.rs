@@ -37,6 +37,17 @@ impl WasmModules {
         &self.modules[self.modules.len() - 1]
     }
 
+    /// Finds or makes the code of the one that is called.
+    pub(crate) fn compile_main(
+        &self,
+        runtime: &Runtime,
+        code: Code,
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        let links = Links { linker: &runtime.linker, names: &self.names };
+        runtime.shared.code_to_link(code, self.main(), links, report)
+    }
+
     /// Finds or makes the code of each.
     pub(crate) fn compile(
         &self,
@@ -50,8 +61,7 @@ impl WasmModules {
             let links = Links { linker, names: &self.names[..i] };
             preload.push((name.clone(), runtime.shared.code_to_link(code, module, links, report)?));
         }
-        let links = Links { linker, names: &self.names };
-        let main = runtime.shared.code_to_link(code, self.main(), links, report)?;
+        let main = self.compile_main(runtime, code, report)?;
         Ok(Modules::new(preload, main))
     }
 }

@@ -4,27 +4,28 @@ use super::{Args, Call, Instance};
 use crate::{
     Error, Function, Report,
     function::acquire::{Request, acquire},
-    given::{Given, given_methods},
+    given::{GivenOptions, given_methods},
 };
 use executor_model::Val;
+use executor_snapshot::Defaults;
 
 /// Says what an instance is given, and makes it.
 ///
 /// Without more it has its function's name as argument 0, an empty environment, no directories and no
-/// input, and its output is thrown away. A function that was made with arguments, an environment or
-/// directories gives its instances those where they are given none.
+/// input, and its output is thrown away. A function gives its instances what it was made with: an export
+/// to call, arguments, variables, directories, limits, a timeout. What is said here overrides each by
+/// itself.
 #[derive(Debug)]
 #[must_use]
 pub struct InstanceBuilder {
     function: Function,
-    given: Given,
+    given: GivenOptions,
     call: Option<Call>,
 }
 
 impl InstanceBuilder {
     pub(crate) fn new(function: Function) -> Self {
-        let given = Given::new(function.name(), function.runtime().shared.limits);
-        Self { function, given, call: None }
+        Self { function, given: GivenOptions::default(), call: None }
     }
 
     given_methods!();
@@ -64,13 +65,22 @@ impl InstanceBuilder {
     /// As [`Self::start`].
     pub fn start_with(self, report: &mut Report) -> Result<Instance, Error> {
         report.phases.resume();
+        let Self { function, given, call } = self;
+        let shared = &function.runtime().shared;
+        let none = Defaults::default();
+        let defaults = function.defaults().unwrap_or(&none);
+        let given = given.settle(function.name(), defaults, shared.limits, &shared.listener)?;
+        let call = call.or_else(|| {
+            let export = defaults.invoke.as_ref()?;
+            Some(Call::text(export, &given.args[1..]))
+        });
         let request = Request {
-            runtime: self.function.runtime(),
-            state: self.function.state(),
-            given: &self.given,
+            runtime: function.runtime(),
+            state: function.state(),
+            given: &given,
             init: &[],
-            call: self.call.as_ref(),
-            why: self.function.why(),
+            call: call.as_ref(),
+            why: function.why(),
         };
         acquire(request, report)
     }

@@ -122,12 +122,15 @@ fn decode(text: &str) -> Option<GuestPath> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
+    use crate::{Limits, event::Listener, given::GivenOptions};
+    use executor_snapshot::Defaults;
 
     fn given(name: &str, env: &[(&str, &str)]) -> Given {
-        let mut given = Given::new(name, Limits::default());
-        env.iter().for_each(|(name, value)| given.set_env((*name).into(), (*value).into()));
-        given
+        let mut given = GivenOptions::default();
+        let pairs = env.iter().map(|(name, value)| ((*name).into(), Some((*value).into())));
+        pairs.for_each(|(name, value)| given.set_env(name, value));
+        let (none, listener) = (Defaults::default(), Listener::default());
+        given.settle(name, &none, Limits::default(), &listener).unwrap()
     }
 
     #[test]

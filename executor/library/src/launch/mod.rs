@@ -13,14 +13,14 @@ use crate::{
         acquire::{Request, acquire},
         manifest, plan_methods, write,
     },
-    given::{Given, Written, given_methods},
+    given::{Given, GivenOptions, Written, given_methods},
     instance::Entry,
     report::Capture,
     runtime::{Code, Runtime},
 };
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, Hook, SnapshotId,
+    Catalogue, Defaults, Hook, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
 };
 use executor_wasi::{Observations, WasiCtx};
@@ -44,14 +44,22 @@ pub struct Launch {
     runtime: Runtime,
     module: Source,
     policy: SnapshotPolicy,
+    given: GivenOptions,
+    plan: Plan,
+}
+
+/// A launch that has begun.
+struct Launching {
+    runtime: Runtime,
+    policy: SnapshotPolicy,
     given: Given,
     plan: Plan,
 }
 
 impl Launch {
     pub(crate) fn new(runtime: Runtime, module: Source) -> Self {
-        let given = Given::new(module.file_name(), runtime.shared.limits);
-        Self { runtime, module, policy: SnapshotPolicy::default(), given, plan: Plan::default() }
+        let (policy, given) = (SnapshotPolicy::default(), GivenOptions::default());
+        Self { runtime, module, policy, given, plan: Plan::default() }
     }
 
     given_methods!();
@@ -80,12 +88,23 @@ impl Launch {
     /// As [`Self::start`].
     pub fn start_with(self, report: &mut Report) -> Result<Instance, Error> {
         report.phases.resume();
-        let modules = self.plan.open(&self.runtime, &self.module)?;
+        let Self { runtime, module, policy, given, plan } = self;
+        let modules = plan.open(&runtime, &module)?;
+        let shared = &runtime.shared;
+        let name = module.file_name();
+        let given = given.settle(&name, &Defaults::default(), shared.limits, &shared.listener)?;
         report.phases.end("resolve");
-        let key = conditions::key(self.policy, &modules, &self.given, &self.plan);
+        Launching { runtime, policy, given, plan }.start(&modules, report)
+    }
+}
+
+impl Launching {
+    /// Makes the instance.
+    fn start(&self, modules: &WasmModules, report: &mut Report) -> Result<Instance, Error> {
+        let key = conditions::key(self.policy, modules, &self.given, &self.plan);
         let why = match self.find(&key, report)? {
             Err(why) => why,
-            Ok(snapshot) => match self.restore(snapshot, &modules, report) {
+            Ok(snapshot) => match self.restore(snapshot, modules, report) {
                 Ok(instance) => {
                     report.capture.reasons.push("the run restored one".to_owned());
                     return Ok(instance);
@@ -100,7 +119,7 @@ impl Launch {
                 }
             },
         };
-        self.initialise(&modules, &key, &why, report)
+        self.initialise(modules, &key, &why, report)
     }
 
     /// Restores an automatic snapshot.
@@ -196,7 +215,7 @@ impl Launch {
             listener.warn(error);
             Vec::new()
         });
-        let dirs = self.given.wasi(&[], &Written::default())?;
+        let dirs = self.given.wasi(&Written::default())?;
         for entry in entries {
             if let Some(difference) = self.given.differs(&entry.conditions, &dirs) {
                 why = format!("the automatic snapshot is of another world: {difference}");

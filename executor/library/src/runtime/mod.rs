@@ -9,7 +9,7 @@ mod source;
 
 pub(crate) use code::{Code, Links};
 pub use source::Source;
-pub(crate) use source::{MODULE_MAGIC, WasmModule, failed};
+pub(crate) use source::{WasmModule, failed};
 
 use crate::{
     Base, Creation, Error, Event, Function, Launch, Limits, Report, Snapshot, event::Listener,
@@ -197,6 +197,18 @@ impl Runtime {
         };
         let listed = catalogue.list()?.into_iter();
         Ok(listed.map(|(name, info)| (name, info.map_err(Error::from))).collect())
+    }
+
+    /// Whether a function of this name is kept, be it one that cannot be opened.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        use CatalogueError::{Name, UnknownFunction};
+        match self.shared.catalogue() {
+            Some(catalogue) => {
+                !matches!(catalogue.open_function(name), Err(UnknownFunction { .. } | Name { .. }))
+            }
+            None => self.kept().contains_key(name),
+        }
     }
 
     /// The snapshot of a function that is kept, without its code.

@@ -5,10 +5,9 @@
 
 use crate::Error;
 use executor_model::ModuleHash;
-use executor_snapshot::{Catalogue, catalogue::ModuleFile};
+use executor_snapshot::{Catalogue, catalogue::ModuleFile, format::MAGIC as SNAPSHOT_MAGIC};
 use std::{
     borrow::Cow,
-    ffi::OsStr,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -18,54 +17,97 @@ use std::{
 /// What every binary module begins with.
 pub(crate) const MODULE_MAGIC: &[u8; 4] = b"\0asm";
 
-/// Where a module comes from: bytes in the binary format, text in the text format, or a file.
+/// Where a module comes from: bytes or a file.
 ///
-/// Made `From` bytes (`&[u8]`, `Vec<u8>`), text (`&str`, `String`) and paths (`&Path`, `PathBuf`). A file
-/// whose name ends in `.wat` holds text, any other holds bytes. Text needs the feature `compiler`.
+/// Made `From` bytes (`&[u8]`, `Vec<u8>`), text (`&str`, `String`) and paths (`&Path`, `PathBuf`). Whether
+/// it is in the binary format or in the text format is told from how it begins, whatever a file is called.
+/// Text needs the feature `compiler`.
 #[derive(Debug, Clone)]
 pub struct Source(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
     File(PathBuf),
-    Bytes(Arc<[u8]>),
-    Text(Arc<str>),
+    Bytes { name: Arc<str>, bytes: Arc<[u8]> },
 }
 
+/// What bytes without a name are called.
+const UNNAMED: &str = "module";
+
 impl Source {
-    /// A module in a file.
+    /// A module in a file. A pipe or a device can be read once only: see [`Self::open`].
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Kind::File(path.into()))
+    }
+
+    /// A module in a file of any kind: all of a pipe or a device is read now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let file = File::open(&path).map_err(failed(&path))?;
+        Self::of_opened(path, file)
+    }
+
+    /// The module in a file that was opened at `path`.
+    pub(crate) fn of_opened(path: PathBuf, file: File) -> Result<Self, Error> {
+        match file.metadata().map_err(failed(&path))?.is_file() {
+            true => Ok(Self::file(path)),
+            false => Self::read(file_name(&path), file).map_err(failed(&path)),
+        }
+    }
+
+    /// A module that is read to the end now. `name` is what it is called, and what its guest finds as
+    /// argument 0 where it is given none.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn read(name: impl AsRef<str>, mut from: impl Read) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        Ok(Self(Kind::Bytes { name: name.as_ref().into(), bytes: bytes.into() }))
+    }
+
+    /// Whether it was read and begins with these bytes.
+    pub(crate) fn begins_with(&self, magic: &[u8]) -> bool {
+        matches!(&self.0, Kind::Bytes { bytes, .. } if bytes.starts_with(magic))
+    }
+
+    fn unnamed(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(Kind::Bytes { name: UNNAMED.into(), bytes: bytes.into() })
     }
 
     /// What a guest finds as its argument 0 where it is given none.
     pub(crate) fn file_name(&self) -> String {
         match &self.0 {
-            Kind::File(path) => {
-                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-            }
-            Kind::Bytes(_) | Kind::Text(_) => "module".to_owned(),
+            Kind::File(path) => file_name(path),
+            Kind::Bytes { name, .. } => name.as_ref().to_owned(),
         }
     }
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
 macro_rules! from {
-    ($($ty:ty => |$value:ident| $kind:expr;)*) => {$(
+    ($($ty:ty => |$value:ident| $source:expr;)*) => {$(
         impl From<$ty> for Source {
             fn from($value: $ty) -> Self {
-                Self($kind)
+                $source
             }
         }
     )*};
 }
 
 from! {
-    &Path => |path| Kind::File(path.to_owned());
-    PathBuf => |path| Kind::File(path);
-    &[u8] => |bytes| Kind::Bytes(bytes.into());
-    Vec<u8> => |bytes| Kind::Bytes(bytes.into());
-    &str => |text| Kind::Text(text.into());
-    String => |text| Kind::Text(text.into());
+    &Path => |path| Self::file(path);
+    PathBuf => |path| Self::file(path);
+    &[u8] => |bytes| Self::unnamed(bytes);
+    Vec<u8> => |bytes| Self::unnamed(bytes);
+    &str => |text| Self::unnamed(text.as_bytes());
+    String => |text| Self::unnamed(text.into_bytes());
 }
 
 /// A module whose hash is known.
@@ -83,36 +125,50 @@ impl WasmModule {
     /// Finds the module's hash: of a file from the store's index where that knows it, else by reading.
     pub(crate) fn open(source: &Source, catalogue: Option<&Catalogue>) -> Result<Self, Error> {
         let path = match &source.0 {
-            Kind::Bytes(bytes) => return Ok(Self::read("the module", None, Arc::clone(bytes))),
-            Kind::Text(text) => {
-                return Ok(Self::read("the module", None, parse("the module", text)?));
-            }
             Kind::File(path) => path,
+            Kind::Bytes { name, bytes } => {
+                let name = match name.as_ref() {
+                    UNNAMED => "the module".to_owned(),
+                    name => name.to_owned(),
+                };
+                let bytes = binary(&name, Arc::clone(bytes))?.unwrap_or_else(|bytes| bytes);
+                return Ok(Self::new(name, None, bytes));
+            }
         };
         let name = path.display().to_string();
-        if path.extension() == Some(OsStr::new("wat")) {
-            let text = std::fs::read_to_string(path).map_err(failed(path))?;
-            let bytes = parse(&name, &text)?;
-            return Ok(Self::read(name, Some(path), bytes));
-        }
-        let Some(catalogue) = catalogue else {
-            let file = File::open(path).map_err(failed(path))?;
-            return Ok(Self::read(name, Some(path), binary(path, file)?));
+        let (mut file, stamp) = match catalogue {
+            None => (File::open(path).map_err(failed(path))?, None),
+            Some(catalogue) => {
+                let ModuleFile { file, stamp, hash } = catalogue.module_hash_of(path)?;
+                if let Some(hash) = hash {
+                    return Ok(Self { name, hash, path: Some(path.clone()), bytes: None });
+                }
+                (file, Some((catalogue, stamp)))
+            }
         };
-        let ModuleFile { file, stamp, hash } = catalogue.module_hash_of(path)?;
-        if let Some(hash) = hash {
-            return Ok(Self { name, hash, path: Some(path.clone()), bytes: None });
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed(path))?;
+        match binary(&name, bytes.into())? {
+            Ok(bytes) => {
+                let module = Self::new(name, Some(path), bytes);
+                // A pipe holds something else the next time.
+                let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                if let Some((catalogue, stamp)) = stamp.filter(|_| regular) {
+                    // The index only saves time: where it cannot be written, the file is read again.
+                    // What else is written to the store says why it fails.
+                    let add = catalogue.add();
+                    let _ = add.and_then(|adding| adding.record_module(&stamp, module.hash));
+                }
+                Ok(module)
+            }
+            // The hash is not the file's, so the index has no place for it.
+            Err(parsed) => Ok(Self::new(name, None, parsed)),
         }
-        let module = Self::read(name, Some(path), binary(path, file)?);
-        // The index only saves time: where it cannot be written, the file is read again. What else
-        // is written to the store says why it fails.
-        let _ = catalogue.add().and_then(|adding| adding.record_module(&stamp, module.hash));
-        Ok(module)
     }
 
-    fn read(name: impl Into<String>, path: Option<&PathBuf>, bytes: Arc<[u8]>) -> Self {
+    fn new(name: String, path: Option<&PathBuf>, bytes: Arc<[u8]>) -> Self {
         let hash = ModuleHash::of(&bytes);
-        Self { name: name.into(), hash, path: path.cloned(), bytes: Some(bytes) }
+        Self { name, hash, path: path.cloned(), bytes: Some(bytes) }
     }
 
     /// The same with its bytes, whatever becomes of the file.
@@ -140,14 +196,28 @@ pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::File { path, source }
 }
 
-/// Reads a binary module; anything else is refused at its first bytes.
-fn binary(path: &Path, mut file: File) -> Result<Arc<[u8]>, Error> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(failed(path))?;
-    match bytes.starts_with(MODULE_MAGIC) {
-        true => Ok(bytes.into()),
-        false => Err(Error::NotAModule { path: path.to_owned() }),
+/// The binary module that bytes hold: they themselves (`Ok`), or what their text parses to (`Err`).
+fn binary(name: &str, bytes: Arc<[u8]>) -> Result<Result<Arc<[u8]>, Arc<[u8]>>, Error> {
+    if bytes.starts_with(MODULE_MAGIC) {
+        return Ok(Ok(bytes));
     }
+    if bytes.starts_with(&SNAPSHOT_MAGIC) {
+        return Err(Error::NotAModule { name: name.to_owned(), what: "it is a snapshot" });
+    }
+    match str::from_utf8(&bytes) {
+        Ok(text) if is_text(text) => Ok(Err(parse(name, text)?)),
+        _ => {
+            let what = "it begins as neither binary nor text of one does";
+            Err(Error::NotAModule { name: name.to_owned(), what })
+        }
+    }
+}
+
+/// Whether text begins as a module does: with a parenthesis or a comment. A file of spaces is an empty
+/// module.
+fn is_text(text: &str) -> bool {
+    let text = text.trim_ascii_start();
+    text.starts_with('(') || text.starts_with(";;")
 }
 
 #[cfg(feature = "compiler")]

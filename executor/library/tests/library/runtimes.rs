@@ -45,11 +45,14 @@ fn modules_are_bytes_or_text_or_files_of_either() {
         Source::from(empty.to_vec()),
         Source::file(file("a.wasm", empty)),
         Source::file(file("a.wat", b"(module)")),
+        Source::file(file("b.wasm", b"(module)")),
+        Source::file(file("b.wat", empty)),
+        Source::read("c", &b"(module)"[..]).unwrap(),
     ] {
         assert_eq!(runtime.compile(source).unwrap().module(), module);
     }
-    let text = Source::file(file("b.wasm", b"(module)"));
-    assert!(matches!(runtime.compile(text), Err(Error::NotAModule { .. })));
+    let neither = Source::file(file("d.wasm", b"module"));
+    assert!(matches!(runtime.compile(neither), Err(Error::NotAModule { .. })));
     let error = runtime.compile("(module\n  (fun))").unwrap_err();
     assert!(error.to_string().starts_with("the module:2:4: "), "{error}");
     assert!(matches!(runtime.compile(Source::file("absent.wasm")), Err(Error::Store(_))));
