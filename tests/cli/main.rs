@@ -6,6 +6,7 @@ mod automatic;
 mod binary;
 mod code;
 mod defaults;
+mod entry;
 mod errors;
 mod functions;
 mod guests;

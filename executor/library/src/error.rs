@@ -202,8 +202,21 @@ pub enum Error {
     #[error("the snapshot is inside a call: say with a point how far it goes on")]
     NoPoint,
     /// There is nothing to call: a reactor has no `_start`, and no export was named.
-    #[error("a reactor has no `_start`: name the export to call")]
-    NothingToCall,
+    #[error("nothing to call: the module has no `_start`, and no export was named{}", suggest(.functions))]
+    NothingToCall {
+        /// The functions that it exports.
+        functions: Vec<String>,
+    },
+    /// A command was to be initialised by its own program, after which there is nothing left to run.
+    #[error(
+        "`{}` is the program itself: after it there is nothing left to run. To keep the state on its \
+         way, say with a point how far it goes",
+        Escaped(.name)
+    )]
+    InitIsProgram {
+        /// Its name.
+        name: String,
+    },
     /// Instances were to be linked to those of a snapshot.
     #[error("the instances of a snapshot are linked already")]
     Linked,
