@@ -174,7 +174,7 @@ impl Launching {
         if let Some(point) = at {
             let reached = instance.run_until(point.clone());
             report.phases.end("call");
-            if !matches!(reached, Ok(Reached::Point)) {
+            if !matches!(reached, Ok(Reached::Point) | Err(Error::NothingToCall { .. })) {
                 let reason = format!("the call ended before it reached the point {point}");
                 listener.warn(format_args!("took no snapshot: {reason}"));
                 report.capture.reasons.push(reason);

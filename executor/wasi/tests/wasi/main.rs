@@ -13,6 +13,7 @@ mod guest;
 mod guests;
 mod hostile;
 mod links;
+mod native;
 mod observed;
 mod polling;
 mod preview0;
