@@ -45,6 +45,14 @@ impl SnapshotFile {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SnapshotError> {
         let path = path.into();
         let file = File::open(&path).map_err(SnapshotError::io(&path))?;
+        Self::of(file, path)
+    }
+
+    /// As [`Self::open`], of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(file: File, path: PathBuf) -> Result<Self, SnapshotError> {
         match read_metadata(&file) {
             Ok((header, metadata)) => Ok(Self { path, file: Arc::new(file), header, metadata }),
             Err(ReadError::Io(source)) => Err(SnapshotError::Io { path, source }),

@@ -79,7 +79,10 @@ impl From<Error> for Failure {
             Error::Variable { name, .. } => {
                 format!("--env {name}: {error} (to set it: --env {name}=VALUE)")
             }
-            error => error.to_string(),
+            error => match error.limit() {
+                Some(limit) => limit.message("--max-memory"),
+                None => error.to_string(),
+            },
         };
         // Where the guest called the host function that failed.
         let message = match error.call() {

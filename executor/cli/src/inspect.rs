@@ -1,9 +1,9 @@
 //! What `executor snapshot inspect` shows of a snapshot, as text.
 
 use crate::units;
-use executor::Escaped;
-use executor::inspection::{
-    InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection,
+use executor::{
+    Escaped,
+    inspection::{InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection},
 };
 
 /// A snapshot as lines for people.

@@ -38,6 +38,7 @@ use print::{out, warn};
 use std::ffi::OsString;
 
 fn main() {
+    executor::ignore_file_size_signal();
     let words = with_run(std::env::args_os().collect());
     let code = match Cli::try_parse_from(&words) {
         Ok(cli) => dispatch(cli.command),

@@ -10,7 +10,7 @@ use crate::{
     error::{EXIT_FAILURE, Failure},
     inspect, out, print, target, units,
 };
-use executor::{Base, Inspection, Runtime, Snapshot, Swept};
+use executor::{Base, CatalogueError, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
 
 /// Runs one of the commands.
@@ -64,10 +64,14 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
     Ok(code)
 }
 
+/// What a target names.
+fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
+    target::named(target, |name| runtime(store).is_ok_and(|runtime| runtime.has_function(name)))
+}
+
 /// Opens a snapshot by the name of its function or by its path.
-fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
-    let stored = |name: &str| runtime(store).is_ok_and(|runtime| runtime.has_function(name));
-    match target::named(target, stored)? {
+fn open(store: &StoreDirArgs, base: Base, target: &OsStr) -> Result<Snapshot, Failure> {
+    match base {
         Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
         Base::Snapshot(path) => Ok(Snapshot::open(path)?),
         Base::Module(_) => Err(Failure::new(format_args!(
@@ -78,7 +82,7 @@ fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
 }
 
 fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
-    let inspection = Inspection::of(&open(store, target)?)?;
+    let inspection = Inspection::of(&open(store, named(store, target)?, target)?)?;
     match json {
         true => {
             let json = serde_json::to_string_pretty(&inspection).map_err(Failure::new)?;
@@ -91,15 +95,20 @@ fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure
 
 fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> {
     if let Some(target) = target {
-        open(store, target)?.verify()?;
+        match named(store, target)? {
+            Base::Function(name) => runtime(store)?.verify(&name)?,
+            base => open(store, base, target)?.verify()?,
+        }
         out(format_args!("{}: ok\n", target.display()))?;
         return Ok(0);
     }
     let runtime = runtime(store)?;
     let mut damaged = 0;
     for (name, _) in runtime.functions()? {
-        match runtime.snapshot_of(&name).and_then(|snapshot| snapshot.verify()) {
+        match runtime.verify(&name) {
             Ok(()) => out(format_args!("{name}: ok\n"))?,
+            // Removed since.
+            Err(Error::Store(CatalogueError::UnknownFunction { .. })) => {}
             Err(error) => {
                 damaged += 1;
                 out(format_args!("{name}: {}\n", Failure::from(error).line()))?;

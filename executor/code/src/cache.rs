@@ -1,108 +1,125 @@
-//! The code cache: a directory of code files, named by their keys.
+//! The code cache: the directory `code` of a store, whose files are named by their keys.
 //!
 //! Invariant: a file that someone else could have written is never handed out, and files appear
-//! whole or not at all.
+//! whole or not at all, while the store is locked shared.
 
-use crate::CodeKey;
-use executor_files::{ensure_private, publish};
+use crate::{CodeKey, file::CodeHeader};
+use executor_files::{FileError, Lock, PrivateDir, is_temporary};
+use executor_model::ModuleHash;
 use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    fs::File,
+    io::Write,
     path::{Path, PathBuf},
 };
 
-/// A failure of the code cache.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// A file or directory that this user does not have to itself.
-    #[error("{path}: not used, because {reason}")]
-    Untrusted {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The operating system.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// Its answer.
-        source: io::Error,
-    },
-}
+/// The directory of code files.
+const CODE: &str = "code";
+/// The file there in which whoever compiles locks the number of a key.
+const COMPILING: &str = "compiling";
 
-impl CacheError {
-    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| match source.kind() {
-            // Made by `ensure_private`; the operating system's own carry a number.
-            io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
-                Self::Untrusted { path, reason: source.to_string() }
-            }
-            _ => Self::Io { path, source },
-        }
-    }
-}
-
-/// A directory of code files.
+/// The code files of a store.
 #[derive(Debug, Clone)]
 pub struct CodeCache {
-    dir: PathBuf,
+    store: PathBuf,
 }
 
 impl CodeCache {
-    /// The cache in a directory, which is made on the first write.
+    /// The cache of a store directory, which is made on the first write.
     #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub fn new(store: PathBuf) -> Self {
+        Self { store }
+    }
+
+    /// Where the code files are.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.store.join(CODE)
     }
 
     /// The path of a key's file.
     #[must_use]
     pub fn path(&self, key: &CodeKey) -> PathBuf {
-        self.dir.join(format!("{key}.elf"))
+        self.dir().join(name(key))
     }
 
     /// Opens a key's file, if there is one.
     ///
     /// # Errors
-    /// When the file could have been written by someone else, or cannot be opened.
-    pub fn open(&self, key: &CodeKey) -> Result<Option<File>, CacheError> {
-        let path = self.path(key);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(CacheError::at(&path)(e)),
-        };
-        ensure_private(&file).map_err(CacheError::at(&path))?;
-        Ok(Some(file))
+    /// When the file or a directory could have been written by someone else, or cannot be opened.
+    pub fn open(&self, key: &CodeKey) -> Result<Option<File>, FileError> {
+        match self.open_dir()? {
+            Some(dir) => dir.file(name(key)),
+            None => Ok(None),
+        }
     }
 
     /// Publishes a code file and opens it.
     ///
     /// # Errors
     /// When the directory or file cannot be written, or is not this user's own.
-    pub fn insert(&self, key: &CodeKey, bytes: &[u8]) -> Result<File, CacheError> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&self.dir).map_err(CacheError::at(&self.dir))?;
-        let dir = File::open(&self.dir).map_err(CacheError::at(&self.dir))?;
-        ensure_private(&dir).map_err(CacheError::at(&self.dir))?;
-        let path = self.path(key);
-        publish(&path, |file| file.write_all(bytes)).map_err(CacheError::at(&path))?;
-        File::open(&path).map_err(CacheError::at(&path))
+    pub fn insert(&self, key: &CodeKey, bytes: &[u8]) -> Result<File, FileError> {
+        let store = PrivateDir::make(&self.store)?;
+        let _lock = store.lock_shared()?;
+        store.make_sub(CODE)?.publish(name(key), |file| file.write_all(bytes))
+    }
+
+    /// Waits until nobody else compiles for this key, in any process, and keeps others from it until
+    /// the result is dropped. Whoever has waited looks for the file again.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or its file system has no locks: those who compile all the
+    /// same do the work twice, and no harm.
+    pub fn lock(&self, key: &CodeKey) -> Result<Lock, FileError> {
+        PrivateDir::make(&self.store)?.make_sub(CODE)?.lock_number(COMPILING, key.number())
     }
 
     /// Removes a key's file; what is not there is not an error.
     ///
     /// # Errors
     /// When the file is there and cannot be removed.
-    pub fn remove(&self, key: &CodeKey) -> Result<(), CacheError> {
-        let path = self.path(key);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CacheError::at(&path)(e)),
-            _ => Ok(()),
+    pub fn remove(&self, key: &CodeKey) -> Result<(), FileError> {
+        match self.open_dir()? {
+            Some(dir) => dir.remove(name(key)).map(drop),
+            None => Ok(()),
         }
     }
+
+    /// Removes what crashes left behind, and the code of modules that are `unneeded`, and returns the
+    /// length of each file. Whoever calls this has the store locked exclusively.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a file cannot be removed.
+    pub fn sweep(
+        store: &PrivateDir,
+        unneeded: impl Fn(&ModuleHash) -> bool,
+    ) -> Result<Vec<u64>, FileError> {
+        let Some(dir) = store.sub(CODE)? else { return Ok(Vec::new()) };
+        let mut removed = Vec::new();
+        for name in dir.names()? {
+            let remove = is_temporary(&name)
+                || Path::new(&name).extension().is_some_and(|end| end == "elf")
+                    && module_of(&dir, &name).is_some_and(|module| unneeded(&module));
+            if remove {
+                removed.extend(dir.remove(&name)?);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn open_dir(&self) -> Result<Option<PrivateDir>, FileError> {
+        match PrivateDir::open(&self.store)? {
+            Some(store) => store.sub(CODE),
+            None => Ok(None),
+        }
+    }
+}
+
+fn name(key: &CodeKey) -> String {
+    format!("{key}.elf")
+}
+
+/// The module that a code file is of, where that can be told.
+fn module_of(dir: &PrivateDir, name: &std::ffi::OsStr) -> Option<ModuleHash> {
+    let header = CodeHeader::of(&dir.file(name).ok()??)?;
+    Some(ModuleHash(header.module))
 }

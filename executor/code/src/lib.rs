@@ -16,6 +16,6 @@ pub mod file;
 mod key;
 pub mod layout;
 
-pub use cache::{CacheError, CodeCache};
+pub use cache::CodeCache;
 pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
 pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION};

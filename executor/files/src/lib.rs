@@ -6,8 +6,14 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod dir;
+mod error;
+mod lock;
 mod private;
 mod publish;
 
+pub use dir::PrivateDir;
+pub use error::FileError;
+pub use lock::Lock;
 pub use private::ensure_private;
-pub use publish::{publish, publish_link};
+pub use publish::{check_output, is_temporary, publish};

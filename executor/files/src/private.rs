@@ -3,30 +3,55 @@
 //! Invariant: a file or directory that passes could have been written by this user alone.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{File, FileType, Metadata},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
 };
 
 /// Checks that only this user could have written `file`: it is a regular file or directory, owned
 /// by the effective user, and not writable by group or others.
 ///
 /// # Errors
-/// `PermissionDenied` without an error number, saying which condition failed; or the error of
-/// `fstat`.
+/// `PermissionDenied` without an error number, saying which condition failed and what mends it; or
+/// the error of `fstat`.
 pub fn ensure_private(file: &File) -> io::Result<Metadata> {
     let meta = file.metadata()?;
-    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned()));
     if !meta.is_file() && !meta.is_dir() {
-        return refuse("it is not a regular file");
+        return Err(not_a_file(meta.file_type()));
     }
-    if meta.uid() != nix::unistd::geteuid().as_raw() {
-        return refuse("it is owned by another user");
+    let user = nix::unistd::geteuid().as_raw();
+    if meta.uid() != user {
+        let owner = meta.uid();
+        return Err(refused(&format!(
+            "it is owned by another user: {owner}, not {user} (remove it, or chown {user})"
+        )));
     }
     if meta.mode() & 0o022 != 0 {
-        return refuse("its group or others may write to it (chmod go-w)");
+        return Err(refused("its group or others may write to it (chmod go-w)"));
     }
     Ok(meta)
+}
+
+/// What was found in place of a file or a directory.
+pub(crate) fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
+}
+
+pub(crate) fn not_a_file(found: FileType) -> io::Error {
+    refused(&format!("it is {}, not a regular file (remove it)", kind(found)))
+}
+
+/// The kind of a file, in words.
+pub(crate) fn kind(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_file() => "a regular file",
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "of an unknown kind",
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +80,6 @@ mod tests {
     #[test]
     fn a_device_is_refused() {
         let error = ensure_private(&File::open("/dev/null").unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "it is not a regular file");
+        assert_eq!(error.to_string(), "it is a device, not a regular file (remove it)");
     }
 }

@@ -5,8 +5,10 @@
 
 use crate::imports;
 use executor_code::CompileError;
-use executor_model::{CallError, EngineError, Escaped, FuncType, LinkError, ModuleHash, Trap};
-use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
+use executor_model::{
+    CallError, EngineError, Escaped, FuncType, LimitError, LinkError, ModuleHash, Trap,
+};
+use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, RestoreError, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
@@ -21,6 +23,15 @@ pub enum Error {
         /// Which.
         path: PathBuf,
         /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A snapshot cannot be written to a path: there is something else than a regular file, or no
+    /// directory for one.
+    #[error("no snapshot can be written to {path}: {source}", path = path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
         source: io::Error,
     },
     /// The operating system refused something else.
@@ -263,6 +274,24 @@ impl Error {
             Self::TimedOut { source, .. } | Self::NotReady { source, .. } => source.call(),
             Self::Hook(HookError::Call { source, .. }) => Some(source),
             _ => None,
+        }
+    }
+
+    /// The limit on memory ([`Limits::memory`](crate::Limits::memory)) that an instance would exceed, where that
+    /// is what went wrong.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitError> {
+        match self {
+            Self::Engine(EngineError::Limit(limit))
+            | Self::Instantiate(InstantiateError::Engine(EngineError::Limit(limit)))
+            | Self::Snapshot(SnapshotError::Restore {
+                source: RestoreError::Engine(EngineError::Limit(limit)),
+                ..
+            }) => Some(limit),
+            _ => match self.call() {
+                Some(CallError::Limit(limit)) => Some(limit),
+                _ => None,
+            },
         }
     }
 

@@ -34,17 +34,19 @@ pub use stop::Cancellation;
 pub use types::ExternType;
 
 pub use executor_code::{CompileError, OptLevel};
+pub use executor_files::FileError;
 pub use executor_model::{
-    CallError, EngineError, Escaped, Features, FuncType, GlobalType, MemoryType, ModuleHash,
-    TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, Escaped, Features, FuncType, GlobalType, LimitError, MemoryType,
+    ModuleHash, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
     IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, SuspendError,
+    ignore_file_size_signal,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,
-    catalogue::{FunctionInfo, Swept},
+    catalogue::{AutoKey, AutoListed, Conditions, FunctionInfo, Swept},
 };
 pub use executor_wasi::{
     Entropy, Errno, InvalidWasiState, NotAPoint, Point, WasiError, WasiStateError,

@@ -28,6 +28,9 @@ pub enum EngineError {
     /// The code cache failed.
     #[error("code cache: {0}")]
     Cache(String),
+    /// A store would take more memory than it may.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The operating system refused memory or another resource.
     #[error("{what}: {source}")]
     Resource {
@@ -37,6 +40,72 @@ pub enum EngineError {
         source: std::io::Error,
     },
 }
+
+/// More memory than a store may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitError {
+    /// A memory is larger than all of the store may be.
+    Memory {
+        /// Its place among those that its instance owns.
+        index: u32,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A table has more elements than a table may have.
+    Table {
+        /// Its place among those that its instance owns.
+        index: u32,
+        /// Its size in elements.
+        elements: u64,
+        /// The limit in elements.
+        limit: u64,
+    },
+    /// Memories and tables are larger together than all of the store may be.
+    Store {
+        /// Their size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// There is no room for one more exception.
+    Exceptions {
+        /// The limit in bytes, on all of the store.
+        limit: u64,
+    },
+}
+
+impl LimitError {
+    /// The message, to one who calls the limit on a store's memory `name`.
+    #[must_use]
+    pub fn message(&self, name: &str) -> String {
+        match self {
+            Self::Memory { index, bytes, limit } => {
+                format!("memory {index} has {bytes} bytes, more than {name} allows ({limit})")
+            }
+            Self::Table { index, elements, limit } => {
+                format!("table {index} has {elements} elements, more than the limit of {limit}")
+            }
+            Self::Store { bytes, limit } => format!(
+                "memories and tables have {bytes} bytes together, more than {name} allows ({limit})"
+            ),
+            Self::Exceptions { limit } => {
+                format!(
+                    "the exceptions that are referred to need more than {name} allows ({limit})"
+                )
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for LimitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message("the limit"))
+    }
+}
+
+impl std::error::Error for LimitError {}
 
 /// An import that cannot be satisfied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

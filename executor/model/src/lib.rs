@@ -20,7 +20,7 @@ mod trap;
 mod types;
 mod value;
 
-pub use engine::{Engine, EngineError, Function, LinkError, ModuleEngine};
+pub use engine::{Engine, EngineError, Function, LimitError, LinkError, ModuleEngine};
 pub use escaped::Escaped;
 pub use features::Features;
 pub use listener::{FunctionListener, ListenerContext, Listeners};

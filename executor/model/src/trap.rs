@@ -81,7 +81,7 @@ impl TrapCode {
             Self::ExpectedSharedMemory => "expected shared memory",
             Self::NullExceptionReference => "null exception reference",
             Self::PageLost => {
-                "a page of the snapshot could not be read: the file is cut short or the disk failed"
+                "a page of the snapshot or the code could not be read: the file is cut short or the disk failed"
             }
         }
     }
@@ -215,6 +215,9 @@ pub enum CallError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The guest needs more memory than its store may take.
+    #[error(transparent)]
+    Limit(#[from] crate::LimitError),
     /// The arguments do not fit the function's type, or no such function.
     #[error("{0}")]
     Usage(String),

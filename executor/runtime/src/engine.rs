@@ -15,6 +15,7 @@ use executor_code::{
     CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,
     Progress, file::CallSite,
 };
+use executor_files::Lock;
 use executor_model::{Engine, EngineError, Features, InstanceId, Listeners, Module, ModuleHash};
 use std::{
     collections::HashMap,
@@ -216,6 +217,7 @@ impl NativeEngine {
         {
             return Ok((Arc::clone(known), CodeOrigin::Memory));
         }
+        let _lock = self.lock(&module.hash, self.kind(listeners, None));
         // Code of a module that was allowed more is replaced, so that later runs find it at once.
         let found = self.open_cached(&module.hash, listeners, ensure_termination)?;
         if let Some(found) = found.filter(|found| self.is_allowed(found)) {
@@ -271,9 +273,13 @@ impl NativeEngine {
                     .to_owned(),
             ));
         };
+        let kind = self.kind(listeners, Some(sites));
+        let _lock = self.lock(&hash, kind);
+        if let Some(found) = self.open_kind(&hash, kind, listeners, true)? {
+            return Ok(Arc::new(found));
+        }
         let bytes = compiler.compile_continuations(wasm, hash, sites, self.options(listeners));
         let bytes = bytes.map_err(compile_error)?;
-        let kind = self.kind(listeners, Some(sites));
         self.keep(&hash, kind, &bytes, listeners, true).map(Arc::new)
     }
 
@@ -295,6 +301,13 @@ impl NativeEngine {
             frame_maps: self.inner.config.frame_maps,
             continuations: sites,
         }
+    }
+
+    /// Waits until nobody else compiles the same, in any process that has the cache, so that all but the
+    /// first find it made. Where the cache cannot be locked nobody waits, and the same is made twice.
+    fn lock(&self, module: &ModuleHash, kind: CodeKind<'_>) -> Option<Lock> {
+        let cache = self.inner.config.cache.as_ref()?;
+        cache.lock(&CodeKey::new(module, kind, CpuFeatures::host())).ok()
     }
 
     /// Keeps code in the cache, if there is one, and takes it into use.

@@ -428,9 +428,11 @@ impl StoreInner {
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(error) => usage(error.to_string()),
-            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
-                usage("cannot happen in segments".to_owned())
-            }
+            Raise::Exit(_)
+            | Raise::Exception(_)
+            | Raise::Limit(_)
+            | Raise::Suspended
+            | Raise::Panic(_) => usage("cannot happen in segments".to_owned()),
         })
     }
 

@@ -10,6 +10,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod backtrace;
+mod budget;
 mod builtins;
 mod calls;
 mod capture;
@@ -58,5 +59,5 @@ pub use state::{
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};
-pub use sys::Mapping;
+pub use sys::{Mapping, ignore_file_size_signal};
 pub use vm::{CompiledModule, MemoryMut};

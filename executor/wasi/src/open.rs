@@ -118,7 +118,7 @@ pub(crate) fn path_open(
     inheriting: u64,
     fdflags: u32,
 ) -> Result<u32, Errno> {
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let passed_on = {
         let descriptor = ctx.descriptors.get(fd)?;
         match descriptor.kind {

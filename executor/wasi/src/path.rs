@@ -55,7 +55,7 @@ pub(crate) fn path_create_directory(
     path: Span,
 ) -> Result<(), Errno> {
     ctx.observed.other("a directory was created");
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     Ok(ctx.descriptors.directory(fd, rights::PATH_CREATE_DIRECTORY)?.dir.create_dir(path)?)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn path_remove_directory(
     path: Span,
 ) -> Result<(), Errno> {
     ctx.observed.other("a directory was removed");
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     // With a slash at its end cap-std would remove `.` in it, which no host does.
     let (path, _) = trimmed(path);
     let dir = &ctx.descriptors.directory(fd, rights::PATH_REMOVE_DIRECTORY)?.dir;
@@ -86,7 +86,7 @@ pub(crate) fn path_unlink_file(
     path: Span,
 ) -> Result<(), Errno> {
     ctx.observed.other("a file was removed");
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let dir = &ctx.descriptors.directory(fd, rights::PATH_UNLINK_FILE)?.dir;
     // Nothing that a slash follows can be removed so, and the host does not follow a link to say why.
     if let (name, true) = trimmed(path) {
@@ -106,7 +106,7 @@ pub(crate) fn path_rename(
     new: Span,
 ) -> Result<(), Errno> {
     ctx.observed.other("a file was renamed");
-    let (old, new) = (memory.str(old)?, memory.str(new)?);
+    let (old, new) = (memory.path(old)?, memory.path(new)?);
     let (from, to) = ctx
         .descriptors
         .directories((fd, rights::PATH_RENAME_SOURCE), (new_fd, rights::PATH_RENAME_TARGET))?;
@@ -133,7 +133,7 @@ pub(crate) fn path_link(
     if lookup != 0 {
         return Err(Errno::INVAL);
     }
-    let (old, new) = (memory.str(old)?, memory.str(new)?);
+    let (old, new) = (memory.path(old)?, memory.path(new)?);
     let (from, to) = ctx
         .descriptors
         .directories((fd, rights::PATH_LINK_SOURCE), (new_fd, rights::PATH_LINK_TARGET))?;
@@ -152,7 +152,7 @@ pub(crate) fn path_symlink(
     path: Span,
 ) -> Result<(), Errno> {
     ctx.observed.other("a link was created");
-    let (text, path) = (memory.str(text)?, memory.str(path)?);
+    let (text, path) = (memory.path(text)?, memory.path(path)?);
     let dir = &ctx.descriptors.directory(fd, rights::PATH_SYMLINK)?.dir;
     dir.symlink(text, path).map_err(|error| not_made(dir, path, error))
 }
@@ -166,7 +166,7 @@ pub(crate) fn path_readlink(
     buffer: Span,
 ) -> Result<u32, Errno> {
     ctx.observed.other("a link was read");
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let text = ctx.descriptors.directory(fd, rights::PATH_READLINK)?.dir.read_link(path)?;
     let text = text.as_os_str().as_bytes();
     let text = &text[..text.len().min(buffer.len as usize)];
@@ -183,7 +183,7 @@ pub(crate) fn path_filestat_get(
     path: Span,
 ) -> Result<Filestat, Errno> {
     check_lookup(lookup)?;
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let directory = ctx.descriptors.directory(fd, rights::PATH_FILESTAT_GET)?;
     // cap-std does not look at how a path ends that it is not to follow.
     let metadata = match follow(lookup) {
@@ -221,7 +221,7 @@ pub(crate) fn path_filestat_set_times(
     ctx.observed.other(TIMES);
     check_lookup(lookup)?;
     let (accessed, modified) = SetTimes::new(accessed, modified, which)?.specs();
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let dir = &ctx.descriptors.directory(fd, rights::PATH_FILESTAT_SET_TIMES)?.dir;
     match follow(lookup) {
         FollowSymlinks::Yes => dir.set_times(path, accessed, modified)?,

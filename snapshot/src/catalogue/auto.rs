@@ -3,12 +3,13 @@
 //! Invariant: an entry says everything outside the module that its snapshot depends on; whoever
 //! finds all of it unchanged may restore the snapshot instead of running the initialisation.
 
-use super::{Adding, Catalogue, CatalogueError, private_dir, sealed};
-use crate::{SnapshotId, format};
+use super::{Adding, Catalogue, CatalogueError, FunctionInfo, sealed};
+use crate::{SnapshotId, format, manifest::parse_hash};
 use executor_code::layout::STATE_VERSION;
+use executor_files::PrivateDir;
 use executor_model::ModuleHash;
 use serde::{Deserialize, Serialize};
-use std::{fmt, path::PathBuf};
+use std::{ffi::OsStr, fmt};
 
 /// The most entries that are kept for one key: the latest.
 pub const MAX_ENTRIES: usize = 8;
@@ -78,6 +79,17 @@ pub struct AutoEntry {
     pub snapshot: SnapshotId,
 }
 
+/// An automatic snapshot as [`Catalogue::list_auto`] describes it.
+#[derive(Debug)]
+pub struct AutoListed {
+    /// Its key.
+    pub key: AutoKey,
+    /// When it may be used.
+    pub conditions: Conditions,
+    /// Its snapshot, or why it cannot be read.
+    pub info: Result<FunctionInfo, CatalogueError>,
+}
+
 /// The payload of a file in `auto/`: the entries, the latest first.
 #[derive(Serialize, Deserialize)]
 struct Entries(Vec<AutoEntry>);
@@ -93,17 +105,78 @@ impl Catalogue {
     /// When they cannot be read. Going on as if there were none is always right: the next
     /// [`Adding::insert_auto`] replaces what is damaged.
     pub fn auto(&self, key: &AutoKey) -> Result<Vec<AutoEntry>, CatalogueError> {
-        self.auto_named(&key.to_string())
+        match self.sub(AUTO)? {
+            Some(dir) => entries(&dir, &key.to_string()),
+            None => Ok(Vec::new()),
+        }
     }
 
-    pub(super) fn auto_named(&self, name: &str) -> Result<Vec<AutoEntry>, CatalogueError> {
-        let entries = sealed::read(&self.auto_dir().join(name))?;
-        Ok(entries.map_or_else(Vec::new, |Entries(entries)| entries))
+    /// Every automatic snapshot, by key, the latest of a key first; those that cannot be read with the
+    /// reason.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list_auto(&self) -> Result<Vec<AutoListed>, CatalogueError> {
+        let Some(dir) = self.sub(AUTO)? else { return Ok(Vec::new()) };
+        let mut keys: Vec<AutoKey> = dir.names()?.iter().filter_map(|n| key_of_name(n)).collect();
+        keys.sort_unstable_by_key(|key| key.0);
+        let mut listed = Vec::new();
+        for key in keys {
+            match entries(&dir, &key.to_string()) {
+                Ok(entries) => {
+                    for AutoEntry { conditions, snapshot } in entries {
+                        let info = match self.snapshot(snapshot) {
+                            Ok(Some(file)) => Ok(FunctionInfo::of(&file)),
+                            // Taken away since: whoever runs the module initialises it again.
+                            Ok(None) => continue,
+                            Err(error) => Err(error),
+                        };
+                        listed.push(AutoListed { key, conditions, info });
+                    }
+                }
+                Err(error) => {
+                    let conditions = Conditions::default();
+                    listed.push(AutoListed { key, conditions, info: Err(error) });
+                }
+            }
+        }
+        Ok(listed)
     }
 
-    pub(super) fn auto_dir(&self) -> PathBuf {
-        self.dir.join("auto")
+    /// The key of automatic snapshots that begins with these digits.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn auto_key(&self, digits: &str) -> Result<AutoKey, CatalogueError> {
+        let names = self.sub(AUTO)?.map_or_else(|| Ok(Vec::new()), |dir| dir.names())?;
+        let keys = names.iter().filter_map(|name| key_of_name(name));
+        let mut keys = keys.filter(|key| key.to_string().starts_with(digits));
+        let digits = digits.escape_debug();
+        match (keys.next(), keys.next()) {
+            (Some(key), None) => Ok(key),
+            (None, _) => {
+                let what = format!("there are no automatic snapshots of key `{digits}`");
+                Err(CatalogueError::UnknownAuto { what })
+            }
+            (Some(_), Some(_)) => {
+                let what = format!("`{digits}` is how more than one key begins");
+                Err(CatalogueError::UnknownAuto { what })
+            }
+        }
     }
+}
+
+/// The directory of the entries.
+pub(super) const AUTO: &str = "auto";
+
+/// The key that a file in `auto/` is named by.
+pub(super) fn key_of_name(name: &OsStr) -> Option<AutoKey> {
+    parse_hash(name.to_str()?).ok().map(AutoKey)
+}
+
+/// The entries in a file, the latest first; none where there is no file.
+pub(super) fn entries(dir: &PrivateDir, name: &str) -> Result<Vec<AutoEntry>, CatalogueError> {
+    Ok(sealed::read(dir, name)?.map_or_else(Vec::new, |Entries(entries)| entries))
 }
 
 impl Adding<'_> {
@@ -113,7 +186,8 @@ impl Adding<'_> {
     /// # Errors
     /// When the entries cannot be read or written.
     pub fn insert_auto(&self, key: &AutoKey, entry: AutoEntry) -> Result<(), CatalogueError> {
-        let mut entries = match self.catalogue.auto(key) {
+        let (dir, name) = (self.store.make_sub(AUTO)?, key.to_string());
+        let mut entries = match entries(&dir, &name) {
             Ok(entries) => entries,
             Err(CatalogueError::Damaged { .. }) => Vec::new(),
             Err(e) => return Err(e),
@@ -122,8 +196,6 @@ impl Adding<'_> {
         entries.insert(0, entry);
         entries.truncate(MAX_ENTRIES);
         // Two processes that insert at once can lose one entry; it is made again when missed.
-        let dir = self.catalogue.auto_dir();
-        private_dir(&dir)?;
-        sealed::write(&dir.join(key.to_string()), &Entries(entries))
+        Ok(sealed::write(&dir, &name, &Entries(entries))?)
     }
 }

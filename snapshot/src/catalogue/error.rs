@@ -2,36 +2,51 @@
 //!
 //! Invariant: every message names the file, directory or function.
 
-use crate::SnapshotError;
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use crate::{SnapshotError, SnapshotId};
+use executor_files::FileError;
+use std::path::PathBuf;
 
 /// A failure of the catalogue.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    /// A file or directory that this user does not have to itself.
-    #[error("{path}: not used as a store, because {reason}", path = path.display())]
-    Untrusted {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The operating system.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// Its answer.
-        source: io::Error,
-    },
+    /// A file or directory that cannot be used, or that this user does not have to itself.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file whose bytes do not match its hash, or of another release.
     #[error("{path}: damaged, or written by another release: not used", path = path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
+    },
+    /// A module's file that is not there.
+    #[error(
+        "{path} is missing, from which the function is compiled again; create the function again, from its module",
+        path = path.display()
+    )]
+    MissingModule {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A module's file that does not have the hash in its name.
+    #[error(
+        "{path}: damaged: it is not the module that its name says; create the function again, from its module",
+        path = path.display()
+    )]
+    DamagedModule {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A snapshot under the name of another.
+    #[error(
+        "{path}: not used, because it is not the snapshot that its name says, but {id}; create the \
+         function again",
+        path = path.display()
+    )]
+    Misnamed {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        id: SnapshotId,
     },
     /// Not the name of a function.
     #[error(
@@ -55,22 +70,13 @@ pub enum CatalogueError {
         /// The name.
         name: String,
     },
+    /// No automatic snapshots of that key, or of several.
+    #[error("{what}; `executor snapshot list --auto` shows those there are")]
+    UnknownAuto {
+        /// What is wrong.
+        what: String,
+    },
     /// A snapshot could not be read or written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-}
-
-impl CatalogueError {
-    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| {
-            let path = path.to_owned();
-            match source.kind() {
-                // Made by `ensure_private`; the operating system's own carry a number.
-                io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
-                    Self::Untrusted { path, reason: source.to_string() }
-                }
-                _ => Self::Io { path, source },
-            }
-        }
-    }
 }

@@ -20,24 +20,29 @@ mod sealed;
 mod stamp;
 mod sweep;
 
-pub use auto::{AutoEntry, AutoKey, Conditions, Digest, MAX_ENTRIES, digest};
+use auto::AUTO;
+pub use auto::{AutoEntry, AutoKey, AutoListed, Conditions, Digest, MAX_ENTRIES, digest};
 pub use error::CatalogueError;
+use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
 pub use sweep::Swept;
 
-use crate::{
-    Capture, EntryKind, Progress, SnapshotError, SnapshotFile, SnapshotId, manifest::parse_hash,
-};
+use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
 use executor_code::CodeCache;
-use executor_files::{ensure_private, publish, publish_link};
+use executor_files::{FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::Write,
     path::{Path, PathBuf},
 };
+
+/// The directory of the snapshots.
+const SNAPSHOTS: &str = "snapshots";
+/// The directory of the functions.
+const FUNCTIONS: &str = "functions";
+/// The directory of the modules.
+const MODULES: &str = "modules";
 
 /// The longest name of a function, in bytes; leaves room for a temporary suffix.
 const MAX_NAME: usize = 200;
@@ -98,17 +103,7 @@ impl Catalogue {
     /// When it exists and someone else owns it or may write to it.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, CatalogueError> {
         let dir = dir.into();
-        match File::open(&dir) {
-            Ok(opened) => {
-                let meta = ensure_private(&opened).map_err(CatalogueError::at(&dir))?;
-                if !meta.is_dir() {
-                    let error = io::Error::from(io::ErrorKind::NotADirectory);
-                    return Err(CatalogueError::at(&dir)(error));
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(CatalogueError::at(&dir)(e)),
-        }
+        PrivateDir::open(&dir)?;
         Ok(Self { dir })
     }
 
@@ -121,28 +116,34 @@ impl Catalogue {
     /// Its code files.
     #[must_use]
     pub fn code(&self) -> CodeCache {
-        CodeCache::new(self.dir.join("code"))
+        CodeCache::new(self.dir.clone())
     }
 
     /// Where the snapshot of an identity is, if it is there at all.
     #[must_use]
     pub fn snapshot_path(&self, id: SnapshotId) -> PathBuf {
-        self.dir.join("snapshots").join(snapshot_name(id))
+        self.dir.join(SNAPSHOTS).join(snapshot_name(id))
     }
 
     /// Opens the snapshot of an identity, if there is one.
     ///
     /// # Errors
-    /// When it is there and cannot be read, or is not a snapshot that this release reads.
-    pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, SnapshotError> {
-        found(SnapshotFile::open(self.snapshot_path(id)))
+    /// When it is there and cannot be read, is not a snapshot that this release reads, or is another.
+    pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
+        let Some(dir) = self.sub(SNAPSHOTS)? else { return Ok(None) };
+        let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
+        let file = SnapshotFile::of(file, self.snapshot_path(id))?;
+        match file.id() {
+            found if found == id => Ok(Some(file)),
+            found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
+        }
     }
 
-    /// The path that opens the snapshot of a function, which need not exist.
+    /// Checks that `name` can be that of a function.
     ///
     /// # Errors
-    /// When `name` cannot be that of a function.
-    pub fn function(&self, name: &str) -> Result<PathBuf, CatalogueError> {
+    /// When it cannot.
+    pub fn check_name(name: &str) -> Result<(), CatalogueError> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let valid = name.bytes().all(allowed) && (1..=MAX_NAME).contains(&name.len());
         // A name that looks like a file's could never be run: `executor run` takes it for the file.
@@ -150,7 +151,7 @@ impl Catalogue {
         if !valid || name.starts_with(['.', '-']) || like_a_file {
             return Err(CatalogueError::Name { name: name.to_owned() });
         }
-        Ok(self.functions().join(name))
+        Ok(())
     }
 
     /// Opens the snapshot of a function.
@@ -158,11 +159,40 @@ impl Catalogue {
     /// # Errors
     /// When there is no such function, or its snapshot cannot be read.
     pub fn open_function(&self, name: &str) -> Result<SnapshotFile, CatalogueError> {
-        let path = self.function(name)?;
-        match found(SnapshotFile::open(&path))? {
-            Some(file) => Ok(file),
-            None if path.is_symlink() => Err(CatalogueError::Dangling { name: name.to_owned() }),
-            None => Err(CatalogueError::UnknownFunction { name: name.to_owned() }),
+        Self::check_name(name)?;
+        let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
+        let functions = self.sub(FUNCTIONS)?.ok_or_else(unknown)?;
+        let mut missing = None;
+        loop {
+            match self.target(&functions, name)?.ok_or_else(unknown)? {
+                Target::File(file) => return Ok(file),
+                Target::Link(id) => match self.snapshot(id)? {
+                    Some(file) => return Ok(file),
+                    None if missing == Some(id) => {
+                        return Err(CatalogueError::Dangling { name: name.to_owned() });
+                    }
+                    // Who replaces or removes a function changes its link first: it is read again.
+                    None => missing = Some(id),
+                },
+            }
+        }
+    }
+
+    /// What the name of a function leads to.
+    fn target(&self, functions: &PrivateDir, name: &str) -> Result<Option<Target>, CatalogueError> {
+        let path = || functions.path().join(name);
+        match functions.link(name)? {
+            Some(target) => {
+                let id = target.strip_prefix("../snapshots").ok();
+                let id = id.and_then(|name| id_of_name(name.as_os_str()));
+                let reason = "it does not lead to a snapshot of the store (remove it)".to_owned();
+                let foreign = || FileError::Untrusted { path: path(), reason };
+                Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
+            }
+            None => match functions.file(name)? {
+                Some(file) => Ok(Some(Target::File(SnapshotFile::of(file, path())?))),
+                None => Ok(None),
+            },
         }
     }
 
@@ -171,17 +201,41 @@ impl Catalogue {
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, CatalogueError> {
-        let mut names = Vec::new();
-        for name in read_dir(&self.functions())? {
-            // Temporary links begin with a dot and so are no names.
-            names.extend(name.into_string().ok().filter(|n| self.function(n).is_ok()));
-        }
+        let Some(functions) = self.sub(FUNCTIONS)? else { return Ok(Vec::new()) };
+        // Temporary links begin with a dot and so are no names.
+        let names = functions.names()?.into_iter().filter_map(|name| name.into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| Self::check_name(name).is_ok()).collect();
         names.sort_unstable();
-        let describe = |name: String| {
-            let info = self.open_function(&name).map(|file| FunctionInfo::of(&file));
-            (name, info)
+        let describe = |name: String| match self.open_function(&name) {
+            // Removed since.
+            Err(CatalogueError::UnknownFunction { .. }) => None,
+            opened => Some((name, opened.map(|file| FunctionInfo::of(&file)))),
         };
-        Ok(names.into_iter().map(describe).collect())
+        Ok(names.into_iter().filter_map(describe).collect())
+    }
+
+    /// Reads all that a function consists of, its snapshot and its modules, and checks it.
+    ///
+    /// # Errors
+    /// When there is no such function, or anything of it cannot be read or is damaged.
+    pub fn verify_function(&self, name: &str) -> Result<(), CatalogueError> {
+        loop {
+            let file = self.open_function(name)?;
+            file.verify()?;
+            let mut modules: Vec<ModuleHash> = file.modules().collect();
+            modules.sort_unstable_by_key(|hash| hash.0);
+            modules.dedup();
+            let check = |hash: ModuleHash| match self.module(hash)? {
+                Some(_) => Ok(()),
+                None => Err(CatalogueError::MissingModule { path: self.module_path(hash) }),
+            };
+            match modules.into_iter().try_for_each(check) {
+                Ok(()) => return Ok(()),
+                // Its modules may have gone with it since.
+                Err(error) if self.open_function(name)?.id() == file.id() => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     /// The bytes of a module, if they are here.
@@ -189,16 +243,13 @@ impl Catalogue {
     /// # Errors
     /// When they cannot be read, or are not the module's.
     pub fn module(&self, hash: ModuleHash) -> Result<Option<Vec<u8>>, CatalogueError> {
-        let path = self.module_path(hash);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(CatalogueError::at(&path)(e)),
-        };
-        if ModuleHash::of(&bytes) != hash {
-            return Err(CatalogueError::Damaged { path });
+        let Some(dir) = self.sub(MODULES)? else { return Ok(None) };
+        match dir.read(module_name(hash))? {
+            Some(bytes) if ModuleHash::of(&bytes) != hash => {
+                Err(CatalogueError::DamagedModule { path: self.module_path(hash) })
+            }
+            bytes => Ok(bytes),
         }
-        Ok(Some(bytes))
     }
 
     /// Begins to add something. Until the result is dropped, nothing is swept away, in any process;
@@ -207,38 +258,47 @@ impl Catalogue {
     /// # Errors
     /// When the directory cannot be made or locked, or is not this user's alone.
     pub fn add(&self) -> Result<Adding<'_>, CatalogueError> {
-        private_dir(&self.dir)?;
-        let lock = self.lock_file()?;
-        lock.lock_shared().map_err(CatalogueError::at(&self.dir))?;
-        Ok(Adding { catalogue: self, _lock: lock })
+        let store = PrivateDir::make(&self.dir)?;
+        let lock = store.lock_shared()?;
+        Ok(Adding { catalogue: self, store, _lock: lock })
     }
 
-    fn lock_file(&self) -> Result<File, CatalogueError> {
-        let path = self.dir.join("lock");
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        options.open(&path).map_err(CatalogueError::at(&path))
+    /// The store directory, if it is there.
+    fn store(&self) -> Result<Option<PrivateDir>, CatalogueError> {
+        Ok(PrivateDir::open(&self.dir)?)
     }
 
-    fn functions(&self) -> PathBuf {
-        self.dir.join("functions")
+    /// A directory in it, if it is there.
+    fn sub(&self, name: &str) -> Result<Option<PrivateDir>, CatalogueError> {
+        match self.store()? {
+            Some(store) => Ok(store.sub(name)?),
+            None => Ok(None),
+        }
     }
 
     fn module_path(&self, hash: ModuleHash) -> PathBuf {
-        self.dir.join("modules").join(format!("{hash}.wasm"))
+        self.dir.join(MODULES).join(module_name(hash))
     }
+}
+
+/// What the name of a function leads to.
+enum Target {
+    /// The snapshot of an identity.
+    Link(SnapshotId),
+    /// The snapshot itself, in a copy of a store that was made without links.
+    File(SnapshotFile),
 }
 
 /// The right to add to a catalogue: what is added stays until something refers to it.
 #[derive(Debug)]
 pub struct Adding<'a> {
     catalogue: &'a Catalogue,
-    // Unlocked by closing it.
-    _lock: File,
+    store: PrivateDir,
+    _lock: Lock,
 }
 
 impl Adding<'_> {
-    /// Writes a snapshot, unless it is there already, and returns its identity.
+    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity.
     ///
     /// # Errors
     /// When it cannot be written; nothing of it is left then.
@@ -248,16 +308,20 @@ impl Adding<'_> {
         progress: Progress<'_>,
     ) -> Result<SnapshotId, CatalogueError> {
         let id = capture.id();
-        // What is there but cannot be read is replaced.
-        if !matches!(self.catalogue.snapshot(id), Ok(Some(_))) {
-            private_dir(&self.catalogue.dir.join("snapshots"))?;
-            capture.publish(&self.catalogue.snapshot_path(id), progress)?;
+        let whole = match self.catalogue.snapshot(id) {
+            Ok(Some(file)) => file.verify().is_ok(),
+            // What cannot be read is replaced.
+            Ok(None) | Err(_) => false,
+        };
+        if !whole {
+            let dir = self.store.make_sub(SNAPSHOTS)?;
+            dir.publish(snapshot_name(id), |file| capture.write_to(file, progress))?;
         }
         Ok(id)
     }
 
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it
-    /// is cached.
+    /// is cached. A damaged copy is replaced.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -265,14 +329,13 @@ impl Adding<'_> {
     /// # Panics
     /// When `hash` is not the hash of `bytes`.
     pub fn put_module(&self, hash: ModuleHash, bytes: &[u8]) -> Result<(), CatalogueError> {
-        let path = self.catalogue.module_path(hash);
-        // A damaged copy of another length is replaced; one of the same length is found on reading.
-        if fs::metadata(&path).is_ok_and(|m| m.len() == bytes.len() as u64) {
+        if matches!(self.catalogue.module(hash), Ok(Some(_))) {
             return Ok(());
         }
         assert_eq!(ModuleHash::of(bytes), hash, "a module is kept under its own hash");
-        private_dir(&self.catalogue.dir.join("modules"))?;
-        publish(&path, |file| file.write_all(bytes)).map_err(CatalogueError::at(&path))
+        let dir = self.store.make_sub(MODULES)?;
+        dir.publish(module_name(hash), |file| file.write_all(bytes))?;
+        Ok(())
     }
 
     /// Gives a snapshot that was put here the name of a function; a function of that name is
@@ -282,13 +345,13 @@ impl Adding<'_> {
     /// When `name` cannot be that of a function, the snapshot is not here, or the link cannot be
     /// written.
     pub fn set_function(&self, name: &str, id: SnapshotId) -> Result<(), CatalogueError> {
-        let link = self.catalogue.function(name)?;
-        let snapshot = self.catalogue.snapshot_path(id);
-        fs::metadata(&snapshot).map_err(CatalogueError::at(&snapshot))?;
-        let dir = self.catalogue.functions();
-        private_dir(&dir)?;
-        let target = Path::new("../snapshots").join(snapshot_name(id));
-        publish_link(&link, &target).map_err(CatalogueError::at(&link))
+        Catalogue::check_name(name)?;
+        if self.catalogue.snapshot(id)?.is_none() {
+            return Err(CatalogueError::Dangling { name: name.to_owned() });
+        }
+        let dir = self.store.make_sub(FUNCTIONS)?;
+        dir.publish_link(name, &Path::new("../snapshots").join(snapshot_name(id)))?;
+        Ok(())
     }
 }
 
@@ -301,33 +364,11 @@ fn id_of_name(name: &OsStr) -> Option<SnapshotId> {
     parse_hash(name.to_str()?.strip_suffix(".snap")?).ok().map(SnapshotId)
 }
 
-fn found(
-    opened: Result<SnapshotFile, SnapshotError>,
-) -> Result<Option<SnapshotFile>, SnapshotError> {
-    match opened {
-        Ok(file) => Ok(Some(file)),
-        Err(SnapshotError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(None)
-        }
-        Err(e) => Err(e),
-    }
+fn module_name(hash: ModuleHash) -> String {
+    format!("{hash}.wasm")
 }
 
-/// Makes a directory, and those above it, for this user alone, and checks that it is.
-fn private_dir(path: &Path) -> Result<(), CatalogueError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(CatalogueError::at(path))?;
-    let dir = File::open(path).map_err(CatalogueError::at(path))?;
-    ensure_private(&dir).map_err(CatalogueError::at(path))?;
-    Ok(())
-}
-
-/// The names in a directory; none when it does not exist.
-fn read_dir(path: &Path) -> Result<Vec<std::ffi::OsString>, CatalogueError> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(CatalogueError::at(path)(e)),
-    };
-    entries.map(|e| Ok(e?.file_name())).collect::<io::Result<_>>().map_err(CatalogueError::at(path))
+/// The hash in the name of a module's file.
+fn module_of_name(name: &OsStr) -> Option<ModuleHash> {
+    parse_hash(name.to_str()?.strip_suffix(".wasm")?).ok().map(ModuleHash)
 }

@@ -11,13 +11,9 @@
 //! ```
 
 use super::CatalogueError;
-use executor_files::publish;
+use executor_files::{FileError, PrivateDir};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs::File, io::Write};
 
 /// A kind of sealed file.
 pub(super) trait Sealed: Serialize + DeserializeOwned {
@@ -41,27 +37,22 @@ fn checksum(prefix: &[u8], payload: &[u8]) -> [u8; 32] {
 }
 
 /// Publishes a sealed file.
-pub(super) fn write<T: Sealed>(path: &Path, value: &T) -> Result<(), CatalogueError> {
+pub(super) fn write<T: Sealed>(dir: &PrivateDir, name: &str, value: &T) -> Result<(), FileError> {
     let payload = bincode::serde::encode_to_vec(value, bincode::config::standard())
         .expect("strings, numbers and hashes can always be encoded");
-    publish(path, |file| {
+    let write = |file: &mut File| {
         file.write_all(&T::PREFIX)?;
         file.write_all(&checksum(&T::PREFIX, &payload))?;
         file.write_all(&payload)
-    })
-    .map_err(CatalogueError::at(path))
+    };
+    dir.publish(name, write).map(drop)
 }
 
 /// Reads a sealed file, if it is there.
-pub(super) fn read<T: Sealed>(path: &Path) -> Result<Option<T>, CatalogueError> {
-    match fs::read(path) {
-        Ok(bytes) => match decode(&bytes) {
-            Some(value) => Ok(Some(value)),
-            None => Err(CatalogueError::Damaged { path: path.to_owned() }),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(CatalogueError::at(path)(e)),
-    }
+pub(super) fn read<T: Sealed>(dir: &PrivateDir, name: &str) -> Result<Option<T>, CatalogueError> {
+    let Some(bytes) = dir.read(name)? else { return Ok(None) };
+    let damaged = || CatalogueError::Damaged { path: dir.path().join(name) };
+    decode(&bytes).map(Some).ok_or_else(damaged)
 }
 
 fn decode<T: Sealed>(bytes: &[u8]) -> Option<T> {
@@ -85,14 +76,14 @@ mod tests {
 
     #[test]
     fn a_sealed_file_reads_back_and_any_change_to_it_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = PrivateDir::open(temporary.path()).unwrap().unwrap();
         let value = vec!["one".to_owned(), "two".to_owned()];
-        assert!(matches!(read::<Vec<String>>(&path), Ok(None)));
-        write(&path, &value).unwrap();
-        assert_eq!(read::<Vec<String>>(&path).unwrap(), Some(value));
+        assert!(matches!(read::<Vec<String>>(&dir, "f"), Ok(None)));
+        write(&dir, "f", &value).unwrap();
+        assert_eq!(read::<Vec<String>>(&dir, "f").unwrap(), Some(value));
 
-        let good = fs::read(&path).unwrap();
+        let good = dir.read("f").unwrap().unwrap();
         for i in 0..good.len() {
             let mut bad = good.clone();
             bad[i] ^= 0x41;

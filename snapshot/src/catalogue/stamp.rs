@@ -3,15 +3,21 @@
 //! Invariant: a stamp is recorded only when the file had last changed long enough before it was
 //! stamped that any later change, however quick, gives it another.
 
-use super::{Adding, Catalogue, CatalogueError, private_dir, sealed};
+use super::{Adding, Catalogue, CatalogueError, sealed};
+use executor_files::PrivateDir;
 use executor_model::ModuleHash;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashSet,
     fs::{File, Metadata},
+    io,
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// The directory of the index.
+pub(super) const INDEX: &str = "index";
 
 /// Clocks of file systems are coarse (2 s on FAT): two changes within this may look like one.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
@@ -57,9 +63,10 @@ impl Stamp {
         Self { fields, settled }
     }
 
-    fn path(&self, catalogue: &Catalogue) -> PathBuf {
+    /// The name of its file in the index.
+    fn name(&self) -> String {
         let Fields { device, inode, .. } = self.fields;
-        catalogue.dir.join("index").join(format!("{device:x}-{inode:x}"))
+        format!("{device:x}-{inode:x}")
     }
 }
 
@@ -86,22 +93,46 @@ pub struct ModuleFile {
 }
 
 impl Catalogue {
-    /// Opens a file and looks up which module it holds.
+    /// Opens a file and looks up which module it holds. Why the index cannot be read, if it cannot, is
+    /// told to `ignored`: reading the file instead is always right.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn module_hash_of(&self, path: &Path) -> Result<ModuleFile, CatalogueError> {
-        let file = File::open(path).map_err(CatalogueError::at(path))?;
-        let stamp = Stamp::of(&file.metadata().map_err(CatalogueError::at(path))?);
-        let hash = self.known(&stamp);
+    pub fn module_hash_of(
+        &self,
+        path: &Path,
+        ignored: impl FnOnce(CatalogueError),
+    ) -> io::Result<ModuleFile> {
+        let file = File::open(path)?;
+        let stamp = Stamp::of(&file.metadata()?);
+        let hash = self.known(&stamp).unwrap_or_else(|error| {
+            ignored(error);
+            None
+        });
         Ok(ModuleFile { file, stamp, hash })
     }
 
-    fn known(&self, stamp: &Stamp) -> Option<ModuleHash> {
-        // An index that cannot be read knows nothing: reading the file instead is always right.
-        let known = sealed::read::<Known>(&stamp.path(self)).ok()??;
-        (known.fields == stamp.fields).then_some(known.module)
+    fn known(&self, stamp: &Stamp) -> Result<Option<ModuleHash>, CatalogueError> {
+        let Some(dir) = self.sub(INDEX)? else { return Ok(None) };
+        let known = match sealed::read::<Known>(&dir, &stamp.name()) {
+            // It is written anew, now that the file is read.
+            Err(CatalogueError::Damaged { .. }) => None,
+            known => known?,
+        };
+        Ok(known.filter(|known| known.fields == stamp.fields).map(|known| known.module))
     }
+}
+
+/// The modules that files held when last looked at.
+pub(super) fn indexed(store: &PrivateDir) -> Result<HashSet<ModuleHash>, CatalogueError> {
+    let Some(dir) = store.sub(INDEX)? else { return Ok(HashSet::new()) };
+    let mut modules = HashSet::new();
+    for name in dir.names()? {
+        if let Some(Ok(Some(known))) = name.to_str().map(|name| sealed::read::<Known>(&dir, name)) {
+            modules.insert(known.module);
+        }
+    }
+    Ok(modules)
 }
 
 impl Adding<'_> {
@@ -114,9 +145,8 @@ impl Adding<'_> {
         if !stamp.settled {
             return Ok(false);
         }
-        let path = stamp.path(self.catalogue);
-        private_dir(&self.catalogue.dir.join("index"))?;
-        sealed::write(&path, &Known { fields: stamp.fields, module })?;
+        let dir = self.store.make_sub(INDEX)?;
+        sealed::write(&dir, &stamp.name(), &Known { fields: stamp.fields, module })?;
         Ok(true)
     }
 }
@@ -126,26 +156,30 @@ mod tests {
     use super::*;
     use std::fs;
 
+    fn look(catalogue: &Catalogue, path: &Path) -> ModuleFile {
+        catalogue.module_hash_of(path, |error| panic!("{error}")).unwrap()
+    }
+
     #[test]
     fn a_settled_file_is_known_until_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let catalogue = Catalogue::open(dir.path().join("store")).unwrap();
         let path = dir.path().join("f.wasm");
         fs::write(&path, b"one").unwrap();
-        let opened = catalogue.module_hash_of(&path).unwrap();
+        let opened = look(&catalogue, &path);
         assert_eq!(opened.hash, None);
 
         let later = SystemTime::now() + Duration::from_secs(4);
         let stamp = Stamp::at(&opened.file.metadata().unwrap(), later);
         let hash = ModuleHash::of(b"one");
         assert!(catalogue.add().unwrap().record_module(&stamp, hash).unwrap());
-        assert_eq!(catalogue.module_hash_of(&path).unwrap().hash, Some(hash));
+        assert_eq!(look(&catalogue, &path).hash, Some(hash));
 
         fs::write(&path, b"three").unwrap();
-        assert_eq!(catalogue.module_hash_of(&path).unwrap().hash, None, "changed in place");
+        assert_eq!(look(&catalogue, &path).hash, None, "changed in place");
         fs::write(dir.path().join("new"), b"one").unwrap();
         fs::rename(dir.path().join("new"), &path).unwrap();
-        assert_eq!(catalogue.module_hash_of(&path).unwrap().hash, None, "replaced");
+        assert_eq!(look(&catalogue, &path).hash, None, "replaced");
     }
 
     #[test]
@@ -154,10 +188,10 @@ mod tests {
         let catalogue = Catalogue::open(dir.path().join("store")).unwrap();
         let path = dir.path().join("f.wasm");
         fs::write(&path, b"one").unwrap();
-        let opened = catalogue.module_hash_of(&path).unwrap();
+        let opened = look(&catalogue, &path);
         let hash = ModuleHash::of(b"one");
         assert!(!catalogue.add().unwrap().record_module(&opened.stamp, hash).unwrap());
-        assert_eq!(catalogue.module_hash_of(&path).unwrap().hash, None);
+        assert_eq!(look(&catalogue, &path).hash, None);
     }
 
     #[test]
@@ -169,10 +203,10 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(4);
         let stamp = Stamp::at(&fs::metadata(&path).unwrap(), later);
         catalogue.add().unwrap().record_module(&stamp, ModuleHash::of(b"one")).unwrap();
-        let entry = stamp.path(&catalogue);
+        let entry = catalogue.dir().join(INDEX).join(stamp.name());
         let mut bytes = fs::read(&entry).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&entry, bytes).unwrap();
-        assert_eq!(catalogue.module_hash_of(&path).unwrap().hash, None);
+        assert_eq!(look(&catalogue, &path).hash, None);
     }
 }

@@ -1,18 +1,21 @@
-//! Removal of functions and of files that nothing refers to.
+//! Removal of functions, of automatic snapshots and of files that nothing refers to.
 //!
 //! Invariant: with the lock held exclusively nobody is adding, so what no function and no automatic
 //! entry leads to is garbage: left by a removal, by an entry that was replaced, or by a crash.
-//! Code files are not swept: they belong to modules, not to snapshots.
+//!
+//! Code goes with its module: when a sweep takes a module, it takes the module's code, unless a file
+//! that was run or compiled is known to hold the module too (see `stamp`). Code of a module that was
+//! never kept here is never taken: that is what `executor compile` leaves for runs to come.
 
-use super::{Catalogue, CatalogueError, id_of_name, read_dir};
-use crate::manifest::parse_hash;
-use executor_model::ModuleHash;
-use std::{
-    collections::HashSet,
-    fs::{self, File},
-    io,
-    path::Path,
+use super::{
+    AUTO, AutoKey, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SNAPSHOTS, Target,
+    auto::{entries, key_of_name},
+    id_of_name, module_of_name, stamp,
 };
+use executor_code::CodeCache;
+use executor_files::{PrivateDir, is_temporary};
+use executor_model::ModuleHash;
+use std::{collections::HashSet, ffi::OsStr};
 
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,20 +32,37 @@ impl Catalogue {
     /// # Errors
     /// When there is no such function, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Swept, CatalogueError> {
-        let link = self.function(name)?;
+        Self::check_name(name)?;
         let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
-        if !link.is_symlink() {
-            return Err(unknown());
-        }
-        let _lock = self.lock_exclusively()?;
-        fs::remove_file(&link).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => unknown(),
-            _ => CatalogueError::at(&link)(e),
-        })?;
+        let store = self.store()?.ok_or_else(unknown)?;
+        let functions = store.sub(FUNCTIONS)?.ok_or_else(unknown)?;
+        let _lock = store.lock_exclusively()?;
+        functions.remove(name)?.ok_or_else(unknown)?;
         // Or a crash could bring back the link after its snapshot has gone.
-        let dir = self.functions();
-        File::open(&dir).and_then(|d| d.sync_all()).map_err(CatalogueError::at(&dir))?;
-        self.sweep_locked()
+        functions.sync()?;
+        self.sweep_locked(&store)
+    }
+
+    /// Removes the automatic snapshots of some keys, or all where none is named, and every file that
+    /// nothing refers to any more. What is not there is not an error.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_auto(&self, keys: &[AutoKey]) -> Result<Swept, CatalogueError> {
+        let Some(store) = self.store()? else { return Ok(Swept::default()) };
+        let _lock = store.lock_exclusively()?;
+        let mut swept = Swept::default();
+        if let Some(auto) = store.sub(AUTO)? {
+            for name in auto.names()? {
+                let named = key_of_name(&name).is_some_and(|key| keys.contains(&key));
+                if keys.is_empty() || named {
+                    swept.remove(&auto, &name)?;
+                }
+            }
+            auto.sync()?;
+        }
+        let rest = self.sweep_locked(&store)?;
+        Ok(Swept { files: swept.files + rest.files, bytes: swept.bytes + rest.bytes })
     }
 
     /// Removes every snapshot and module that no function and no automatic entry leads to, and what
@@ -51,82 +71,96 @@ impl Catalogue {
     /// # Errors
     /// When the directory cannot be read, or a file cannot be removed.
     pub fn sweep(&self) -> Result<Swept, CatalogueError> {
-        if !self.dir.is_dir() {
-            return Ok(Swept::default());
-        }
-        let _lock = self.lock_exclusively()?;
-        self.sweep_locked()
+        let Some(store) = self.store()? else { return Ok(Swept::default()) };
+        let _lock = store.lock_exclusively()?;
+        self.sweep_locked(&store)
     }
 
-    fn lock_exclusively(&self) -> Result<File, CatalogueError> {
-        let lock = self.lock_file()?;
-        lock.lock().map_err(CatalogueError::at(&self.dir))?;
-        Ok(lock)
-    }
-
-    fn sweep_locked(&self) -> Result<Swept, CatalogueError> {
+    fn sweep_locked(&self, store: &PrivateDir) -> Result<Swept, CatalogueError> {
         let mut swept = Swept::default();
+        // What a snapshot needs that cannot be read now is not known: then all modules are kept.
+        let mut needed = Some(HashSet::new());
+        let mut need = |file: Option<super::SnapshotFile>| match (file, &mut needed) {
+            (Some(file), Some(needed)) => needed.extend(file.modules()),
+            _ => needed = None,
+        };
         let mut snapshots = HashSet::new();
-        for name in read_dir(&self.functions())? {
-            let path = self.functions().join(&name);
-            if name.as_encoded_bytes().starts_with(b".") {
-                swept.remove(&path)?;
-            } else if let Ok(target) = fs::read_link(&path) {
-                snapshots.extend(target.file_name().and_then(id_of_name));
+        swept.each(store, FUNCTIONS, |functions, name| {
+            match name.to_str().map(|name| self.target(functions, name)) {
+                Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
+                // In a copy of the store that was made without links.
+                Some(Ok(Some(Target::File(file)))) => need(Some(file)),
+                Some(Ok(None)) => {}
+                Some(Err(_)) | None => need(None),
             }
-        }
-        for name in read_dir(&self.auto_dir())? {
-            let path = self.auto_dir().join(&name);
-            match name.to_str().filter(|n| parse_hash(n).is_ok()).map(|n| self.auto_named(n)) {
+            Ok(true)
+        })?;
+        swept.each(store, AUTO, |auto, name| {
+            match key_of_name(name).map(|key| entries(auto, &key.to_string())) {
                 Some(Ok(entries)) => snapshots.extend(entries.iter().map(|e| e.snapshot)),
-                None | Some(Err(CatalogueError::Damaged { .. })) => swept.remove(&path)?,
+                None | Some(Err(CatalogueError::Damaged { .. })) => return Ok(false),
                 Some(Err(e)) => return Err(e),
             }
-        }
-        let dir = self.dir.join("snapshots");
-        for name in read_dir(&dir)? {
-            if !id_of_name(&name).is_some_and(|id| snapshots.contains(&id)) {
-                swept.remove(&dir.join(name))?;
-            }
-        }
-
-        let dir = self.dir.join("index");
-        for name in read_dir(&dir)? {
-            if name.as_encoded_bytes().ends_with(b".tmp") {
-                swept.remove(&dir.join(name))?;
-            }
-        }
-
-        let mut modules = HashSet::new();
-        let mut all_read = true;
+            Ok(true)
+        })?;
+        swept.each(store, SNAPSHOTS, |_, name| {
+            Ok(id_of_name(name).is_some_and(|id| snapshots.contains(&id)))
+        })?;
+        swept.each(store, INDEX, |_, _| Ok(true))?;
         for id in snapshots {
             match self.snapshot(id) {
-                Ok(file) => modules.extend(file.iter().flat_map(|f| f.modules())),
-                Err(_) => all_read = false,
+                // Nothing is needed for what is gone.
+                Ok(None) => {}
+                Ok(file) => need(file),
+                Err(_) => need(None),
             }
         }
-        let dir = self.dir.join("modules");
-        for name in read_dir(&dir)? {
-            let hash = name.to_str().and_then(|n| n.strip_suffix(".wasm")).map(parse_hash);
-            let keep = match hash {
-                // What a snapshot needs that cannot be read now is not known: keep them all.
-                Some(Ok(hash)) => !all_read || modules.contains(&ModuleHash(hash)),
-                _ => false,
-            };
+        let mut lost = HashSet::new();
+        swept.each(store, MODULES, |_, name| {
+            let Some(hash) = module_of_name(name) else { return Ok(false) };
+            let keep = needed.as_ref().is_none_or(|needed| needed.contains(&hash));
             if !keep {
-                swept.remove(&dir.join(name))?;
+                lost.insert(hash);
             }
+            Ok(keep)
+        })?;
+        if !lost.is_empty() {
+            let indexed = stamp::indexed(store)?;
+            lost.retain(|module: &ModuleHash| !indexed.contains(module));
+        }
+        for len in CodeCache::sweep(store, |module| lost.contains(module))? {
+            swept.count(len);
         }
         Ok(swept)
     }
 }
 
 impl Swept {
-    fn remove(&mut self, path: &Path) -> Result<(), CatalogueError> {
-        let len = fs::symlink_metadata(path).map_or(0, |m| m.len());
-        fs::remove_file(path).map_err(CatalogueError::at(path))?;
+    /// Removes from a directory what is temporary, and what `keep` does not keep.
+    fn each(
+        &mut self,
+        store: &PrivateDir,
+        dir: &str,
+        mut keep: impl FnMut(&PrivateDir, &OsStr) -> Result<bool, CatalogueError>,
+    ) -> Result<(), CatalogueError> {
+        let Some(dir) = store.sub(dir)? else { return Ok(()) };
+        for name in dir.names()? {
+            if is_temporary(&name) || !keep(&dir, &name)? {
+                self.remove(&dir, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, dir: &PrivateDir, name: &OsStr) -> Result<(), CatalogueError> {
+        if let Some(len) = dir.remove(name)? {
+            self.count(len);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, len: u64) {
         self.files += 1;
         self.bytes += len;
-        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::layout::Counts;
 use executor_model::TagIndex;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use std::{fs::File, os::unix::fs::FileExt};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// The magic number at the start of [`CodeHeader`].
 pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
@@ -153,6 +154,14 @@ pub struct CodeHeader {
 impl CodeHeader {
     /// Where the header begins in the file.
     pub const OFFSET: usize = 64;
+
+    /// Reads the header of a code file, if it is one of this version and undamaged.
+    pub(crate) fn of(file: &File) -> Option<Self> {
+        let mut header = Self::new_zeroed();
+        file.read_exact_at(header.as_mut_bytes(), Self::OFFSET as u64).ok()?;
+        let whole = header.magic == CODE_MAGIC && header.header_hash == header.compute_hash();
+        whole.then_some(header)
+    }
 
     /// The hash that [`Self::header_hash`] must hold.
     #[must_use]

@@ -17,9 +17,10 @@ use crate::{
     instance::Call,
     runtime::{Code, Runtime, WasmModule, failed},
 };
+use executor_files::check_output;
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Defaults, EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC,
+    Catalogue, Defaults, EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC,
 };
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
 use std::{
@@ -108,10 +109,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// Looks at the files of a module and of those that it is linked to.
     pub(crate) fn open(&self, runtime: &Runtime, main: &Source) -> Result<WasmModules, Error> {
-        let catalogue = runtime.shared.catalogue();
         let names = self.preload.iter().map(|(name, _)| name.clone()).collect();
         let sources = self.preload.iter().map(|(_, source)| source).chain([main]);
-        let modules = sources.map(|source| WasmModule::open(source, catalogue));
+        let modules = sources.map(|source| WasmModule::open(source, &runtime.shared));
         Ok(WasmModules { names, modules: modules.collect::<Result<_, _>>()? })
     }
 }
@@ -232,7 +232,7 @@ impl Creation {
     given_methods!();
     plan_methods!();
 
-    /// Writes the snapshot to a file too.
+    /// Writes the snapshot to a file too: a new one, or in place of a regular file.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
         self
@@ -260,13 +260,16 @@ impl Creation {
     ///
     /// # Errors
     /// [`Error::NotReady`] and [`Error::PointNotReached`] when the guest does not get to where it is to be
-    /// kept; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
+    /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(self) -> Result<Created, Error> {
         let Self { runtime, name, base, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
-        if let (Some(name), Some(catalogue)) = (&name, shared.catalogue()) {
-            catalogue.function(name)?;
+        if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
+            Catalogue::check_name(name)?;
+        }
+        if let Some(path) = &output {
+            check_output(path).map_err(|source| Error::Output { path: path.clone(), source })?;
         }
         let guest = base.guest_name();
         let origin = match base {

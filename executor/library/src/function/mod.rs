@@ -160,7 +160,7 @@ impl Function {
         report: &mut Report,
     ) -> Result<Self, Error> {
         let shared = &runtime.shared;
-        let module = WasmModule::open(source, shared.catalogue())?;
+        let module = WasmModule::open(source, shared)?;
         let main = shared.code_of(Code::Plain, &module, report)?;
         let state = State::Fresh(Modules::new(Vec::new(), main));
         let why = "it has no snapshot".to_owned();

@@ -65,6 +65,30 @@ impl Shared {
         self.given_up.store(true, Relaxed);
     }
 
+    /// Says why code that the store may have cannot be used.
+    fn tell_not_found(&self, error: &EngineError) {
+        match error {
+            EngineError::Cache(message) if self.catalogue().is_some() => {
+                self.give_up_store(message);
+            }
+            error => self.listener.warn(format_args!("{error}; compiling again")),
+        }
+    }
+
+    /// Says once that the store is where nothing may be executed.
+    fn tell_of_copy(&self, module: &CompiledModule) {
+        if let Some(catalogue) = self.directory()
+            && module.is_copied()
+            && !self.told_of_copies.swap(true, Relaxed)
+        {
+            self.listener.warn(format_args!(
+                "{}: nothing may be executed there (is it mounted noexec?): code is copied to memory, and \
+                 not shared between processes",
+                catalogue.code().dir().display()
+            ));
+        }
+    }
+
     /// The code of a module whose file is at hand.
     pub(crate) fn code_of(
         &self,
@@ -109,11 +133,12 @@ impl Shared {
         report.phases.end("load");
         match found {
             Ok(Some((module, origin))) => {
+                self.tell_of_copy(&module);
                 report.code.push(ModuleCode { module: hash, origin });
                 return Ok(module);
             }
             Ok(None) => {}
-            Err(error) => self.listener.warn(format_args!("{error}; compiling again")),
+            Err(error) => self.tell_not_found(&error),
         }
         match at_hand.iter().find(|module| module.hash == hash) {
             Some(module) => self.compile(code, hash, &module.bytes()?, &module.name, links, report),
@@ -133,16 +158,16 @@ impl Shared {
         report: &mut Report,
     ) -> Result<Vec<Arc<CompiledModule>>, Error> {
         let none = Listeners::none();
-        let engine = self.engine(code)?;
         let mut continuations = Vec::with_capacity(sites.len());
         for (hash, sites) in sites {
-            let found = engine.load_continuations(&hash, &sites, &none).unwrap_or_else(|error| {
-                self.listener.warn(format_args!("{error}; compiling again"));
-                None
-            });
-            if let Some(found) = found {
-                continuations.push(found);
-                continue;
+            match self.engine(code)?.load_continuations(&hash, &sites, &none) {
+                Ok(Some(found)) => {
+                    self.tell_of_copy(&found);
+                    continuations.push(found);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => self.tell_not_found(&error),
             }
             let stored;
             let bytes = match at_hand.iter().find(|module| module.hash == hash) {
@@ -152,9 +177,21 @@ impl Shared {
                     &stored
                 }
             };
+            let make = || {
+                let engine = self.engine(code)?;
+                Ok::<_, Error>(engine.compile_continuations(bytes, hash, &sites, &none))
+            };
+            let made = match make()? {
+                Err(EngineError::Cache(message)) if self.catalogue().is_some() => {
+                    self.give_up_store(&message);
+                    make()?
+                }
+                made => made,
+            };
             let failed = |source| Error::Compile { module: format!("module {hash}"), source };
-            let made = engine.compile_continuations(bytes, hash, &sites, &none);
-            continuations.push(made.map_err(failed)?);
+            let made = made.map_err(failed)?;
+            self.tell_of_copy(&made);
+            continuations.push(made);
         }
         report.phases.end("continuations");
         Ok(continuations)
@@ -162,7 +199,7 @@ impl Shared {
 
     /// The bytes of a module that the store has.
     fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
-        let bytes = match self.catalogue() {
+        let bytes = match self.directory() {
             Some(catalogue) => catalogue.module(hash)?,
             None => {
                 let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,6 +268,7 @@ impl Shared {
         });
         let (compiled, origin) =
             compiled?.map_err(|source| Error::Compile { module: name.to_owned(), source })?;
+        self.tell_of_copy(&compiled);
         let mut simplified = simplified.into_inner().unwrap_or_else(PoisonError::into_inner);
         simplified.sort_unstable();
         if let Some((function, len)) = simplified.first() {

@@ -19,7 +19,7 @@ use executor_model::{Features, ModuleHash};
 use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats};
 use executor_snapshot::{
     Catalogue, CatalogueError,
-    catalogue::{FunctionInfo, Swept, default_dir},
+    catalogue::{AutoListed, FunctionInfo, Swept, default_dir},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     catalogue: Option<Catalogue>,
     /// The store turned out not to be writable.
     given_up: AtomicBool,
+    /// It was said that code has to be copied out of the store.
+    told_of_copies: AtomicBool,
     config: EngineConfig,
     /// By whether code is kept in the store, and whether it has frame maps.
     engines: [OnceLock<NativeEngine>; 4],
@@ -144,7 +146,7 @@ impl Runtime {
         modules: &[Source],
         report: &mut Report,
     ) -> Result<Function, Error> {
-        let open = |source| WasmModule::open(source, self.shared.catalogue());
+        let open = |source| WasmModule::open(source, &self.shared);
         let at_hand: Vec<WasmModule> = modules.iter().map(open).collect::<Result<_, _>>()?;
         let snapshot = Snapshot::open(path.as_ref())?;
         report.phases.end("open");
@@ -234,6 +236,38 @@ impl Runtime {
             return Ok(Swept::default());
         };
         Ok(catalogue.remove(name)?)
+    }
+
+    /// Reads all that a function that is kept consists of, and checks it: its snapshot, and the modules that
+    /// it is compiled from where its code is not at hand.
+    ///
+    /// # Errors
+    /// When there is no such function, or anything of it cannot be read or is damaged.
+    pub fn verify(&self, name: &str) -> Result<(), Error> {
+        match self.shared.directory() {
+            Some(catalogue) => Ok(catalogue.verify_function(name)?),
+            None => self.snapshot_of(name)?.verify(),
+        }
+    }
+
+    /// Every automatic snapshot that the store has ([`Self::launch`]), by key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn automatic(&self) -> Result<Vec<AutoListed>, Error> {
+        let catalogue = self.shared.directory();
+        Ok(catalogue.map_or_else(|| Ok(Vec::new()), Catalogue::list_auto)?)
+    }
+
+    /// Removes the automatic snapshots of the keys that begin so, or all where none is named, and every
+    /// file of the store that nothing refers to any more.
+    ///
+    /// # Errors
+    /// When there is no such key, or more than one; or a file cannot be removed.
+    pub fn remove_automatic<K: AsRef<str>>(&self, keys: &[K]) -> Result<Swept, Error> {
+        let Some(catalogue) = self.shared.directory() else { return Ok(Swept::default()) };
+        let keys = keys.iter().map(|key| catalogue.auto_key(key.as_ref()));
+        Ok(catalogue.remove_auto(&keys.collect::<Result<Vec<_>, _>>()?)?)
     }
 
     /// What the stores that are kept between instances have done so far.
@@ -376,6 +410,7 @@ impl RuntimeBuilder {
         let shared = Shared {
             catalogue: store.map(Catalogue::open).transpose()?,
             given_up: AtomicBool::new(false),
+            told_of_copies: AtomicBool::new(false),
             config,
             engines: Default::default(),
             functions: Mutex::default(),

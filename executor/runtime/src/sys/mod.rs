@@ -5,13 +5,16 @@
 //! allowed here and in [`crate::vm`] only.
 #![allow(unsafe_code)]
 
+mod lost;
 mod mapping;
 mod pages;
 mod signals;
 mod stack;
 
+pub(crate) use lost::any as any_lost;
 pub use mapping::Mapping;
 pub(crate) use mapping::{Access, Reservation, anonymous_file};
 pub(crate) use pages::{readable, written};
+pub use signals::ignore_file_size_signal;
 pub(crate) use signals::{current_thread, install, interrupt_thread, prepare_thread};
 pub(crate) use stack::WasmStack;

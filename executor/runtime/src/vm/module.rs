@@ -3,7 +3,7 @@
 use super::code::CodeEntry;
 use crate::sys::Mapping;
 use executor_code::file::{CodeFile, CodeFileError};
-use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo};
+use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo, TrapCode};
 use std::{
     io,
     sync::{Arc, OnceLock},
@@ -15,6 +15,7 @@ pub struct CompiledModule {
     entry: Arc<CodeEntry>,
     listeners: Listeners,
     ensure_termination: bool,
+    copied: bool,
     info: OnceLock<ModuleInfo>,
 }
 
@@ -35,10 +36,29 @@ impl CompiledModule {
         listeners: Listeners,
         ensure_termination: bool,
     ) -> Result<Self, LoadError> {
-        let file = CodeFile::new(mapping)?;
-        Mapping::make_executable(&file)?;
+        let mut file = CodeFile::new(mapping)?;
+        let mut copied = false;
+        match Mapping::make_executable(&file) {
+            // What lies on a file system that is mounted `noexec` may be read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                file = CodeFile::new(Mapping::anonymous(file.bytes().as_ref())?)?;
+                Mapping::make_executable(&file)?;
+                copied = true;
+            }
+            made => made?,
+        }
+        // It may have been cut while it was checked.
+        if file.bytes().lost() {
+            return Err(io::Error::other(TrapCode::PageLost.message()).into());
+        }
         let entry = Arc::new(CodeEntry::new(file));
-        Ok(Self { entry, listeners, ensure_termination, info: OnceLock::new() })
+        Ok(Self { entry, listeners, ensure_termination, copied, info: OnceLock::new() })
+    }
+
+    /// Whether the code was copied out of its file, because nothing may be executed where that lies.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.copied
     }
 
     pub(crate) fn entry(&self) -> &Arc<CodeEntry> {
