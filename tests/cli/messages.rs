@@ -162,3 +162,59 @@ fn functions_of_rust_and_cpp_are_named_as_in_their_source() {
     let names = ["m!space::foo(int, bool, char)", "m!core::panicking::panic", "m!_start"];
     assert_eq!(backtrace(&run), names, "{run:?}");
 }
+
+#[test]
+fn a_snapshot_that_is_too_long_is_not_called_incomplete() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    let create = sandbox.run(&["snapshot", "create", "-o", "s.snap", "library.wat"]);
+    assert_eq!(create.code, 0, "{create:?}");
+    let bytes = std::fs::read(sandbox.path().join("s.snap")).unwrap();
+    sandbox.file("s.snap", [&bytes[..], b"x"].concat());
+    let run = sandbox.run(&["run", "--invoke", "counter", "s.snap"]);
+    run.failed(1, &["s.snap", "something was added"]);
+    sandbox.file("s.snap", &bytes[..bytes.len() - 1]);
+    sandbox.run(&["run", "--invoke", "counter", "s.snap"]).failed(1, &["s.snap", "incomplete"]);
+}
+
+#[test]
+fn what_the_initialisation_saw_is_one_warning_and_says_nothing_of_streams() {
+    let sandbox = Sandbox::new();
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $fdstat (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_filestat_get" (func $filestat (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_initialize")
+          (drop (call $clock (i32.const 0) (i64.const 0) (i32.const 0)))
+          (drop (call $fdstat (i32.const 1) (i32.const 0)))
+          (drop (call $filestat (i32.const 1) (i32.const 0)))))"#;
+    sandbox.file("m.wat", wat);
+    let create = sandbox.run(&["snapshot", "create", "--name", "m", "m.wat"]);
+    assert_eq!(create.code, 0, "{create:?}");
+    create.says(&["a clock was read, the status of a file was looked at"]);
+    assert!(create.stderr.lines().count() == 1 && !create.stderr.contains("stream"), "{create:?}");
+}
+
+#[test]
+fn a_guest_that_read_default_arguments_is_not_warned_of() {
+    let sandbox = Sandbox::new();
+    sandbox.file("args.wat", guests::observes_args());
+    let create = sandbox.run(&["snapshot", "create", "--name", "other", "args.wat"]);
+    assert_eq!(create.code, 0, "{create:?}");
+    let run = sandbox.run(&["run", "--invoke", "got", "other"]);
+    assert_eq!((run.code, &*run.stderr), (0, ""), "{run:?}");
+}
+
+#[test]
+fn a_report_says_what_prevents_an_automatic_snapshot() {
+    let sandbox = Sandbox::new();
+    sandbox.file("m.wat", guests::observes_clock());
+    for _ in 0..2 {
+        let run = sandbox.report(&["-v", "--invoke", "got", "m.wat"]);
+        let why = run.report["instance"]["why"].as_str().unwrap().to_owned();
+        assert!(why.contains("cannot be taken: a clock was read"), "{why}");
+        run.took_snapshot(false, &["a clock was read"])
+            .says(&["took no snapshot: a clock was read"]);
+    }
+}

@@ -43,6 +43,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "EXPORT")]
     pub invoke: Option<String>,
     /// Whether a module's state after initialisation is kept and used again
+    ///
+    /// With `auto` it is not where the initialisation read a clock, random bytes or standard input,
+    /// wrote something, or looked at the world in another way that may differ next time; -v and
+    /// --report say what it was. `always` keeps the state all the same, and so does a stored
+    /// function: executor snapshot create --name NAME FILE
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = SnapshotPolicy::Auto)]
     pub snapshot: SnapshotPolicy,
     /// Write what happened, and how long it took, as JSON (`-` is standard output)

@@ -4,7 +4,7 @@
 //! backtrace may follow, and the exit code that goes with it.
 
 use crate::{print, suggest::did_you_mean};
-use executor::{CallError, Error, WasiError, WasiStateError};
+use executor::{CallError, Error, Escaped, WasiError, WasiStateError};
 use std::fmt::{self, Display};
 
 /// The exit code of a failure: a bad file, a missing export, a refused snapshot.
@@ -56,11 +56,12 @@ impl From<Error> for Failure {
                 "the snapshot is inside a call: say with --at how far it goes on".to_owned()
             }
             Error::Linked => format!("--preload: {error}"),
-            Error::NothingToCall => {
-                "--at is a point inside a call, and a reactor has no `_start`: \
-                                     name the export to call with --invoke"
-                    .to_owned()
-            }
+            Error::NothingToCall { .. } => format!("{error} (to name one: --invoke EXPORT)"),
+            Error::InitIsProgram { name } => format!(
+                "--init {}: that is the program itself, and after it there is nothing left to run; to \
+                 keep the state on its way, say with --at how far it goes",
+                Escaped(name)
+            ),
             Error::Wasi(WasiError::MissingPreopen(guest)) => {
                 format!("{error}; give it with --dir HOST::{guest}")
             }
@@ -102,8 +103,7 @@ fn exit_code(error: &Error) -> i32 {
         | Error::InsideCall
         | Error::NoPoint
         | Error::Linked
-        | Error::Variable { .. }
-        | Error::NothingToCall => EXIT_USAGE,
+        | Error::Variable { .. } => EXIT_USAGE,
         Error::TimedOut { source, .. } => exit_code(source),
         error => match error.call() {
             Some(CallError::Trap(_) | CallError::Exception(_)) => EXIT_TRAP,

@@ -55,7 +55,12 @@ fn main() {
         print::error(&failure);
         failure.code
     });
-    std::process::exit(code);
+    std::process::exit(status(code));
+}
+
+/// The exit code as the system takes it, which has eight bits for it. A failure stays one.
+fn status(code: i32) -> i32 {
+    if code & 0xff == 0 && code != 0 { 1 } else { code & 0xff }
 }
 
 fn dispatch(command: Command) -> Result<i32, Failure> {
@@ -103,4 +108,17 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
         command = inner;
     }
     Failure::usage(format_args!("{message}{alike} (see {name} --help)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::status;
+
+    #[test]
+    fn no_failure_becomes_a_success() {
+        assert_eq!(
+            [0, 3, 255, 256, 259, 65536, -1, -256].map(status),
+            [0, 3, 255, 1, 3, 1, 255, 1]
+        );
+    }
 }

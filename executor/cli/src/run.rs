@@ -16,7 +16,7 @@ use crate::{
     target::{self, inputs},
 };
 use executor::{
-    Base, CallError, CatalogueError, Entropy, EntryKind, Error, Instance, Outcome, Runtime, Source,
+    Base, CallError, CatalogueError, Entropy, Error, Instance, Outcome, Runtime, Source,
 };
 use std::{ffi::OsStr, path::Path, sync::Arc};
 
@@ -181,15 +181,7 @@ fn complete(
         say_how(report);
     }
     report.phases.resume();
-    let outcome = match instance.kind() {
-        EntryKind::Reactor => {
-            if verbose {
-                say("a reactor is ready; to call an export, name it with --invoke");
-            }
-            Ok(Outcome::Returned(Vec::new()))
-        }
-        EntryKind::Command | EntryKind::Call => instance.run(),
-    };
+    let outcome = instance.run();
     report.phases.end("call");
     // The process ends soon: unmapping gigabytes piece by piece would only take time.
     std::mem::forget(instance);

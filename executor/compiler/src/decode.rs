@@ -43,6 +43,9 @@ pub(crate) fn decode(
     if wasm.len() >= u32::MAX as usize {
         return Err(CompileError::Unsupported("modules of 4 GiB are not supported".into()));
     }
+    if Parser::is_component(wasm) {
+        return Err(CompileError::Component);
+    }
     let refuse = |error| features::explain(wasm, features, &error);
     let features = features::wasmparser(features);
     let mut validator = Validator::new_with_features(features);

@@ -3,8 +3,11 @@
 //! Invariant: an error keeps what caused it, and its message says of which module, file or export it
 //! speaks.
 
+use crate::imports;
 use executor_code::CompileError;
-use executor_model::{CallError, EngineError, Escaped, FuncType, LimitError, ModuleHash, Trap};
+use executor_model::{
+    CallError, EngineError, Escaped, FuncType, LimitError, LinkError, ModuleHash, Trap,
+};
 use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, RestoreError, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
@@ -143,6 +146,9 @@ pub enum Error {
     /// A snapshot names a main instance that it does not have.
     #[error("the snapshot names a main instance that it does not have")]
     NoMainInstance,
+    /// Imports cannot be satisfied.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Link(LinkError),
     /// A module cannot be instantiated.
     #[error(transparent)]
     Instantiate(InstantiateError),
@@ -207,8 +213,21 @@ pub enum Error {
     #[error("the snapshot is inside a call: say with a point how far it goes on")]
     NoPoint,
     /// There is nothing to call: a reactor has no `_start`, and no export was named.
-    #[error("a reactor has no `_start`: name the export to call")]
-    NothingToCall,
+    #[error("nothing to call: the module has no `_start`, and no export was named{}", suggest(.functions))]
+    NothingToCall {
+        /// The functions that it exports.
+        functions: Vec<String>,
+    },
+    /// A command was to be initialised by its own program, after which there is nothing left to run.
+    #[error(
+        "`{}` is the program itself: after it there is nothing left to run. To keep the state on its \
+         way, say with a point how far it goes",
+        Escaped(.name)
+    )]
+    InitIsProgram {
+        /// Its name.
+        name: String,
+    },
     /// Instances were to be linked to those of a snapshot.
     #[error("the instances of a snapshot are linked already")]
     Linked,
@@ -299,6 +318,7 @@ impl From<InstantiateError> for Error {
     fn from(error: InstantiateError) -> Self {
         match error {
             InstantiateError::Call(error) => Self::Call(error),
+            InstantiateError::Link(error) => Self::Link(error),
             error => Self::Instantiate(error),
         }
     }
@@ -323,6 +343,14 @@ fn suggest(functions: &[String]) -> String {
             format!("; it exports the functions {}, ...", functions[..MOST].join(", "))
         }
         _ => format!("; it exports the functions {}", functions.join(", ")),
+    }
+}
+
+/// What a module's unknown imports say of how it was built.
+fn hint(error: &LinkError) -> String {
+    match error {
+        LinkError::Unknown(unknown) => imports::hint(unknown),
+        _ => String::new(),
     }
 }
 

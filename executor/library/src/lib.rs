@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod function;
 mod given;
+mod imports;
 pub mod inspection;
 mod instance;
 mod launch;

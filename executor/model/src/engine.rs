@@ -110,14 +110,9 @@ impl std::error::Error for LimitError {}
 /// An import that cannot be satisfied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Nothing is defined under the name.
-    #[error("unknown import: `{}` `{}` is not defined", Escaped(.module), Escaped(.name))]
-    Unknown {
-        /// The module name asked for.
-        module: String,
-        /// The item name asked for.
-        name: String,
-    },
+    /// Nothing is defined under names: all of them, by module name and item name, as they come.
+    #[error("{}", unknown(.0))]
+    Unknown(Vec<(String, String)>),
     /// Something else is defined under the name.
     #[error("incompatible import type: `{}` `{}`: {reason}", Escaped(.module), Escaped(.name))]
     Incompatible {
@@ -131,6 +126,33 @@ pub enum LinkError {
     /// An index is out of range.
     #[error("{0}")]
     Index(String),
+}
+
+/// How many unknown imports are named.
+const NAMED: usize = 64;
+
+/// All imports that nothing is defined for, by module.
+fn unknown(imports: &[(String, String)]) -> String {
+    if let [(module, name)] = imports {
+        return format!("unknown import: `{}` `{}` is not defined", Escaped(module), Escaped(name));
+    }
+    let mut modules: Vec<(&str, Vec<String>)> = Vec::new();
+    for (module, name) in imports.iter().take(NAMED) {
+        let name = format!("`{}`", Escaped(name));
+        match modules.iter_mut().find(|(known, _)| known == module) {
+            Some((_, names)) => names.push(name),
+            None => modules.push((module, vec![name])),
+        }
+    }
+    let groups = modules.iter();
+    let groups: Vec<String> = groups
+        .map(|(module, names)| format!("`{}` {}", Escaped(module), names.join(", ")))
+        .collect();
+    let more = match imports.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    format!("unknown imports: {}{more} are not defined", groups.join("; "))
 }
 
 /// Compiles modules and makes instances of them.
@@ -311,4 +333,23 @@ pub trait ModuleEngine {
     /// Tells the engine that a host grew memory `index` to `pages`; the engine makes the new pages
     /// accessible and returns the size before, or `None` when the memory cannot have that size.
     fn memory_grown(&mut self, index: MemoryIndex, pages: u64) -> Option<u64>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_imports_are_listed_by_module() {
+        let error = |imports: &[(&str, &str)]| {
+            let own = |(module, name): &(&str, &str)| (module.to_string(), name.to_string());
+            LinkError::Unknown(imports.iter().map(own).collect()).to_string()
+        };
+        assert_eq!(error(&[("a", "f")]), "unknown import: `a` `f` is not defined");
+        assert_eq!(
+            error(&[("a", "f"), ("b", "g"), ("a", "h\n")]),
+            "unknown imports: `a` `f`, `h\\n`; `b` `g` are not defined"
+        );
+        assert!(error(&[("a", "f"); 70]).ends_with("`f` and 6 more are not defined"));
+    }
 }

@@ -266,7 +266,7 @@ impl StoreInner {
     }
 
     /// The types of the values that exceptions of a tag carry.
-    fn payload_types(&self, tag: TagIdentity) -> Option<Vec<ValType>> {
+    pub(crate) fn payload_types(&self, tag: TagIdentity) -> Option<Vec<ValType>> {
         let code = self.instance(tag.owner)?.vm.module().code();
         Some(code.func_type(code.tag_type(tag.index)?)?.params)
     }

@@ -44,6 +44,9 @@ impl fmt::Display for GuestPath {
     }
 }
 
+/// What is noted when a guest looks at a stream of its own.
+pub(crate) const STREAM: &str = "what a standard stream is was looked at";
+
 /// How many files are remembered: a guest cannot make the list grow without end, nor looking
 /// through it slow.
 const MAX_FILES: usize = 1024;
@@ -124,6 +127,14 @@ impl Observations {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What every restore shares that was not meant to be, in words: the blockers but for those that are
+    /// about streams, which each restore has for itself.
+    #[must_use]
+    pub fn shared(&self) -> Vec<String> {
+        let other = self.other.iter().copied().filter(|what| *what != STREAM).collect();
+        Self { output: false, other, ..self.clone() }.blockers()
     }
 
     /// Why an automatic snapshot cannot be taken: the observations that nothing can be keyed on.

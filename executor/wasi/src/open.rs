@@ -88,7 +88,9 @@ impl Opening {
         }
         // The host creates only what it opens for writing; what is there already may be opened by
         // one who cannot write it.
-        if !self.has(oflags::EXCL) && !self.writable && !self.has(oflags::TRUNC) {
+        let creates = self.has(oflags::EXCL) || self.writable || self.has(oflags::TRUNC);
+        // With a slash at its end a path is refused, whatever is there.
+        if !creates && !path.ends_with('/') {
             match dir.open_with(path, &options) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // Nobody can create a directory so, and the host says it of one that is there.

@@ -48,9 +48,11 @@ pub(crate) fn manifest(
         // The ledger knows more of it.
         observations.random = false;
     }
-    let warning =
-        |what| format!("{what} by the initialisation: every run of the snapshot sees the same");
-    manifest.warnings.extend(observations.blockers().into_iter().map(warning));
+    let shared = observations.shared();
+    if !shared.is_empty() {
+        let warning = "every run of the snapshot sees what its initialisation saw";
+        manifest.warnings.push(format!("{warning}: {}", shared.join(", ")));
+    }
     Ok(manifest)
 }
 
