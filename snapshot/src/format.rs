@@ -155,7 +155,10 @@ pub enum FormatError {
     )]
     StateLayout(u32),
     /// The file's length is not what it says.
-    #[error("{found} bytes long instead of {expected}: the copy is incomplete; copy it again")]
+    #[error(
+        "{found} bytes long instead of {expected}: {}; copy it again",
+        if found > expected { "something was added to it" } else { "the copy is incomplete" }
+    )]
     Length {
         /// What it says.
         expected: u64,

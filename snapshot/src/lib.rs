@@ -7,6 +7,8 @@
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod call;
 mod capture;

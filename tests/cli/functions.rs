@@ -80,14 +80,6 @@ fn a_command_is_captured_before_start() {
 }
 
 #[test]
-fn a_reactor_without_invoke_is_initialised_and_ends_well() {
-    let sandbox = Sandbox::new();
-    sandbox.file("library.wat", guests::LIBRARY);
-    sandbox.run(&["run", "library.wat"]).succeeded("");
-    sandbox.run(&["run", "-v", "library.wat"]).succeeded("").says(&["--invoke"]);
-}
-
-#[test]
 fn a_snapshot_file_runs_on_its_own_once_the_module_is_compiled() {
     let sandbox = Sandbox::new();
     sandbox.file("library.wat", guests::LIBRARY);

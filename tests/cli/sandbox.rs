@@ -102,12 +102,14 @@ impl Run {
         self
     }
 
-    /// The run failed with one line on standard error that contains each of `words`.
+    /// The run failed with one line on standard error, under which a backtrace may follow, that
+    /// contains each of `words`.
     #[track_caller]
     pub fn failed(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.code, code, "{self:?}");
         assert_eq!(self.stdout, "", "{self:?}");
-        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        let mut below = self.stderr.lines().skip(1);
+        assert!(below.all(|line| line.starts_with("   ")), "{self:?}");
         assert!(self.stderr.starts_with("executor: error: "), "{self:?}");
         self.says(words)
     }

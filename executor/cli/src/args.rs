@@ -43,6 +43,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "EXPORT")]
     pub invoke: Option<String>,
     /// Whether a module's state after initialisation is kept and used again
+    ///
+    /// With `auto` it is not where the initialisation read a clock, random bytes or standard input,
+    /// wrote something, or looked at the world in another way that may differ next time; -v and
+    /// --report say what it was. `always` keeps the state all the same, and so does a stored
+    /// function: executor snapshot create --name NAME FILE
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = SnapshotPolicy::Auto)]
     pub snapshot: SnapshotPolicy,
     /// Write what happened, and how long it took, as JSON (`-` is standard output)
@@ -120,10 +125,10 @@ pub struct GuestArgs {
     /// Stop the guest after this time
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub timeout: Option<Duration>,
-    /// The most that each memory may grow to
+    /// The most that the guest's memories, tables and exceptions take together
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<u64>,
-    /// The guest's stack
+    /// The guest's stack, at most 1TiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_stack: Option<u64>,
     /// Say what happens

@@ -6,6 +6,7 @@ use crate::{
     args::{StoreArgs, StoreDirArgs},
     code_args::CodeArgs,
     error::{EXIT_TRAP, Failure},
+    print::{self, say},
     progress::Progress,
     report::{Destination, Exit},
     store_dir, units, warn,
@@ -98,7 +99,7 @@ fn tell(event: Event<'_>, talk: &Talk, progress: &Mutex<Option<Progress>>) {
         }
         Event::Ended => *progress() = None,
         Event::Compiled { module, functions } if verbose => {
-            eprintln!("executor: compiled {module} ({functions} functions)");
+            say(format_args!("compiled {module} ({functions} functions)"));
         }
         Event::Simplified { module, function, name, len, more } => {
             let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
@@ -120,14 +121,14 @@ fn tell(event: Event<'_>, talk: &Talk, progress: &Mutex<Option<Progress>>) {
                 (_, Some(_)) => {
                     warn(format_args!("{line} (to take it all the same: --snapshot always)"))
                 }
-                (_, None) if verbose => eprintln!("executor: {line}"),
+                (_, None) if verbose => say(line),
                 (_, None) => {}
             }
         }
         Event::Warning(what) => warn(what),
         Event::Overdue { limit } => {
             let error = format!("the timeout of {limit:?} passed, in a call of the host");
-            eprintln!("executor: error: {error}");
+            print::error(&error);
             if let Some(report) = &talk.report {
                 let exit = Exit { code: EXIT_TRAP, trap: None, error: Some(error) };
                 report.write(&executor::Report::default(), exit);

@@ -1,10 +1,11 @@
 //! What ends a command early.
 //!
-//! Invariant: a [`Failure`] is one line that says what to do, and the exit code that goes with it.
+//! Invariant: a [`Failure`] is one line that says what to do, under which only the lines of a
+//! backtrace may follow, and the exit code that goes with it.
 
-use crate::suggest::did_you_mean;
-use executor::{CallError, Error, HookError, WasiError, WasiStateError};
-use std::fmt::Display;
+use crate::{print, suggest::did_you_mean};
+use executor::{CallError, Error, Escaped, WasiError, WasiStateError};
+use std::fmt::{self, Display};
 
 /// The exit code of a failure: a bad file, a missing export, a refused snapshot.
 pub const EXIT_FAILURE: i32 = 1;
@@ -17,7 +18,7 @@ pub const EXIT_TRAP: i32 = 134;
 #[derive(Debug)]
 pub struct Failure {
     /// The message, without the program's name.
-    pub message: String,
+    message: String,
     /// The exit code.
     pub code: i32,
 }
@@ -25,19 +26,23 @@ pub struct Failure {
 impl Failure {
     /// A failure of the work itself.
     pub fn new(message: impl Display) -> Self {
-        Self { message: message.to_string(), code: EXIT_FAILURE }
+        Self { message: print::line(&message.to_string()), code: EXIT_FAILURE }
     }
 
     /// A command line that makes no sense.
     pub fn usage(message: impl Display) -> Self {
-        Self { message: message.to_string(), code: EXIT_USAGE }
+        Self { message: print::line(&message.to_string()), code: EXIT_USAGE }
     }
 
     /// The message as one line.
     pub fn line(&self) -> String {
-        let mut parts = self.message.lines().map(str::trim).filter(|l| !l.is_empty());
-        let first = parts.next().unwrap_or("failed").to_owned();
-        parts.fold(first, |line, part| line + " " + part)
+        print::line(&self.message)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -51,11 +56,12 @@ impl From<Error> for Failure {
                 "the snapshot is inside a call: say with --at how far it goes on".to_owned()
             }
             Error::Linked => format!("--preload: {error}"),
-            Error::NothingToCall => {
-                "--at is a point inside a call, and a reactor has no `_start`: \
-                                     name the export to call with --invoke"
-                    .to_owned()
-            }
+            Error::NothingToCall { .. } => format!("{error} (to name one: --invoke EXPORT)"),
+            Error::InitIsProgram { name } => format!(
+                "--init {}: that is the program itself, and after it there is nothing left to run; to \
+                 keep the state on its way, say with --at how far it goes",
+                Escaped(name)
+            ),
             Error::Wasi(WasiError::MissingPreopen(guest)) => {
                 format!("{error}; give it with --dir HOST::{guest}")
             }
@@ -73,8 +79,19 @@ impl From<Error> for Failure {
             Error::Variable { name, .. } => {
                 format!("--env {name}: {error} (to set it: --env {name}=VALUE)")
             }
-            error => error.to_string(),
+            error => match error.limit() {
+                Some(limit) => limit.message("--max-memory"),
+                None => error.to_string(),
+            },
         };
+        // Where the guest called the host function that failed.
+        let message = match error.call() {
+            Some(CallError::Host { backtrace, .. }) => format!("{message}\n{backtrace}"),
+            _ => message,
+        };
+        let has_backtrace = error.call().is_some()
+            || matches!(error, Error::WasiCapture(WasiStateError::Entropy(_)));
+        let message = if has_backtrace { message } else { print::line(&message) };
         Self { message, code }
     }
 }
@@ -86,15 +103,12 @@ fn exit_code(error: &Error) -> i32 {
         | Error::InsideCall
         | Error::NoPoint
         | Error::Linked
-        | Error::Variable { .. }
-        | Error::NothingToCall => EXIT_USAGE,
+        | Error::Variable { .. } => EXIT_USAGE,
         Error::TimedOut { source, .. } => exit_code(source),
-        Error::Hook(HookError::Call { source: CallError::Trap(_), .. }) => EXIT_TRAP,
-        Error::NotReady { source, .. } => match source.call() {
+        error => match error.call() {
             Some(CallError::Trap(_) | CallError::Exception(_)) => EXIT_TRAP,
             _ => EXIT_FAILURE,
         },
-        _ => EXIT_FAILURE,
     }
 }
 
@@ -110,16 +124,5 @@ pub trait Context<T> {
 impl<T, E: Display> Context<T> for Result<T, E> {
     fn context(self, what: impl Display) -> Result<T, Failure> {
         self.map_err(|e| Failure::new(format_args!("{what}: {e}")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_one_line_whatever_the_message() {
-        assert_eq!(Failure::new("bad\n  --> file\n\n   | (x").line(), "bad --> file | (x");
-        assert_eq!(Failure::new("").line(), "failed");
     }
 }

@@ -1,8 +1,9 @@
 //! What `executor snapshot inspect` shows of a snapshot, as text.
 
 use crate::units;
-use executor::inspection::{
-    InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection,
+use executor::{
+    Escaped,
+    inspection::{InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection},
 };
 
 /// A snapshot as lines for people.
@@ -11,12 +12,16 @@ pub fn text(inspection: &Inspection) -> String {
         "snapshot     {}\nfile         {} ({})\ncreated      {} by {}\nkind         {}\n\
          main         instance {}\ninit         {}\nobservations {}\nwarnings     {}\n",
         inspection.snapshot,
-        inspection.path,
+        Escaped(&inspection.path),
         units::show_size(inspection.file_bytes),
         units::show_time(inspection.created_unix),
-        inspection.engine,
+        Escaped(&inspection.engine),
         inspection.kind.clone()
-            + &inspection.at.as_ref().map(|at| format!(", before {at}")).unwrap_or_default(),
+            + &inspection
+                .at
+                .as_ref()
+                .map(|at| format!(", before {}", Escaped(at)))
+                .unwrap_or_default(),
         inspection.main,
         list(&inspection.init),
         list(&inspection.observations),
@@ -34,11 +39,12 @@ pub fn text(inspection: &Inspection) -> String {
         );
     }
     for instance in &inspection.instances {
-        let name = instance.module_name.as_ref().map(|n| format!(" ({n})")).unwrap_or_default();
+        let name =
+            instance.module_name.as_ref().map(|n| format!(" ({})", Escaped(n))).unwrap_or_default();
         let registered = instance
             .registered_as
             .as_ref()
-            .map(|n| format!(", imported as `{n}`"))
+            .map(|n| format!(", imported as `{}`", Escaped(n)))
             .unwrap_or_default();
         let failed = if instance.instantiated { "" } else { ", not instantiated" };
         text += &format!(
@@ -77,7 +83,8 @@ fn defaults(defaults: &InspectedDefaults) -> Vec<String> {
 
 /// Items as one line.
 fn list(items: &[String]) -> String {
-    match items {
+    let items: Vec<String> = items.iter().map(|item| Escaped(item).to_string()).collect();
+    match &*items {
         [] => "none".to_owned(),
         items => items.join("; "),
     }
@@ -95,7 +102,7 @@ fn wasi_text(wasi: &InspectedWasi) -> String {
             (_, true) => "writing",
             _ => "reading",
         };
-        format!("`{path}`{offset} for {access} (descriptor {descriptor})")
+        format!("`{}`{offset} for {access} (descriptor {descriptor})", Escaped(path))
     };
     let mut text = format!(
         "arguments    {}\nenvironment  {}\ndirectories  {}\nopen         {}\nlisteners    {}\n",

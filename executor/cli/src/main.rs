@@ -3,6 +3,8 @@
 //! Invariant: a command ends here, with one exit code: the guest's own, 134 for a trap, 1 for a
 //! failure and 2 for a command line that makes no sense. A failure is one line on standard error.
 #![forbid(unsafe_code)]
+// They panic where they cannot write; see `print`.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
 mod automatic;
@@ -14,6 +16,7 @@ mod error;
 mod given;
 mod inspect;
 mod outputs;
+mod print;
 mod progress;
 mod report;
 mod run;
@@ -22,7 +25,6 @@ mod store_dir;
 mod suggest;
 mod target;
 mod units;
-mod values;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
 
@@ -33,34 +35,33 @@ use clap::{
 };
 use error::{EXIT_USAGE, Failure};
 use executor::Base;
-use std::{
-    ffi::OsString,
-    fmt::{self, Display},
-    io::{self, Write},
-};
+use print::{out, warn};
+use std::ffi::OsString;
 
 fn main() {
     executor::ignore_file_size_signal();
     let words = with_run(std::env::args_os().collect());
     let code = match Cli::try_parse_from(&words) {
         Ok(cli) => dispatch(cli.command),
-        // Help and the version are asked for; they go to standard output. There is nobody to tell
-        // when they cannot be written.
-        Err(error) if !error.use_stderr() => {
-            let _ = error.print();
-            Ok(0)
-        }
+        // Help and the version are asked for; they go to standard output.
+        Err(error) if !error.use_stderr() => print::succeeded(error.print()).map(|()| 0),
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // There is nobody to tell when it cannot be written.
             let _ = error.print();
             Ok(EXIT_USAGE)
         }
         Err(error) => Err(usage(&error, &words)),
     };
     let code = code.unwrap_or_else(|failure| {
-        eprintln!("executor: error: {}", failure.line());
+        print::error(&failure);
         failure.code
     });
-    std::process::exit(code);
+    std::process::exit(status(code));
+}
+
+/// The exit code as the system takes it, which has eight bits for it. A failure stays one.
+fn status(code: i32) -> i32 {
+    if code & 0xff == 0 && code != 0 { 1 } else { code & 0xff }
 }
 
 fn dispatch(command: Command) -> Result<i32, Failure> {
@@ -110,17 +111,15 @@ fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     Failure::usage(format_args!("{message}{alike} (see {name} --help)"))
 }
 
-/// Writes to standard output. A reader that has gone away wants no more, which is no failure.
-fn out(text: fmt::Arguments<'_>) -> Result<(), Failure> {
-    match io::stdout().write_fmt(text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format_args!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::status;
 
-/// Says what went wrong where that does not stop the work.
-fn warn(what: impl Display) {
-    eprintln!("executor: warning: {what}");
+    #[test]
+    fn no_failure_becomes_a_success() {
+        assert_eq!(
+            [0, 3, 255, 256, 259, 65536, -1, -256].map(status),
+            [0, 3, 255, 1, 3, 1, 255, 1]
+        );
+    }
 }

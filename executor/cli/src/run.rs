@@ -6,17 +6,17 @@
 use crate::{
     args::{RunArgs, SnapshotPolicy},
     engine::{self, Talk},
-    error::{EXIT_FAILURE, EXIT_TRAP, Failure},
+    error::Failure,
     given::{Given, give, plan},
     out,
     outputs::{Named, refuse_inputs},
+    print::{self, say},
     report::{Destination, Exit},
     suggest::did_you_mean,
     target::{self, inputs},
-    values,
 };
 use executor::{
-    Base, CallError, CatalogueError, Entropy, EntryKind, Error, Instance, Outcome, Runtime, Source,
+    Base, CallError, CatalogueError, Entropy, Error, Instance, Outcome, Runtime, Source,
 };
 use std::{ffi::OsStr, path::Path, sync::Arc};
 
@@ -178,25 +178,17 @@ fn complete(
     report: &mut executor::Report,
 ) -> Result<i32, Stop> {
     if verbose {
-        say(report);
+        say_how(report);
     }
     report.phases.resume();
-    let outcome = match instance.kind() {
-        EntryKind::Reactor => {
-            if verbose {
-                eprintln!("executor: a reactor is ready; to call an export, name it with --invoke");
-            }
-            Ok(Outcome::Returned(Vec::new()))
-        }
-        EntryKind::Command | EntryKind::Call => instance.run(),
-    };
+    let outcome = instance.run();
     report.phases.end("call");
     // The process ends soon: unmapping gigabytes piece by piece would only take time.
     std::mem::forget(instance);
     match outcome? {
         Outcome::Exited(code) => Ok(code),
         Outcome::Returned(results) => {
-            let lines: String = results.iter().map(|value| values::show(value) + "\n").collect();
+            let lines: String = results.iter().map(|value| format!("{value}\n")).collect();
             out(format_args!("{lines}"))?;
             Ok(0)
         }
@@ -204,42 +196,24 @@ fn complete(
 }
 
 /// Says how the guest got ready.
-fn say(report: &executor::Report) {
+fn say_how(report: &executor::Report) {
     if let Some(snapshot) = report.start.as_ref().and_then(|start| start.restored.as_ref()) {
-        eprintln!("executor: restored snapshot {}", snapshot.id());
+        say(format_args!("restored snapshot {}", snapshot.id()));
     } else if let Some(id) = &report.capture.id {
-        eprintln!("executor: took snapshot {id}");
+        say(format_args!("took snapshot {id}"));
     }
 }
 
 /// How the guest ended, said on standard error where it was not by an exit.
 fn describe(error: Error) -> Exit {
-    let exit = |code| Exit { code, trap: None, error: None };
-    let (time, error) = match error {
-        Error::TimedOut { limit, source } => {
-            (format!("the timeout of {limit:?} passed\n"), *source)
-        }
-        error => (String::new(), error),
-    };
-    match error {
-        Error::Call(CallError::Exit(code)) => exit(code),
-        Error::Call(CallError::Closed(code)) => exit(code as i32),
-        Error::Call(CallError::Trap(trap)) => {
-            eprintln!("executor: error: {time}{trap}");
-            Exit { trap: Some(trap.code.message()), ..exit(EXIT_TRAP) }
-        }
-        Error::Call(CallError::Exception(thrown)) => {
-            eprintln!("executor: error: {thrown}");
-            Exit { error: Some(thrown.description), ..exit(EXIT_TRAP) }
-        }
-        error => {
-            let message = error.to_string();
-            eprint!("executor: error: {message}");
-            if let Error::Call(CallError::Host { backtrace, .. }) = error {
-                eprint!("\n{backtrace}");
-            }
-            eprintln!();
-            Exit { error: Some(message), ..exit(EXIT_FAILURE) }
-        }
+    let trap = error.trap().map(|trap| trap.code.message());
+    match error.call() {
+        Some(CallError::Exit(code)) => return Exit { code: *code, ..Exit::default() },
+        Some(CallError::Closed(code)) => return Exit { code: *code as i32, ..Exit::default() },
+        _ => {}
     }
+    let failure = Failure::from(error);
+    print::error(&failure);
+    let error = trap.is_none().then(|| failure.line());
+    Exit { code: failure.code, trap, error }
 }

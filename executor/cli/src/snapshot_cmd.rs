@@ -9,7 +9,7 @@ use crate::{
     create,
     engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
-    inspect, out, target, units,
+    inspect, out, print, target, units,
 };
 use executor::{Base, CatalogueError, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -69,15 +69,14 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
     Ok(code)
 }
 
-/// What a word names: a function by its name, or a file.
-fn base(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
-    let stored = |name: &str| runtime(store).is_ok_and(|runtime| runtime.has_function(name));
-    target::named(target, stored)
+/// What a target names.
+fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
+    target::named(target, |name| runtime(store).is_ok_and(|runtime| runtime.has_function(name)))
 }
 
 /// Opens a snapshot by the name of its function or by its path.
-fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
-    match base(store, target)? {
+fn open(store: &StoreDirArgs, base: Base, target: &OsStr) -> Result<Snapshot, Failure> {
+    match base {
         Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
         Base::Snapshot(path) => Ok(Snapshot::open(path)?),
         Base::Module(_) => Err(Failure::new(format_args!(
@@ -88,20 +87,22 @@ fn open(store: &StoreDirArgs, target: &OsStr) -> Result<Snapshot, Failure> {
 }
 
 fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
-    let inspection = Inspection::of(&open(store, target)?)?;
-    let text = match json {
-        true => serde_json::to_string_pretty(&inspection).map_err(Failure::new)? + "\n",
-        false => inspect::text(&inspection),
-    };
-    out(format_args!("{text}"))?;
+    let inspection = Inspection::of(&open(store, named(store, target)?, target)?)?;
+    match json {
+        true => {
+            let json = serde_json::to_string_pretty(&inspection).map_err(Failure::new)?;
+            print::raw(&(json + "\n"))?;
+        }
+        false => out(format_args!("{}", inspect::text(&inspection)))?,
+    }
     Ok(0)
 }
 
 fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> {
     if let Some(target) = target {
-        match base(store, target)? {
+        match named(store, target)? {
             Base::Function(name) => runtime(store)?.verify(&name)?,
-            _ => open(store, target)?.verify()?,
+            base => open(store, base, target)?.verify()?,
         }
         out(format_args!("{}: ok\n", target.display()))?;
         return Ok(0);

@@ -72,6 +72,12 @@ pub enum CompileError {
         /// Where in the module's bytes.
         offset: usize,
     },
+    /// The bytes are a component.
+    #[error(
+        "this is a component, and only core modules run here: build it for WASI preview 1 \
+         (wasm32-wasip1), or take the core module out of it"
+    )]
+    Component,
     /// The module is valid but beyond what is supported.
     #[error("{0}")]
     Unsupported(String),

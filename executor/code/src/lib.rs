@@ -6,6 +6,8 @@
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod abi;
 mod cache;

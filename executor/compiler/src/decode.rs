@@ -7,17 +7,17 @@ use crate::{features, invalid};
 use executor_code::CompileError;
 use executor_model::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
-    ExternKind, Features, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import,
-    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex,
-    ValType, WASM_PAGE_SIZE,
+    ExternKind, Features, FuncRef, FuncType, Global, GlobalType, HeapType, Import, ImportKind,
+    MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex, ValType,
+    WASM_PAGE_SIZE,
 };
 use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
 use wasmparser::{
     CompositeInnerType, DataKind, DataSectionReader, ElementKind, ElementSectionReader,
     ExportSectionReader, ExternalKind, FuncValidatorAllocations, GlobalSectionReader,
-    ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator, PackedIndex, Parser,
-    Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
+    ImportSectionReader, KnownCustom, Name, NameMap, NameSectionReader, Operator, PackedIndex,
+    Parser, Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
     ValidPayload, Validator, types::TypesRef,
 };
 
@@ -42,6 +42,9 @@ pub(crate) fn decode(
     // Offsets are kept as 32-bit numbers, the largest of which stands for none.
     if wasm.len() >= u32::MAX as usize {
         return Err(CompileError::Unsupported("modules of 4 GiB are not supported".into()));
+    }
+    if Parser::is_component(wasm) {
+        return Err(CompileError::Component);
     }
     let refuse = |error| features::explain(wasm, features, &error);
     let features = features::wasmparser(features);
@@ -326,16 +329,8 @@ impl Decoder {
         for subsection in section {
             match subsection? {
                 Name::Module { name, .. } => names.module = Some(name.to_owned()),
-                Name::Function(map) => {
-                    let mut functions: Vec<(FuncIndex, String)> = Vec::new();
-                    for naming in map {
-                        let naming = naming?;
-                        functions.push((naming.index, naming.name.to_owned()));
-                    }
-                    functions.sort_by_key(|(index, _)| *index);
-                    functions.dedup_by_key(|(index, _)| *index);
-                    names.functions = functions;
-                }
+                Name::Function(map) => names.functions = sorted(map)?,
+                Name::Tag(map) => names.tags = sorted(map)?,
                 _ => {}
             }
         }
@@ -423,4 +418,13 @@ fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> Result<Tabl
 
 fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> Result<GlobalType> {
     Ok(GlobalType { value: val_type(ty.content_type, canonical)?, mutable: ty.mutable })
+}
+
+/// Names by ascending index; of several for one index the first.
+fn sorted(map: NameMap<'_>) -> Result<Vec<(u32, String)>> {
+    let named = map.into_iter().map(|naming| naming.map(|n| (n.index, n.name.to_owned())));
+    let mut names = named.collect::<wasmparser::Result<Vec<_>>>()?;
+    names.sort_by_key(|(index, _)| *index);
+    names.dedup_by_key(|(index, _)| *index);
+    Ok(names)
 }

@@ -15,6 +15,8 @@
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod bounds;
 mod compile;
@@ -28,6 +30,7 @@ mod place;
 mod reach;
 mod short;
 mod signature;
+mod threads;
 mod thunk;
 mod translate;
 mod types;
@@ -98,6 +101,7 @@ impl Compiler for NativeCompiler {
         hash: ModuleHash,
         features: Features,
     ) -> Result<Module, CompileError> {
+        threads::prepare()?;
         let (info, bodies) = decode::decode(wasm, features, Validate::All)?;
         let (info, bodies) = (Arc::new(info), bodies.into());
         Ok(Module { hash, bytes: wasm.into(), info, bodies, features })
@@ -109,6 +113,7 @@ impl Compiler for NativeCompiler {
         options: CompileOptions,
         progress: Progress<'_>,
     ) -> Result<Vec<u8>, CompileError> {
+        threads::prepare()?;
         self.write(module, None, options, |context| compile::compile(context, options, progress))
     }
 
@@ -119,6 +124,7 @@ impl Compiler for NativeCompiler {
         sites: &[CallSite],
         options: CompileOptions,
     ) -> Result<Vec<u8>, CompileError> {
+        threads::prepare()?;
         // What is translated with types is validated on the way.
         let (info, bodies) = decode::decode(wasm, options.features, Validate::Declarations)?;
         let (info, bodies) = (Arc::new(info), bodies.into());

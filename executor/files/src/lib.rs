@@ -3,6 +3,8 @@
 //! Invariant: what is published appears whole or not at all, and what somebody else could have
 //! written is not trusted.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod dir;
 mod error;

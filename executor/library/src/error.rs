@@ -3,9 +3,12 @@
 //! Invariant: an error keeps what caused it, and its message says of which module, file or export it
 //! speaks.
 
+use crate::imports;
 use executor_code::CompileError;
-use executor_model::{CallError, EngineError, FuncType, ModuleHash, Trap};
-use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, SuspendError};
+use executor_model::{
+    CallError, EngineError, Escaped, FuncType, LimitError, LinkError, ModuleHash, Trap,
+};
+use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, RestoreError, SuspendError};
 use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
@@ -143,6 +146,9 @@ pub enum Error {
     /// A snapshot names a main instance that it does not have.
     #[error("the snapshot names a main instance that it does not have")]
     NoMainInstance,
+    /// Imports cannot be satisfied.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Link(LinkError),
     /// A module cannot be instantiated.
     #[error(transparent)]
     Instantiate(InstantiateError),
@@ -164,7 +170,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// There is no such export.
-    #[error("the module has no export `{name}`{}", suggest(.functions))]
+    #[error("the module has no export `{}`{}", Escaped(.name), suggest(.functions))]
     NoExport {
         /// The name.
         name: String,
@@ -172,7 +178,7 @@ pub enum Error {
         functions: Vec<String>,
     },
     /// The export is not a function.
-    #[error("export `{name}` is a {kind}, not a function")]
+    #[error("export `{}` is a {kind}, not a function", Escaped(.name))]
     NotAFunction {
         /// Its name.
         name: String,
@@ -180,7 +186,7 @@ pub enum Error {
         kind: String,
     },
     /// A function that is called without arguments takes some.
-    #[error("export `{name}` is called without arguments, but its type is {ty}")]
+    #[error("export `{}` is called without arguments, but its type is {ty}", Escaped(.name))]
     TakesArguments {
         /// Its name.
         name: String,
@@ -188,7 +194,7 @@ pub enum Error {
         ty: FuncType,
     },
     /// A function has another type than the caller says.
-    #[error("export `{name}` is of type {ty}, not {wanted}")]
+    #[error("export `{}` is of type {ty}, not {wanted}", Escaped(.name))]
     Type {
         /// Its name.
         name: String,
@@ -207,8 +213,21 @@ pub enum Error {
     #[error("the snapshot is inside a call: say with a point how far it goes on")]
     NoPoint,
     /// There is nothing to call: a reactor has no `_start`, and no export was named.
-    #[error("a reactor has no `_start`: name the export to call")]
-    NothingToCall,
+    #[error("nothing to call: the module has no `_start`, and no export was named{}", suggest(.functions))]
+    NothingToCall {
+        /// The functions that it exports.
+        functions: Vec<String>,
+    },
+    /// A command was to be initialised by its own program, after which there is nothing left to run.
+    #[error(
+        "`{}` is the program itself: after it there is nothing left to run. To keep the state on its \
+         way, say with a point how far it goes",
+        Escaped(.name)
+    )]
+    InitIsProgram {
+        /// Its name.
+        name: String,
+    },
     /// Instances were to be linked to those of a snapshot.
     #[error("the instances of a snapshot are linked already")]
     Linked,
@@ -258,6 +277,24 @@ impl Error {
         }
     }
 
+    /// The limit on memory ([`Limits::memory`](crate::Limits::memory)) that an instance would exceed, where that
+    /// is what went wrong.
+    #[must_use]
+    pub fn limit(&self) -> Option<&LimitError> {
+        match self {
+            Self::Engine(EngineError::Limit(limit))
+            | Self::Instantiate(InstantiateError::Engine(EngineError::Limit(limit)))
+            | Self::Snapshot(SnapshotError::Restore {
+                source: RestoreError::Engine(EngineError::Limit(limit)),
+                ..
+            }) => Some(limit),
+            _ => match self.call() {
+                Some(CallError::Limit(limit)) => Some(limit),
+                _ => None,
+            },
+        }
+    }
+
     /// Whether the guest ended, and not the host's side failed.
     pub(crate) fn ends_guest(&self) -> bool {
         match self {
@@ -281,6 +318,7 @@ impl From<InstantiateError> for Error {
     fn from(error: InstantiateError) -> Self {
         match error {
             InstantiateError::Call(error) => Self::Call(error),
+            InstantiateError::Link(error) => Self::Link(error),
             error => Self::Instantiate(error),
         }
     }
@@ -298,12 +336,21 @@ impl From<SuspendError> for Error {
 /// The exported functions, for one who misspelt a name.
 fn suggest(functions: &[String]) -> String {
     const MOST: usize = 8;
+    let functions: Vec<String> = functions.iter().map(|f| Escaped(f).to_string()).collect();
     match functions.len() {
         0 => "; it exports no functions".to_owned(),
         n if n > MOST => {
             format!("; it exports the functions {}, ...", functions[..MOST].join(", "))
         }
         _ => format!("; it exports the functions {}", functions.join(", ")),
+    }
+}
+
+/// What a module's unknown imports say of how it was built.
+fn hint(error: &LinkError) -> String {
+    match error {
+        LinkError::Unknown(unknown) => imports::hint(unknown),
+        _ => String::new(),
     }
 }
 

@@ -251,7 +251,7 @@ impl InspectedWasi {
                 }
                 Target::Directory(DirectoryState { path, .. }) => (path, None, true, false),
             };
-            let path = path.to_string();
+            let path = path.text();
             open.push(InspectedOpen { descriptor, path, offset, readable, writable });
         }
         Ok(Self {

@@ -1,10 +1,13 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("lib.md")]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod error;
 mod event;
 mod function;
 mod given;
+mod imports;
 pub mod inspection;
 mod instance;
 mod launch;
@@ -33,8 +36,8 @@ pub use types::ExternType;
 pub use executor_code::{CompileError, OptLevel};
 pub use executor_files::FileError;
 pub use executor_model::{
-    CallError, EngineError, Features, FuncType, GlobalType, MemoryType, ModuleHash, TableType,
-    Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, Escaped, Features, FuncType, GlobalType, LimitError, MemoryType,
+    ModuleHash, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,

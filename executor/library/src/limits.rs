@@ -5,11 +5,13 @@ use executor_runtime::StoreConfig;
 /// What an instance may use at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest size of each memory, in bytes. The default is 64 GiB, of which a 32-bit memory can use 4.
+    /// The most bytes that the memories, the tables (8 bytes an element) and the exceptions that are referred
+    /// to take together. The default is no limit: what a module declares, and 64 GiB for each memory, of which a
+    /// 32-bit one can use 4. What the host needs for its own work is not counted.
     pub memory: u64,
     /// The largest size of each table, in elements. The default is 10 million.
     pub table: u64,
-    /// The size of the stack that guests run on, in bytes. The default is 8 MiB.
+    /// The size of the stack that guests run on, in bytes, at most 1 TiB. The default is 8 MiB.
     pub stack: usize,
 }
 

@@ -6,8 +6,8 @@
 //! instead of by downcast; failures are results.
 
 use crate::{
-    CallError, FuncIndex, FuncType, GlobalIndex, InstanceId, Listeners, MemoryIndex, Module,
-    TableIndex, TagIndex, Trap, TypeIndex, Val,
+    CallError, Escaped, FuncIndex, FuncType, GlobalIndex, InstanceId, Listeners, MemoryIndex,
+    Module, TableIndex, TagIndex, Trap, TypeIndex, Val,
 };
 
 /// A failure of an engine as a whole.
@@ -28,6 +28,9 @@ pub enum EngineError {
     /// The code cache failed.
     #[error("code cache: {0}")]
     Cache(String),
+    /// A store would take more memory than it may.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The operating system refused memory or another resource.
     #[error("{what}: {source}")]
     Resource {
@@ -38,19 +41,80 @@ pub enum EngineError {
     },
 }
 
+/// More memory than a store may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitError {
+    /// A memory is larger than all of the store may be.
+    Memory {
+        /// Its place among those that its instance owns.
+        index: u32,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A table has more elements than a table may have.
+    Table {
+        /// Its place among those that its instance owns.
+        index: u32,
+        /// Its size in elements.
+        elements: u64,
+        /// The limit in elements.
+        limit: u64,
+    },
+    /// Memories and tables are larger together than all of the store may be.
+    Store {
+        /// Their size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// There is no room for one more exception.
+    Exceptions {
+        /// The limit in bytes, on all of the store.
+        limit: u64,
+    },
+}
+
+impl LimitError {
+    /// The message, to one who calls the limit on a store's memory `name`.
+    #[must_use]
+    pub fn message(&self, name: &str) -> String {
+        match self {
+            Self::Memory { index, bytes, limit } => {
+                format!("memory {index} has {bytes} bytes, more than {name} allows ({limit})")
+            }
+            Self::Table { index, elements, limit } => {
+                format!("table {index} has {elements} elements, more than the limit of {limit}")
+            }
+            Self::Store { bytes, limit } => format!(
+                "memories and tables have {bytes} bytes together, more than {name} allows ({limit})"
+            ),
+            Self::Exceptions { limit } => {
+                format!(
+                    "the exceptions that are referred to need more than {name} allows ({limit})"
+                )
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for LimitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message("the limit"))
+    }
+}
+
+impl std::error::Error for LimitError {}
+
 /// An import that cannot be satisfied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Nothing is defined under the name.
-    #[error("unknown import: `{module}` `{name}` is not defined")]
-    Unknown {
-        /// The module name asked for.
-        module: String,
-        /// The item name asked for.
-        name: String,
-    },
+    /// Nothing is defined under names: all of them, by module name and item name, as they come.
+    #[error("{}", unknown(.0))]
+    Unknown(Vec<(String, String)>),
     /// Something else is defined under the name.
-    #[error("incompatible import type: `{module}` `{name}`: {reason}")]
+    #[error("incompatible import type: `{}` `{}`: {reason}", Escaped(.module), Escaped(.name))]
     Incompatible {
         /// The module name asked for.
         module: String,
@@ -62,6 +126,33 @@ pub enum LinkError {
     /// An index is out of range.
     #[error("{0}")]
     Index(String),
+}
+
+/// How many unknown imports are named.
+const NAMED: usize = 64;
+
+/// All imports that nothing is defined for, by module.
+fn unknown(imports: &[(String, String)]) -> String {
+    if let [(module, name)] = imports {
+        return format!("unknown import: `{}` `{}` is not defined", Escaped(module), Escaped(name));
+    }
+    let mut modules: Vec<(&str, Vec<String>)> = Vec::new();
+    for (module, name) in imports.iter().take(NAMED) {
+        let name = format!("`{}`", Escaped(name));
+        match modules.iter_mut().find(|(known, _)| known == module) {
+            Some((_, names)) => names.push(name),
+            None => modules.push((module, vec![name])),
+        }
+    }
+    let groups = modules.iter();
+    let groups: Vec<String> = groups
+        .map(|(module, names)| format!("`{}` {}", Escaped(module), names.join(", ")))
+        .collect();
+    let more = match imports.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    format!("unknown imports: {}{more} are not defined", groups.join("; "))
 }
 
 /// Compiles modules and makes instances of them.
@@ -242,4 +333,23 @@ pub trait ModuleEngine {
     /// Tells the engine that a host grew memory `index` to `pages`; the engine makes the new pages
     /// accessible and returns the size before, or `None` when the memory cannot have that size.
     fn memory_grown(&mut self, index: MemoryIndex, pages: u64) -> Option<u64>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_imports_are_listed_by_module() {
+        let error = |imports: &[(&str, &str)]| {
+            let own = |(module, name): &(&str, &str)| (module.to_string(), name.to_string());
+            LinkError::Unknown(imports.iter().map(own).collect()).to_string()
+        };
+        assert_eq!(error(&[("a", "f")]), "unknown import: `a` `f` is not defined");
+        assert_eq!(
+            error(&[("a", "f"), ("b", "g"), ("a", "h\n")]),
+            "unknown imports: `a` `f`, `h\\n`; `b` `g` are not defined"
+        );
+        assert!(error(&[("a", "f"); 70]).ends_with("`f` and 6 more are not defined"));
+    }
 }

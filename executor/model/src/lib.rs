@@ -6,8 +6,12 @@
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod demangle;
 mod engine;
+mod escaped;
 mod features;
 mod listener;
 mod module;
@@ -16,7 +20,8 @@ mod trap;
 mod types;
 mod value;
 
-pub use engine::{Engine, EngineError, Function, LinkError, ModuleEngine};
+pub use engine::{Engine, EngineError, Function, LimitError, LinkError, ModuleEngine};
+pub use escaped::Escaped;
 pub use features::Features;
 pub use listener::{FunctionListener, ListenerContext, Listeners};
 pub use module::{

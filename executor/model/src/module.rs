@@ -5,7 +5,7 @@
 
 use crate::{
     Features, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType,
-    RefType, TableIndex, TableType, TypeIndex, ValType,
+    RefType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, sync::Arc};
@@ -182,6 +182,8 @@ pub struct ModuleNames {
     pub module: Option<String>,
     /// Function names, sorted by index.
     pub functions: Vec<(FuncIndex, String)>,
+    /// Tag names, sorted by index.
+    pub tags: Vec<(TagIndex, String)>,
 }
 
 /// An import.

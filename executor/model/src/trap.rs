@@ -1,5 +1,6 @@
 //! Traps, the WebAssembly backtrace, and how a call can end other than by returning.
 
+use crate::{Escaped, demangle::demangle};
 use serde::{Deserialize, Serialize};
 use std::{fmt, num::NonZeroU64};
 
@@ -80,7 +81,7 @@ impl TrapCode {
             Self::ExpectedSharedMemory => "expected shared memory",
             Self::NullExceptionReference => "null exception reference",
             Self::PageLost => {
-                "a page of the snapshot could not be read: the file is cut short or the disk failed"
+                "a page of the snapshot or the code could not be read: the file is cut short or the disk failed"
             }
         }
     }
@@ -109,6 +110,7 @@ pub struct WasmBacktrace {
 }
 
 impl fmt::Display for WasmBacktrace {
+    /// A line for each frame; functions of Rust and C++ are named as in their source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, frame) in self.frames.iter().enumerate() {
             if i > 0 {
@@ -119,9 +121,12 @@ impl fmt::Display for WasmBacktrace {
                 Some(offset) => write!(f, "{offset:#8x} - ")?,
                 None => write!(f, "{:>8} - ", "?")?,
             }
-            write!(f, "{}!", frame.module.as_deref().unwrap_or("<module>"))?;
+            write!(f, "{}!", Escaped(frame.module.as_deref().unwrap_or("<module>")))?;
             match &frame.name {
-                Some(name) => f.write_str(name)?,
+                Some(name) => {
+                    let source = demangle(name);
+                    write!(f, "{}", Escaped(source.as_deref().unwrap_or(name)))?;
+                }
                 None => write!(f, "<function {}>", frame.func)?,
             }
         }
@@ -158,7 +163,7 @@ impl std::error::Error for Trap {}
 pub struct Thrown {
     /// Its handle in its store.
     pub exception: NonZeroU64,
-    /// Its tag and payload, for people.
+    /// Its tag's name and its payload, for people: `oops(1, 3)`.
     pub description: String,
     /// Where it was thrown.
     pub backtrace: WasmBacktrace,
@@ -166,7 +171,7 @@ pub struct Thrown {
 
 impl fmt::Display for Thrown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "wasm exception: {}", self.description)?;
+        write!(f, "uncaught exception {}", self.description)?;
         if !self.backtrace.frames.is_empty() {
             write!(f, "\n{}", self.backtrace)?;
         }
@@ -210,6 +215,9 @@ pub enum CallError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The guest needs more memory than its store may take.
+    #[error(transparent)]
+    Limit(#[from] crate::LimitError),
     /// The arguments do not fit the function's type, or no such function.
     #[error("{0}")]
     Usage(String),

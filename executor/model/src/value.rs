@@ -48,6 +48,25 @@ pub enum Val {
     ExnRef(Option<std::num::NonZeroU64>),
 }
 
+/// As text: what is shown for a number is read back as it (NaN payloads aside).
+impl fmt::Display for Val {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::I32(v) => v.fmt(f),
+            Self::I64(v) => v.fmt(f),
+            Self::F32(bits) => f32::from_bits(*bits).fmt(f),
+            Self::F64(bits) => f64::from_bits(*bits).fmt(f),
+            Self::V128(v) => v.fmt(f),
+            Self::FuncRef(None) => f.write_str("<null funcref>"),
+            Self::FuncRef(Some(_)) => f.write_str("<funcref>"),
+            Self::ExternRef(None) => f.write_str("<null externref>"),
+            Self::ExternRef(Some(_)) => f.write_str("<externref>"),
+            Self::ExnRef(None) => f.write_str("<null exnref>"),
+            Self::ExnRef(Some(_)) => f.write_str("<exnref>"),
+        }
+    }
+}
+
 impl Val {
     /// The value's type; of a reference, the top of its hierarchy.
     #[must_use]
@@ -111,5 +130,18 @@ impl Val {
                 Hierarchy::Exn => Self::ExnRef(std::num::NonZeroU64::new(low)),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_print_as_numbers() {
+        assert_eq!(Val::I32(-1).to_string(), "-1");
+        assert_eq!(Val::F64(0.1f64.to_bits()).to_string(), "0.1");
+        assert_eq!(Val::F32(f32::INFINITY.to_bits()).to_string(), "inf");
+        assert_eq!(Val::FuncRef(None).to_string(), "<null funcref>");
     }
 }

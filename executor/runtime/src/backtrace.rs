@@ -25,14 +25,16 @@ pub(crate) struct Frames {
 pub(crate) fn collect(store: &StoreInner, outcome: Outcome, stack: &WasmStack) -> Frames {
     let mut addresses = Vec::new();
     let start = match outcome {
-        Outcome::Returned | Outcome::Interrupted { fp: None } => None,
+        Outcome::Returned | Outcome::Interrupted { fp: None } | Outcome::Lost { fp: None } => None,
         Outcome::Faulted(fault) => {
             if store.header.code.find(fault.pc).is_some() {
                 addresses.push(fault.pc);
             }
             Some(fault.fp)
         }
-        Outcome::Raised { fp } | Outcome::Interrupted { fp: Some(fp) } => Some(fp),
+        Outcome::Raised { fp }
+        | Outcome::Interrupted { fp: Some(fp) }
+        | Outcome::Lost { fp: Some(fp) } => Some(fp),
     };
     if let Some(fp) = start {
         walk(&store.header.code, stack, fp, &mut addresses);

@@ -10,7 +10,8 @@ use crate::{
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
-    FuncRef, FunctionListener, InstanceId, ListenerContext, RawValue, TrapCode, Val, ValType,
+    FuncRef, FunctionListener, InstanceId, LimitError, ListenerContext, RawValue, TrapCode, Val,
+    ValType,
 };
 use std::{
     any::Any,
@@ -31,6 +32,8 @@ pub(crate) enum Raise {
     Host(Box<dyn Error + Send + Sync>),
     /// An exception is thrown.
     Exception(InFlight),
+    /// The guest needs more memory than it may have.
+    Limit(LimitError),
     /// The call is suspended, or cannot be; the store knows which.
     Suspended,
     /// Host code panicked; the panic goes on once machine code's frames are gone.
@@ -40,6 +43,12 @@ pub(crate) enum Raise {
 impl From<TrapCode> for Raise {
     fn from(code: TrapCode) -> Self {
         Self::Trap(code)
+    }
+}
+
+impl From<LimitError> for Raise {
+    fn from(error: LimitError) -> Self {
+        Self::Limit(error)
     }
 }
 
@@ -63,7 +72,7 @@ impl Host for StoreInner {
             Ok(value) => return Next::Return(value),
             Err(Raise::Exception(exception)) => match self.unwind(exception, fp, instance) {
                 Ok(resume) => return Next::Handler(resume),
-                Err(exception) => Raise::Exception(exception),
+                Err(raise) => raise,
             },
             Err(raise) => raise,
         };

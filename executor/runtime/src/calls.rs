@@ -110,6 +110,7 @@ impl StoreInner {
         }
         let failed = |source| CallError::Resource { what: "make a stack", source };
         sys::prepare_thread().map_err(failed)?;
+        self.ensure_intact().map_err(CallError::Trap)?;
         // A nested call goes on on the stack of the outermost one.
         let stack = match &self.calls.stack {
             Some(stack) => Arc::clone(stack),
@@ -153,6 +154,8 @@ impl StoreInner {
             None => trap(TrapCode::Interrupted),
         };
         let error = match (outcome, raised) {
+            // Whatever host code made of zeroes that it found in their place, a panic too.
+            (Outcome::Lost { .. }, _) => trap(TrapCode::PageLost),
             (Outcome::Faulted(fault), _) if fault.code == TrapCode::Interrupted => interrupted(),
             (Outcome::Faulted(fault), _) => trap(fault.code),
             (_, Some(Raise::Panic(panic))) => std::panic::resume_unwind(panic),
@@ -163,8 +166,9 @@ impl StoreInner {
             (_, Some(Raise::Suspended)) => return CallError::Suspended,
             (_, Some(Raise::Exception(exception))) => {
                 let backtrace = backtrace();
-                self.thrown(exception, backtrace).into()
+                self.thrown(exception, backtrace).map_or_else(CallError::from, CallError::from)
             }
+            (_, Some(Raise::Limit(error))) => error.into(),
             (_, Some(Raise::Host(source))) => CallError::Host { source, backtrace: backtrace() },
             (_, None) => interrupted(),
         };

@@ -7,7 +7,7 @@ use crate::{
     store::{Instance, Store, StoreInner},
 };
 use executor_code::file::Place;
-use executor_model::{ExternKind, Hierarchy, InstanceId, ModuleInfo, RefType, ValType};
+use executor_model::{Escaped, ExternKind, Hierarchy, InstanceId, ModuleInfo, RefType, ValType};
 
 /// Why a store cannot be captured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,7 +132,8 @@ impl StoreInner {
                 let (instance, func) = (frame.instance, frame.site.func);
                 let code = self.instance(instance).map(|i| i.vm.module().code());
                 let name = code.and_then(|code| code.function_name(func));
-                let name = name.map_or_else(String::new, |name| format!(" (\"{name}\")"));
+                let name =
+                    name.map_or_else(String::new, |name| format!(" (\"{}\")", Escaped(name)));
                 let what = match place {
                     Place::Local(index) => format!("local {index}"),
                     Place::Operand(height) => format!("operand {height}"),

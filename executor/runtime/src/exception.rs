@@ -13,14 +13,15 @@ use crate::{
     store::{Store, StoreInner},
 };
 use executor_model::{
-    CallError, ExternKind, InstanceId, RawValue, StoreId, Thrown, Val, ValType, WasmBacktrace,
+    CallError, Escaped, ExternKind, InstanceId, LimitError, RawValue, StoreId, Thrown, Val,
+    ValType, WasmBacktrace,
 };
 use std::num::NonZeroU64;
 
 /// The first handle. The others follow.
 const FIRST: NonZeroU64 = NonZeroU64::new(0xe8ce_0000_0000_0001).expect("not 0");
-/// How many exceptions are kept before the first search for those that can be freed.
-const MANY: usize = 1024;
+/// How many bytes of exceptions are kept before the first search for those that can be freed.
+const MANY: u64 = 64 << 10;
 
 /// Which tag it is, whoever imports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,10 @@ pub(crate) struct Exceptions {
     /// Those with a handle, ascending by handle.
     kept: Vec<(NonZeroU64, Exception)>,
     next: NonZeroU64,
-    /// At how many the next search is due.
-    due: usize,
+    /// What they take, in bytes.
+    bytes: u64,
+    /// At how many bytes the next search is due.
+    due: u64,
     /// The one that was caught last without a reference. A handler is about to read its payload.
     passed: Option<Exception>,
     /// Handles that the host was given: they stay until the host function returns, or outside of
@@ -80,11 +83,23 @@ pub(crate) struct Exceptions {
 
 impl Default for Exceptions {
     fn default() -> Self {
-        Self { kept: Vec::new(), next: FIRST, due: MANY, passed: None, given: Vec::new() }
+        Self { kept: Vec::new(), next: FIRST, bytes: 0, due: MANY, passed: None, given: Vec::new() }
+    }
+}
+
+impl Exception {
+    /// What it takes while it is kept.
+    fn bytes(&self) -> u64 {
+        (size_of::<(NonZeroU64, Self)>() + size_of_val(&*self.payload)) as u64
     }
 }
 
 impl Exceptions {
+    /// What those that are kept take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The exception of a handle.
     pub(crate) fn get(&self, handle: NonZeroU64) -> Option<&Exception> {
         Some(&self.kept[self.position(handle)?].1)
@@ -157,19 +172,32 @@ impl Marks<'_> {
 
 impl StoreInner {
     /// Keeps an exception that a reference will refer to.
-    pub(crate) fn keep(&mut self, exception: InFlight) -> NonZeroU64 {
+    pub(crate) fn keep(&mut self, exception: InFlight) -> Result<NonZeroU64, LimitError> {
         let exception = match exception {
-            InFlight::Kept(handle) => return handle,
+            InFlight::Kept(handle) => return Ok(handle),
             InFlight::New(exception) => exception,
         };
-        if self.exceptions.kept.len() >= self.exceptions.due {
+        let bytes = exception.bytes();
+        if self.exceptions.bytes + bytes > self.exceptions.due {
             self.free_exceptions(&exception.payload);
-            self.exceptions.due = MANY.max(self.exceptions.kept.len() * 2);
+            // What is free now, memories and tables may have taken before the next search.
+            let room = self.room();
+            if bytes > room {
+                return Err(LimitError::Exceptions { limit: self.config.max_memory });
+            }
+            let kept = self.exceptions.bytes;
+            self.exceptions.due = MANY.max(kept * 2).min(kept.saturating_add(room));
         }
         let handle = self.exceptions.next;
         self.exceptions.next = handle.saturating_add(1);
+        self.exceptions.bytes += bytes;
         self.exceptions.kept.push((handle, exception));
-        handle
+        Ok(handle)
+    }
+
+    /// Makes the next exception that is kept look for its room again, since others have taken of it.
+    pub(crate) fn room_shrank(&mut self) {
+        self.exceptions.due = self.exceptions.due.min(self.exceptions.bytes + self.room());
     }
 
     /// Frees every exception that nothing refers to. What `payload` refers to stays.
@@ -196,21 +224,38 @@ impl StoreInner {
         }
         let mut marked = marks.marked.into_iter();
         self.exceptions.kept.retain(|_| marked.next().unwrap_or(true));
+        self.exceptions.bytes = self.exceptions.kept.iter().map(|(_, e)| e.bytes()).sum();
     }
 
     /// What a host is told of an exception that left a call; the host then has its handle.
-    pub(crate) fn thrown(&mut self, exception: InFlight, backtrace: WasmBacktrace) -> Thrown {
-        let exception = self.keep(exception);
+    pub(crate) fn thrown(
+        &mut self,
+        exception: InFlight,
+        backtrace: WasmBacktrace,
+    ) -> Result<Thrown, LimitError> {
+        let exception = self.keep(exception)?;
         self.exceptions.give(exception);
         let description = self.exception(exception).map_or_else(String::new, |(tag, payload)| {
-            let TagIdentity { owner, index } = tag;
-            let code = self.instance(owner).map(|instance| instance.vm.module().code());
-            let mut exports = code.into_iter().flat_map(|code| code.exports());
-            let export = exports.find(|(_, kind, i)| (*kind, *i) == (ExternKind::Tag, index));
-            let name = export.map_or_else(String::new, |(name, ..)| format!(" (\"{name}\")"));
-            format!("tag {index}{name} of instance {owner} with {payload:?}")
+            let payload: Vec<String> = payload.iter().map(Val::to_string).collect();
+            format!("{}({})", self.tag_name(tag), payload.join(", "))
         });
-        Thrown { exception, description, backtrace }
+        Ok(Thrown { exception, description, backtrace })
+    }
+
+    /// A tag for people: its name of the name section, the first it is exported under, or its index.
+    fn tag_name(&self, TagIdentity { owner, index }: TagIdentity) -> String {
+        let named = || {
+            let module = self.instance(owner)?.vm.module();
+            let tags = module.info().ok().map_or(&[][..], |info| &info.names.tags);
+            if let Ok(at) = tags.binary_search_by_key(&index, |(index, _)| *index) {
+                return Some(Escaped(&tags[at].1).to_string());
+            }
+            let mut exports = module.code().exports();
+            let (name, ..) =
+                exports.find(|(_, kind, i)| (*kind, *i) == (ExternKind::Tag, index))?;
+            Some(Escaped(name).to_string())
+        };
+        named().unwrap_or_else(|| format!("<tag {index}>"))
     }
 
     fn exported_tag(&self, instance: InstanceId, name: &str) -> Option<TagIdentity> {
@@ -221,7 +266,7 @@ impl StoreInner {
     }
 
     /// The types of the values that exceptions of a tag carry.
-    fn payload_types(&self, tag: TagIdentity) -> Option<Vec<ValType>> {
+    pub(crate) fn payload_types(&self, tag: TagIdentity) -> Option<Vec<ValType>> {
         let code = self.instance(tag.owner)?.vm.module().code();
         Some(code.func_type(code.tag_type(tag.index)?)?.params)
     }
@@ -234,17 +279,24 @@ impl StoreInner {
         Some((tag.of(self.id), values.collect()))
     }
 
-    fn new_exception(&mut self, tag: TagIdentity, payload: &[Val]) -> Result<NonZeroU64, String> {
-        let types = self.payload_types(tag).ok_or("the store has no such tag")?;
+    fn new_exception(
+        &mut self,
+        tag: TagIdentity,
+        payload: &[Val],
+    ) -> Result<NonZeroU64, CallError> {
+        let types = self.payload_types(tag);
+        let no_tag = || CallError::Usage("the store has no such tag".to_owned());
+        let types = types.ok_or_else(no_tag)?;
         if types.len() != payload.len() {
             let (wanted, given) = (types.len(), payload.len());
-            return Err(format!("the tag has {wanted} parameters, not {given}"));
+            let message = format!("the tag has {wanted} parameters, not {given}");
+            return Err(CallError::Usage(message));
         }
         for (value, ty) in payload.iter().zip(&types) {
-            self.check_value(value, *ty, tag.owner)?;
+            self.check_value(value, *ty, tag.owner).map_err(CallError::Usage)?;
         }
         let payload = payload.iter().map(|value| value.to_raw()).collect();
-        let handle = self.keep(InFlight::New(Exception { tag, payload }));
+        let handle = self.keep(InFlight::New(Exception { tag, payload }))?;
         self.exceptions.give(handle);
         Ok(handle)
     }
@@ -275,13 +327,13 @@ impl Store {
     /// long as one from [`Self::exception`].
     ///
     /// # Errors
-    /// [`CallError::Usage`] when the payload does not fit the tag.
+    /// [`CallError::Usage`] when the payload does not fit the tag; [`CallError::Limit`].
     pub fn new_exception(
         &mut self,
         tag: TagIdentity,
         payload: &[Val],
     ) -> Result<NonZeroU64, CallError> {
-        self.inner.new_exception(tag, payload).map_err(CallError::Usage)
+        self.inner.new_exception(tag, payload)
     }
 }
 
@@ -304,7 +356,7 @@ impl Caller<'_> {
     pub fn throw(&mut self, tag: TagIdentity, payload: &[Val]) -> HostError {
         match self.store_mut().new_exception(tag, payload) {
             Ok(handle) => HostError::Exception(handle),
-            Err(message) => HostError::new(message),
+            Err(error) => HostError::new(error),
         }
     }
 }

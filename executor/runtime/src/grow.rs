@@ -1,9 +1,10 @@
 //! Who owns a memory or table, and how it grows.
 //!
 //! Invariant: what a size word promises is committed before the word says so, and no size exceeds
-//! what its plan and the store's limits allow.
+//! what its plan and the store's limits allow; all sizes together neither.
 
 use crate::{
+    budget::ELEMENT,
     store::{Instance, StoreInner},
     vm::Region,
 };
@@ -46,18 +47,22 @@ impl StoreInner {
     /// `memory.grow`, by pages; the size before, in pages.
     pub(crate) fn grow_memory(&mut self, id: InstanceId, index: u32, delta: u64) -> Option<u64> {
         let region = self.instances[id.position()].vm.memory_region(index)?;
+        let old = region.len() as u64;
+        let limit = old.saturating_add(self.room());
         if let Some(shared) = self.shared_memories.find(region) {
-            return shared.grow_within(delta, self.config.max_memory);
+            let old = shared.grow_within(delta, limit)?;
+            self.room_shrank();
+            return Some(old);
         }
         let (owner, owned) = self.owned_memory(region)?;
         let vm = &self.instances[owner.position()].vm;
         let plan = vm.memory_plan(owned)?;
-        let old = region.len() as u64;
-        let new = plan.grown(old, delta, self.config.max_memory)?;
+        let new = plan.grown(old, delta, limit)?;
         let committed = align_up(old, PAGE);
         let needed = align_up(new, PAGE) - committed;
         vm.slot().commit(vm.origin() + plan.after + committed, needed).ok()?;
         vm.set_len(region, new);
+        self.room_shrank();
         Some(old / plan.page_size)
     }
 
@@ -79,7 +84,8 @@ impl StoreInner {
         let plan = vm.table_plan(owned)?;
         let old = region.len() as u64;
         let new = old.checked_add(delta)?;
-        if new > plan.max.min(self.config.max_table) {
+        let room = || self.room() / ELEMENT;
+        if new > plan.max.min(self.config.max_table) || delta > room() {
             return None;
         }
         let committed = align_up(old * 8, PAGE);
@@ -89,6 +95,7 @@ impl StoreInner {
         let added = old as usize..new as usize;
         let table = self.instances[id.position()].vm.table_mut(index, added.clone())?;
         table[added].fill(init);
+        self.room_shrank();
         Some(old)
     }
 }

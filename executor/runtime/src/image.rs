@@ -22,7 +22,7 @@ use crate::{
 };
 use executor_code::layout::{PAGE, align_up};
 use executor_files::ensure_private;
-use executor_model::{CallError, EngineError, InstanceId};
+use executor_model::{CallError, EngineError, InstanceId, TrapCode};
 use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
@@ -138,8 +138,9 @@ impl Image {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         engine.ensure_open()?;
         let (origins, len) = dense_placement(plan.instances.iter().map(|i| &i.module));
+        let mut used = 0;
         let places = plan.instances.iter().zip(origins).map(|(instance, origin)| {
-            Placement::check(instance, origin, &plan.file, file_len, &config)
+            Placement::check(instance, origin, (&plan.file, file_len), &config, &mut used)
         });
         let places = places.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Handle(Arc::new(Inner {
@@ -179,6 +180,7 @@ impl Image {
             |source| EngineError::Resource { what: "make the image of a module", source };
         let (file, instances) = lay_out(&state.instances, module).map_err(resource)?;
         let file_len = file.metadata().map_err(resource)?.len();
+        store.ensure_intact().map_err(CallError::Trap)?;
         let plan = RestorePlan { file: Arc::new(file), instances, call: None };
         let image = Self::checked(engine, linker, config, plan, file_len, Some(info.start));
         Ok(image?)
@@ -340,6 +342,9 @@ impl Inner {
         for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let file = &*self.plan.file;
             slot.fill(place.state.clone(), (file, instance.block))?;
+        }
+        if slot.image_lost() {
+            return Err(io::Error::other(TrapCode::PageLost.message()).into());
         }
         let learned = Arc::clone(&self.learned());
         inner.header.slot = Some(slot);

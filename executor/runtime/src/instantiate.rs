@@ -15,8 +15,8 @@ use crate::{
 };
 use executor_code::abi::{CallTarget, ImportSlot};
 use executor_model::{
-    CallError, EngineError, ExternKind, FuncRef, Import, ImportKind, InstanceId, LinkError,
-    MemoryType, ModuleInfo, TableType, Trap, WasmBacktrace,
+    CallError, EngineError, Escaped, ExternKind, FuncRef, Import, ImportKind, InstanceId,
+    LinkError, MemoryType, ModuleInfo, TableType, Trap, ValType, WasmBacktrace,
 };
 use std::{io, sync::Arc};
 
@@ -139,7 +139,7 @@ impl StoreInner {
         let code = instance.vm.module().code();
         let names = code.import(index);
         let (module, name) = names.ok_or_else(|| index_error("function import", index, id))?;
-        let unknown = || LinkError::Unknown { module: module.to_owned(), name: name.to_owned() };
+        let unknown = || LinkError::Unknown(vec![(module.to_owned(), name.to_owned())]);
         let func = Arc::clone(self.linker.find_func(module, name).ok_or_else(unknown)?);
         let wanted = instance.func_type(index);
         if wanted.as_ref() != Some(&func.ty) {
@@ -289,8 +289,14 @@ impl StoreInner {
         let ImportKind::Tag(wanted) = import.kind else { return Ok(()) };
         let identity = self.tag(to.0, to.1).ok_or_else(|| index_error("tag", to.1, to.0))?;
         if !self.tag_has_type(identity, id, wanted) {
-            let reason = "the tag's parameters differ".to_owned();
-            return Err(incompatible(&import, reason));
+            let wanted = self.instances[id.position()].vm.module().code().func_type(wanted);
+            let params = |params: &[ValType]| {
+                let params: Vec<String> = params.iter().map(ValType::to_string).collect();
+                format!("a tag of ({})", params.join(", "))
+            };
+            let wanted = wanted.map_or_else(String::new, |ty| params(&ty.params));
+            let found = self.payload_types(identity).map_or_else(String::new, |ty| params(&ty));
+            return Err(incompatible(&import, format!("expected {wanted}, found {found}")));
         }
         let vm = &mut self.instances[id.position()].vm;
         vm.set_word(vm.counts().tag_identity(index), identity.to_bits());
@@ -342,6 +348,12 @@ impl StoreInner {
 
     /// Resolves every import of an instance by the linker's names.
     fn link_by_name(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), LinkError> {
+        let exported = |store: &Self, import: &Import| {
+            let instance = store.linker.find_instance(&import.module)?;
+            let found = store.instance(instance)?.vm.module().code().export(&import.name)?;
+            Some((instance, found))
+        };
+        self.linker.check(info, |import| exported(self, import).is_some())?;
         let (mut funcs, mut tables, mut memories, mut globals, mut tags) = (0, 0, 0, 0, 0);
         for import in &info.imports {
             let (kind, counter) = match import.kind {
@@ -353,13 +365,7 @@ impl StoreInner {
             };
             let index = *counter;
             *counter += 1;
-            let exported = self.linker.find_instance(&import.module).and_then(|instance| {
-                let found = self.instance(instance)?.vm.module().code().export(&import.name)?;
-                Some((instance, found))
-            });
-            let shared = self.linker.find_memory(&import.module, &import.name).cloned();
-            let host = self.linker.find_func(&import.module, &import.name).is_some();
-            match (exported, kind) {
+            match (exported(self, import), kind) {
                 (Some((instance, (found, at))), _) if found == kind => match kind {
                     ExternKind::Func => {
                         let to = self.func(instance, at);
@@ -378,18 +384,12 @@ impl StoreInner {
                 (None, ExternKind::Func) => {
                     self.bind_host(id, index)?;
                 }
-                (None, ExternKind::Memory) if shared.is_some() => {
-                    if let Some(memory) = shared {
+                // What is no function is a memory: all else was refused before.
+                (None, _) => {
+                    let memory = self.linker.find_memory(&import.module, &import.name).cloned();
+                    if let Some(memory) = memory {
                         self.link_shared(id, index, import, &memory)?;
                     }
-                }
-                (None, _) if host => {
-                    let reason = format!("expected a {kind:?}, found a func").to_lowercase();
-                    return Err(incompatible(import, reason));
-                }
-                (None, _) => {
-                    let (module, name) = (import.module.clone(), import.name.clone());
-                    return Err(LinkError::Unknown { module, name });
                 }
             }
         }
@@ -403,7 +403,7 @@ impl StoreInner {
         let counts = vm.counts();
         let name = |kind, i| {
             let import = declaration(info, kind, i)?;
-            Some(format!("`{}` `{}`", import.module, import.name))
+            Some(format!("`{}` `{}`", Escaped(&import.module), Escaped(&import.name)))
         };
         let func = (0..counts.imported_functions).find(|i| {
             vm.word(counts.binding(*i)) == 0
@@ -428,9 +428,11 @@ impl StoreInner {
         instance.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(error) => usage(error.to_string()),
-            Raise::Exit(_) | Raise::Exception(_) | Raise::Suspended | Raise::Panic(_) => {
-                usage("cannot happen in segments".to_owned())
-            }
+            Raise::Exit(_)
+            | Raise::Exception(_)
+            | Raise::Limit(_)
+            | Raise::Suspended
+            | Raise::Panic(_) => usage("cannot happen in segments".to_owned()),
         })
     }
 

@@ -6,8 +6,11 @@
 //! `vm` (machine code and what it touches).
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod backtrace;
+mod budget;
 mod builtins;
 mod calls;
 mod capture;

@@ -4,7 +4,7 @@ use crate::{
     host::{Caller, HostError, HostFunc, IntoHostFunc},
     shared::SharedMemory,
 };
-use executor_model::{FuncType, InstanceId, RawValue};
+use executor_model::{FuncType, Import, ImportKind, InstanceId, LinkError, ModuleInfo, RawValue};
 use std::{collections::HashMap, sync::Arc};
 
 /// Names for host functions, for the exports of instances and for memories that stores share.
@@ -78,6 +78,51 @@ impl Linker {
         self.instances.iter().map(|(name, id)| (name.as_str(), *id))
     }
 
+    /// Checks the imports of a module before there is an instance of it, or code. Those of which
+    /// `elsewhere` is true, which instances export, are not looked at.
+    ///
+    /// # Errors
+    /// With all that is not defined; else at the first function of another type, or item of
+    /// another kind.
+    pub fn check(
+        &self,
+        info: &ModuleInfo,
+        elsewhere: impl Fn(&Import) -> bool,
+    ) -> Result<(), LinkError> {
+        let (mut unknown, mut incompatible) = (Vec::new(), None);
+        for import in info.imports.iter().filter(|import| !elsewhere(import)) {
+            let Import { module, name, kind } = import;
+            let func = self.find_func(module, name);
+            let memory = self.find_memory(module, name);
+            let reason = match (kind, func, memory) {
+                (_, None, None) => {
+                    unknown.push((module.clone(), name.clone()));
+                    continue;
+                }
+                (ImportKind::Func(ty), Some(func), _) => match info.types.get(*ty as usize) {
+                    Some(wanted) if *wanted != func.ty => {
+                        format!("expected {wanted}, found {}", func.ty)
+                    }
+                    _ => continue,
+                },
+                // Its limits are checked when it is linked.
+                (ImportKind::Memory(_), _, Some(_)) => continue,
+                (kind, Some(_), _) => format!("expected a {}, found a func", kind_name(*kind)),
+                (kind, None, Some(_)) => format!("expected a {}, found a memory", kind_name(*kind)),
+            };
+            incompatible.get_or_insert_with(|| LinkError::Incompatible {
+                module: module.clone(),
+                name: name.clone(),
+                reason,
+            });
+        }
+        match (unknown.is_empty(), incompatible) {
+            (false, _) => Err(LinkError::Unknown(unknown)),
+            (true, Some(error)) => Err(error),
+            (true, None) => Ok(()),
+        }
+    }
+
     pub(crate) fn find_instance(&self, module: &str) -> Option<InstanceId> {
         self.instances.get(module).copied()
     }
@@ -88,5 +133,16 @@ impl Linker {
 
     pub(crate) fn find_func(&self, module: &str, name: &str) -> Option<&Arc<HostFunc>> {
         self.functions.get(module)?.get(name)
+    }
+}
+
+/// What is imported, in the specification's word.
+fn kind_name(kind: ImportKind) -> &'static str {
+    match kind {
+        ImportKind::Func(_) => "func",
+        ImportKind::Table(_) => "table",
+        ImportKind::Memory(_) => "memory",
+        ImportKind::Global(_) => "global",
+        ImportKind::Tag(_) => "tag",
     }
 }

@@ -4,6 +4,7 @@
 //! range in it may be mapped as it is.
 
 use crate::{
+    budget,
     image::RestoreError,
     state::{Extent, InstancePlan},
     store::StoreConfig,
@@ -13,6 +14,7 @@ use executor_code::{
     file::CodeFile,
     layout::{PAGE, align_up},
 };
+use executor_model::EngineError;
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 fn mismatch<T>(what: impl Into<String>) -> Result<T, RestoreError> {
@@ -31,13 +33,14 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// Checks what a file says of an instance.
+    /// Checks what a file says of an instance, in a store whose others take `used` bytes, to which its own are
+    /// added.
     pub(crate) fn check(
         instance: &InstancePlan,
         origin: u64,
-        file: &File,
-        file_len: u64,
+        (file, file_len): (&File, u64),
         config: &StoreConfig,
+        used: &mut u64,
     ) -> Result<Self, RestoreError> {
         let code = instance.module.code();
         let counts = code.counts();
@@ -50,6 +53,7 @@ impl Placement {
             return mismatch("another number of tables or memories");
         }
         let (tables, memories) = sizes(code, file, instance.block)?;
+        let (memory_sizes, table_sizes) = (memories.clone(), tables.clone());
         let mut place = Self {
             origin,
             state: origin - counts.state_len()..origin,
@@ -60,9 +64,6 @@ impl Placement {
             if len > table.max || len < table.min {
                 return mismatch(format!("table {i} has {len} elements"));
             }
-            if len > config.max_table {
-                return mismatch(format!("table {i} has {len} elements, more than the limit"));
-            }
             let (start, size) = (origin - table.before, align_up(len * 8, PAGE));
             check_extents(&instance.tables[i], size, file_len, "a table")?;
             place.tables.push(start..start + size);
@@ -71,16 +72,13 @@ impl Placement {
             if len > memory.max || len < memory.min || !len.is_multiple_of(memory.page_size) {
                 return mismatch(format!("memory {i} has {len} bytes"));
             }
-            if len > config.max_memory {
-                return mismatch(format!(
-                    "memory {i} has {len} bytes, more than the limit of {}",
-                    config.max_memory
-                ));
-            }
             let (start, size) = (origin + memory.after, align_up(len, PAGE));
             check_extents(&instance.memories[i], size, file_len, "a memory")?;
             place.memories.push(start..start + size);
         }
+        // Of sizes that could be: others are a damaged file, and not a large one.
+        *used =
+            budget::check(memory_sizes, table_sizes, *used, config).map_err(EngineError::from)?;
         Ok(place)
     }
 

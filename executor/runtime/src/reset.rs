@@ -34,7 +34,7 @@ pub(crate) enum SlotState {
     /// Nobody has the store any more, and anything may differ.
     Dirty,
     /// It will never equal its image: instances were added or names defined, a call never ended, or
-    /// the system refused to reset it. It is only dropped.
+    /// the system refused to reset it, or a page of the image was lost. It is only dropped.
     Poisoned,
 }
 
@@ -90,16 +90,20 @@ impl StoreInner {
         watched.state = SlotState::Dirty;
         let slot = self.header.slot.clone()?;
         self.reset_host_side(image);
-        let reset = self.take_back_growth().and_then(|()| slot.reset(config.keep_resident));
+        // What is lost in the image would be copied to the slot, and a size that is lost is none.
+        let intact = || !slot.lost() && !slot.image_lost();
+        let reset = self.take_back_growth().ok().filter(|()| intact());
+        let reset = reset.and_then(|()| slot.reset(config.keep_resident).ok());
+        let reset = reset.filter(|_| intact());
         let watched = self.watched.as_mut()?;
         watched.state = match &reset {
-            Ok(_) => SlotState::Clean,
-            Err(_) => SlotState::Poisoned,
+            Some(_) => SlotState::Clean,
+            None => SlotState::Poisoned,
         };
-        if config.verify && reset.is_ok() {
+        if config.verify && reset.is_some() {
             self.verify(&slot);
         }
-        reset.ok()
+        reset
     }
 
     /// Everything but the slot. Destructured, so that a new field can't be forgotten.

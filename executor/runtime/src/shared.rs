@@ -169,6 +169,12 @@ impl SharedMemories {
         self.0.iter().find(|memory| memory.region() == region)
     }
 
+    /// What those take that no instance of the store owns.
+    pub(crate) fn foreign(&self, store: &StoreInner) -> u64 {
+        let foreign = self.0.iter().filter(|m| store.owner_of(m.region().size).is_none());
+        foreign.map(SharedMemory::size).sum()
+    }
+
     /// Whether anyone but the store can reach a memory.
     fn is_lent(&self, region: Region) -> bool {
         self.find(region).is_some_and(|memory| !memory.is_only())

@@ -6,6 +6,7 @@
 //! functions.
 
 use crate::{
+    budget,
     calls::Calls,
     engine::NativeEngine,
     exception::Exceptions,
@@ -16,34 +17,36 @@ use crate::{
     reset::Watched,
     shared::SharedMemories,
     suspend::Suspension,
-    sys::Reservation,
+    sys::{self, Reservation},
     vm::{CompiledModule, Header, MemoryMut, Slot, VmInstance},
 };
 use executor_code::{
     abi::CallTarget,
-    layout::{MAX_MEMORY, MAX_TABLE, PAGE, align_up},
+    layout::{MAX_TABLE, PAGE, align_up},
 };
 use executor_model::{
     EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId, RawValue,
-    StoreId, Val, ValType,
+    StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// The largest size of each memory, in bytes.
+    /// The most bytes that all memories, tables (8 bytes an element) and exceptions that are referred to take
+    /// together.
     pub max_memory: u64,
     /// The largest size of each table, in elements.
     pub max_table: u64,
-    /// The size of the stack that machine code runs on, in bytes.
+    /// The size of the stack that machine code runs on, in bytes; at most 1 TiB.
     pub max_stack: usize,
 }
 
 impl Default for StoreConfig {
-    /// 64 GiB memories (of which 32-bit ones can use 4), tables of 10 million elements, 8 MiB of stack.
+    /// No limit on memory (but a memory has at most 64 GiB, and a 32-bit one 4), tables of 10 million elements,
+    /// 8 MiB of stack.
     fn default() -> Self {
-        Self { max_memory: MAX_MEMORY, max_table: MAX_TABLE, max_stack: 8 << 20 }
+        Self { max_memory: u64::MAX, max_table: MAX_TABLE, max_stack: 8 << 20 }
     }
 }
 
@@ -128,22 +131,10 @@ impl StoreInner {
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, EngineError> {
         let code = module.code();
-        for (i, plan) in code.memories().iter().enumerate() {
-            if plan.min > self.config.max_memory {
-                return Err(EngineError::Unsupported(format!(
-                    "memory {i} begins with {} bytes, more than the limit of {}",
-                    plan.min, self.config.max_memory
-                )));
-            }
-        }
-        for (i, plan) in code.tables().iter().enumerate() {
-            if plan.min > self.config.max_table {
-                return Err(EngineError::Unsupported(format!(
-                    "table {i} begins with {} elements, more than the limit of {}",
-                    plan.min, self.config.max_table
-                )));
-            }
-        }
+        let memories = code.memories().iter().map(|plan| plan.min);
+        let tables = code.tables().iter().map(|plan| plan.min);
+        let used = self.config.max_memory.saturating_sub(self.room());
+        budget::check(memories, tables, used, &self.config)?;
         let header = code.header();
         let slot = Reservation::new(header.before + header.after)
             .map_err(resource("reserve addresses for an instance"))?;
@@ -165,7 +156,18 @@ impl StoreInner {
                 .map_err(resource("make a memory"))?;
             vm.set_word(counts.memory_size(i), plan.min);
         }
+        self.room_shrank();
         Ok(id)
+    }
+
+    /// Nothing of the store was lost: a page of its snapshot that cannot be read (the file was cut short, or
+    /// the disk failed) reads as zeroes to the host.
+    pub(crate) fn ensure_intact(&self) -> Result<(), Trap> {
+        let lost = sys::any_lost() && self.instances.iter().any(|instance| instance.vm.lost());
+        match lost {
+            true => Err(Trap { code: TrapCode::PageLost, backtrace: WasmBacktrace::default() }),
+            false => Ok(()),
+        }
     }
 
     /// Adds an instance over part of a reservation.
@@ -415,6 +417,16 @@ impl Store {
     pub fn memory_grow(&mut self, instance: InstanceId, index: u32, delta: u64) -> Option<u64> {
         self.inner.instance(instance)?;
         self.inner.grow_memory(instance, index, delta)
+    }
+
+    /// Says whether all that the host has read of the store so far is what was there. A page of a snapshot
+    /// that cannot be read any more, because the file was cut short or the disk failed, reads as zeroes to
+    /// the host; the store knows of it from then on, and runs no call any more.
+    ///
+    /// # Errors
+    /// A trap with [`TrapCode::PageLost`], when a page was lost.
+    pub fn ensure_intact(&self) -> Result<(), Trap> {
+        self.inner.ensure_intact()
     }
 
     /// The value of a global.

@@ -14,7 +14,7 @@ use crate::{
 };
 use executor_code::file::CallSite;
 use executor_model::{
-    CallError, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
+    CallError, Escaped, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
 };
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
@@ -49,8 +49,9 @@ pub enum SuspendError {
     Call(#[from] CallError),
     /// A host function that called back into the guest has not returned.
     #[error(
-        "the point is inside a call that the host function `{module}.{name}` made; a function of \
-         the host cannot be suspended"
+        "the point is inside a call that the host function `{}.{}` made; a function of the host cannot \
+         be suspended",
+        Escaped(.module), Escaped(.name)
     )]
     HostFrame {
         /// The module name of the import.

@@ -6,6 +6,7 @@
 
 use crate::{
     backtrace::Frames,
+    builtins::Raise,
     exception::InFlight,
     store::StoreInner,
     vm::{self, Resume},
@@ -22,10 +23,10 @@ impl StoreInner {
         exception: InFlight,
         fp: usize,
         instance: InstanceId,
-    ) -> Result<Resume, InFlight> {
+    ) -> Result<Resume, Raise> {
         let (Some(tag), Some(stack)) = (self.exceptions.tag(&exception), self.calls.stack.clone())
         else {
-            return Err(exception);
+            return Err(Raise::Exception(exception));
         };
         let listening = self.instances.iter().any(|instance| instance.listener().is_some());
         let mut left = Vec::new();
@@ -57,9 +58,11 @@ impl StoreInner {
             }
             ControlFlow::Continue(())
         });
-        let Some((pc, sp, fp, wants_reference)) = found else { return Err(exception) };
+        let Some((pc, sp, fp, wants_reference)) = found else {
+            return Err(Raise::Exception(exception));
+        };
         let exception = match wants_reference || listening {
-            true => InFlight::Kept(self.keep(exception)),
+            true => InFlight::Kept(self.keep(exception)?),
             false => exception,
         };
         if listening {
@@ -81,7 +84,7 @@ impl StoreInner {
             let backtrace = frames.backtrace(&self.header.code);
             let thrown = self.thrown(InFlight::Kept(*handle), backtrace);
             self.exceptions.end_scope(scope);
-            frames.tell_listeners(self, &CallError::Exception(thrown));
+            frames.tell_listeners(self, &thrown.map_or_else(CallError::from, CallError::from));
         }
     }
 }

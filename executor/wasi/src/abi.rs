@@ -157,6 +157,8 @@ macro_rules! structures {
     )*};
 }
 
+pub(crate) use structures;
+
 structures! {
     /// Address and length of a buffer (`iovec`, `ciovec`).
     struct Iovec {

@@ -14,6 +14,7 @@ use crate::stream::{Canceller, Input, Output, Stdio};
 use crate::{Rights, WasiState, abi::rights};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use executor_model::Escaped;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const FIRST_PREOPEN: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum WasiError {
     /// A directory can't be opened.
-    #[error("cannot open directory `{}` for the guest's `{guest}`: {source}", .host.display())]
+    #[error("cannot open directory `{}` for the guest's `{}`: {source}", .host.display(), Escaped(.guest))]
     Preopen {
         /// The host's path.
         host: PathBuf,
@@ -36,16 +37,16 @@ pub enum WasiError {
         source: io::Error,
     },
     /// Two directories were given for one guest path.
-    #[error("two directories are given for the guest's `{0}`")]
+    #[error("two directories are given for the guest's `{}`", Escaped(.0))]
     DuplicatePreopen(String),
     /// Arguments or environment that cannot be told to a guest.
     #[error("{0} with a zero byte, or longer than a guest's memory")]
     Strings(&'static str),
     /// A variable's name that cannot be told to a guest.
-    #[error("`{0}` cannot be the name of an environment variable")]
+    #[error("`{}` cannot be the name of an environment variable", Escaped(.0))]
     VariableName(String),
     /// The state needs a directory that was not given.
-    #[error("the snapshot was taken with a directory at `{0}`, which is not given now")]
+    #[error("the snapshot was taken with a directory at `{}`, which is not given now", Escaped(.0))]
     MissingPreopen(String),
     /// The state needs a listening socket that was not given.
     #[error("the snapshot was taken with {0} or more listening sockets, which are not given now")]

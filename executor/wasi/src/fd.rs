@@ -5,6 +5,7 @@
 
 use crate::abi::{Fdstat, Filestat, Prestat, fdflags, filetype, rights};
 use crate::descriptor::{Descriptor, Kind, Slot};
+use crate::observe::STREAM;
 use crate::stream::Stdio;
 use crate::{Errno, Memory, Span, StdStream, WasiCtx};
 use cap_fs_ext::{DirExt, SystemTimeSpec};
@@ -83,7 +84,7 @@ pub(crate) fn fd_fdstat_get(
     let Descriptor { kind, rights, flags } = ctx.descriptors.get(fd)?;
     let filetype = match kind {
         Kind::Stream(stream) => {
-            ctx.observed.other("what a standard stream is was looked at");
+            ctx.observed.other(STREAM);
             ctx.stdio.filetype(*stream)
         }
         Kind::Directory(_) => filetype::DIRECTORY,

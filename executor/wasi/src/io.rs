@@ -151,6 +151,13 @@ pub(crate) fn fd_pwrite(
     })
 }
 
+/// From where a position is counted (`whence`).
+pub(crate) mod whence {
+    pub(crate) const SET: u32 = 0;
+    pub(crate) const CUR: u32 = 1;
+    pub(crate) const END: u32 = 2;
+}
+
 /// `fd_seek`. Asking only where one is needs no more than the right to tell.
 pub(crate) fn fd_seek(
     ctx: &mut WasiCtx,
@@ -160,10 +167,10 @@ pub(crate) fn fd_seek(
     whence: u32,
 ) -> Result<u64, Errno> {
     let to = match whence {
-        0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::INVAL)?),
-        1 if offset == 0 => return fd_tell(ctx, memory, fd),
-        1 => SeekFrom::Current(offset),
-        2 => SeekFrom::End(offset),
+        whence::SET => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::INVAL)?),
+        whence::CUR if offset == 0 => return fd_tell(ctx, memory, fd),
+        whence::CUR => SeekFrom::Current(offset),
+        whence::END => SeekFrom::End(offset),
         _ => return Err(Errno::INVAL),
     };
     Ok((&ctx.descriptors.file(fd, rights::FD_SEEK)?.file).seek(to)?)

@@ -9,6 +9,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// The length that no path has, as on Linux, where it includes a zero at the end.
+const PATH_MAX: u32 = 4096;
 /// The largest number of buffers that one call may name, as on Linux.
 const IOV_MAX: u32 = 1024;
 /// How many buffers are passed to the host at a time.
@@ -81,11 +83,16 @@ impl<'a> Memory<'a> {
         self.0.get_mut(range).ok_or(Errno::FAULT)
     }
 
-    /// The string of a span.
+    /// The path of a span: a string that is no longer than the host takes. A longer one is refused before
+    /// anybody looks at it.
     ///
     /// # Errors
-    /// `FAULT` when it is not all in memory, `ILSEQ` when it is not UTF-8.
-    pub fn str(&self, span: Span) -> Result<&str, Errno> {
+    /// `FAULT` when it is not all in memory, `NAMETOOLONG`, and `ILSEQ` when it is not UTF-8.
+    pub fn path(&self, span: Span) -> Result<&str, Errno> {
+        self.range(span)?;
+        if span.len >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
         std::str::from_utf8(self.bytes(span)?).map_err(|_| Errno::ILSEQ)
     }
 
@@ -141,7 +148,9 @@ impl<'a> Memory<'a> {
                 return Ok(taken);
             }
             let slices = batch.ranges.map(|range| IoSlice::new(&self.0[range]));
-            match sink(&slices[..batch.used], taken) {
+            let result = sink(&slices[..batch.used], taken);
+            slices.iter().for_each(|slice| notice_loss(&result, slice));
+            match result {
                 Ok(n) => {
                     taken += n as u32;
                     if n < batch.len || next == iovecs.count {
@@ -181,11 +190,18 @@ impl<'a> Memory<'a> {
             }
             let (first, used) = (batch.ranges[0].clone(), batch.used);
             let result = match self.0.get_disjoint_mut(batch.ranges) {
-                Some(slices) => source(&mut slices.map(IoSliceMut::new)[..used], filled),
+                Some(slices) => {
+                    let mut slices = slices.map(IoSliceMut::new);
+                    let result = source(&mut slices[..used], filled);
+                    slices.iter().for_each(|slice| notice_loss(&result, slice));
+                    result
+                }
                 // Buffers that overlap: the first alone, which is a short read.
                 None => {
                     let first = self.0.get_mut(first).ok_or(Errno::FAULT)?;
-                    source(&mut [IoSliceMut::new(first)], filled)
+                    let result = source(&mut [IoSliceMut::new(first)], filled);
+                    notice_loss(&result, first);
+                    result
                 }
             };
             match result {
@@ -236,6 +252,17 @@ impl<'a> Memory<'a> {
         let at = at.checked_add(i * size_of::<Iovec>() as u32).ok_or(Errno::FAULT)?;
         let Iovec { buf, len } = self.read(at)?;
         Ok(Span::new(buf.get(), len.get()))
+    }
+}
+
+/// Looks for a lost page in bytes that the kernel would not use. They are in the guest's memory, so what
+/// the kernel could not reach is a page of a file that is gone; the kernel says so with an error, and to us
+/// with a signal, of which the runtime makes a trap.
+pub(crate) fn notice_loss<T>(result: &Result<T, Errno>, bytes: &[u8]) {
+    const PAGE: usize = 4096;
+    if matches!(result, Err(Errno::FAULT)) {
+        let of_pages = bytes.iter().step_by(PAGE).chain(bytes.last());
+        of_pages.for_each(|byte| _ = std::hint::black_box(*byte));
     }
 }
 

@@ -5,6 +5,7 @@
 //! it, leaves a mark here before it answers. What is not marked depends on the module alone.
 
 use cap_std::fs::{Dir, Metadata, MetadataExt};
+use executor_model::Escaped;
 use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 
@@ -18,6 +19,14 @@ pub struct GuestPath {
 }
 
 impl GuestPath {
+    /// The whole path, from the preopened directory's on.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { preopen, path } = self;
+        let separator = if preopen.ends_with('/') || path.is_empty() { "" } else { "/" };
+        [preopen, separator, path].concat()
+    }
+
     /// The path of `relative` below this one.
     pub(crate) fn join(&self, relative: &str) -> Self {
         let path = match self.path.as_str() {
@@ -29,14 +38,14 @@ impl GuestPath {
 }
 
 impl fmt::Display for GuestPath {
+    /// The path for people: see [`Escaped`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.preopen)?;
-        if !self.preopen.ends_with('/') && !self.path.is_empty() {
-            f.write_str("/")?;
-        }
-        f.write_str(&self.path)
+        Escaped(&self.text()).fmt(f)
     }
 }
+
+/// What is noted when a guest looks at a stream of its own.
+pub(crate) const STREAM: &str = "what a standard stream is was looked at";
 
 /// How many files are remembered: a guest cannot make the list grow without end, nor looking
 /// through it slow.
@@ -118,6 +127,14 @@ impl Observations {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What every restore shares that was not meant to be, in words: the blockers but for those that are
+    /// about streams, which each restore has for itself.
+    #[must_use]
+    pub fn shared(&self) -> Vec<String> {
+        let other = self.other.iter().copied().filter(|what| *what != STREAM).collect();
+        Self { output: false, other, ..self.clone() }.blockers()
     }
 
     /// Why an automatic snapshot cannot be taken: the observations that nothing can be keyed on.

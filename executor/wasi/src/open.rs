@@ -88,7 +88,9 @@ impl Opening {
         }
         // The host creates only what it opens for writing; what is there already may be opened by
         // one who cannot write it.
-        if !self.has(oflags::EXCL) && !self.writable && !self.has(oflags::TRUNC) {
+        let creates = self.has(oflags::EXCL) || self.writable || self.has(oflags::TRUNC);
+        // With a slash at its end a path is refused, whatever is there.
+        if !creates && !path.ends_with('/') {
             match dir.open_with(path, &options) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // Nobody can create a directory so, and the host says it of one that is there.
@@ -116,7 +118,7 @@ pub(crate) fn path_open(
     inheriting: u64,
     fdflags: u32,
 ) -> Result<u32, Errno> {
-    let path = memory.str(path)?;
+    let path = memory.path(path)?;
     let passed_on = {
         let descriptor = ctx.descriptors.get(fd)?;
         match descriptor.kind {

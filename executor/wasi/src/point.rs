@@ -3,7 +3,7 @@
 //! Invariant: looking whether a point is reached changes nothing and is no observation of the guest's.
 
 use crate::descriptor::Kind;
-use crate::{MODULE, WasiCtx};
+use crate::{MODULE, WasiCtx, preview0};
 use executor_model::RawValue;
 use executor_runtime::{Caller, HostCall, Linker};
 use std::{fmt, str::FromStr};
@@ -12,6 +12,8 @@ use std::{fmt, str::FromStr};
 pub const CHECKPOINT: (&str, &str) = ("executor", "checkpoint");
 /// The length of a subscription of `poll_oneoff`, and where it holds its kind and its descriptor.
 const SUBSCRIPTION: (usize, usize, usize) = (48, 8, 16);
+/// The same in preview 0.
+const SUBSCRIPTION_0: (usize, usize, usize) = (56, 8, 16);
 /// The kind of a subscription that waits for input.
 const FD_READ: u8 = 1;
 
@@ -92,11 +94,15 @@ impl Point {
                     calls += u64::from(is(call.module, module) && is(call.name, name));
                     calls == *nth
                 }
-                Self::Stdin => call.module == MODULE && reads_stdin(caller, call),
-                Self::Path(path) => call.module == MODULE && names_path(caller, call, path),
+                Self::Stdin => is_wasi(call) && reads_stdin(caller, call),
+                Self::Path(path) => is_wasi(call) && names_path(caller, call, path),
             }
         }
     }
+}
+
+fn is_wasi(call: &HostCall<'_>) -> bool {
+    [MODULE, preview0::MODULE].contains(&call.module)
 }
 
 /// Argument `i` of a call, as 32 bits.
@@ -113,7 +119,8 @@ fn reads_stdin(caller: &mut Caller<'_>, call: &HostCall<'_>) -> bool {
 }
 
 fn polls_stdin(caller: &mut Caller<'_>, call: &HostCall<'_>) -> Option<bool> {
-    let (size, kind, descriptor) = SUBSCRIPTION;
+    let (size, kind, descriptor) =
+        if call.module == MODULE { SUBSCRIPTION } else { SUBSCRIPTION_0 };
     let (at, count) = (arg(call, 0)? as usize, arg(call, 2)? as usize);
     let memory = caller.memory()?;
     let subscriptions = memory.get(at..)?.get(..count.checked_mul(size)?)?;
@@ -149,7 +156,7 @@ fn path_at(caller: &mut Caller<'_>, call: &HostCall<'_>, fd: usize, at: usize) -
     let (memory, ctx) = caller.memory_and_data::<WasiCtx>()?;
     let path = std::str::from_utf8(memory.get(at..)?.get(..len)?).ok()?;
     let directory = match &ctx.descriptors.look(fd)?.kind {
-        Kind::Directory(directory) => directory.path.to_string(),
+        Kind::Directory(directory) => directory.path.text(),
         _ => return None,
     };
     Some(format!("{directory}/{path}"))

@@ -8,16 +8,17 @@ use crate::clock::{MONOTONIC, REALTIME};
 use crate::descriptor::{Kind, StdStream};
 use crate::stream::{Canceller, Input};
 use crate::{Errno, Memory, WasiCtx};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll as host_poll};
 use std::io::Seek;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
+use zerocopy::FromBytes;
 
 /// More subscriptions than a guest has use for; each costs host memory while waiting.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
 /// The tags of subscriptions and events.
-mod tag {
-    pub(super) const CLOCK: u8 = 0;
+pub(crate) mod tag {
+    pub(crate) const CLOCK: u8 = 0;
     pub(super) const FD_READ: u8 = 1;
     pub(super) const FD_WRITE: u8 = 2;
 }
@@ -47,13 +48,24 @@ pub(crate) fn poll_oneoff(
     events: u32,
     count: u32,
 ) -> Result<u32, Errno> {
+    poll::<Subscription>(ctx, memory, subscriptions, events, count)
+}
+
+/// `poll_oneoff`, of subscriptions that a guest lays out as `S`.
+pub(crate) fn poll<S: FromBytes + Into<Subscription>>(
+    ctx: &mut WasiCtx,
+    memory: &mut Memory<'_>,
+    subscriptions: u32,
+    events: u32,
+    count: u32,
+) -> Result<u32, Errno> {
     ctx.observed.other("time or a descriptor was waited for");
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Err(Errno::INVAL);
     }
     // All is read before anything is written: the arrays may overlap.
     let subscriptions = (0..count)
-        .map(|i| memory.read(element::<Subscription>(subscriptions, i)?))
+        .map(|i| Ok(memory.read::<S>(element::<S>(subscriptions, i)?)?.into()))
         .collect::<Result<Vec<Subscription>, Errno>>()?;
     memory.check::<Event>(element::<Event>(events, count - 1)?)?;
     memory.check::<Event>(events)?;
@@ -121,7 +133,7 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
             tv_sec: (nanoseconds / 1_000_000_000).cast_signed(),
             tv_nsec: (nanoseconds % 1_000_000_000).cast_signed(),
         });
-        let polled = poll(&mut fds, timeout.as_ref());
+        let polled = host_poll(&mut fds, timeout.as_ref());
         if canceller.is_some_and(Canceller::is_cancelled) {
             return Err(Errno::INTR);
         }

@@ -5,6 +5,7 @@
 //! is drawn is entered in the ledger.
 
 use crate::entropy::Origin;
+use crate::memory::notice_loss;
 use crate::{Errno, Memory, Span, WasiCtx};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -72,7 +73,10 @@ pub(crate) fn random_get(
     ctx.observed.random = true;
     let bytes = memory.bytes_mut(buffer)?;
     let canceller = ctx.canceller.as_ref();
-    ctx.random.fill(bytes, || canceller.is_none_or(|canceller| !canceller.is_cancelled()))?;
+    let filled =
+        ctx.random.fill(bytes, || canceller.is_none_or(|canceller| !canceller.is_cancelled()));
+    notice_loss(&filled, bytes);
+    filled?;
     ctx.ledger.enter(origin, buffer.at, bytes);
     Ok(())
 }

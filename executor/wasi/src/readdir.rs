@@ -10,7 +10,8 @@ use cap_std::fs::MetadataExt;
 use std::os::unix::fs::DirEntryExt;
 use zerocopy::IntoBytes;
 
-/// `fd_readdir`. Names that are not UTF-8 are left out: no path the guest can give names them.
+/// `fd_readdir`. A directory with a name that is not UTF-8 cannot be listed (`ILSEQ`): no path that a
+/// guest can give is that name, and a list without it would be wrong.
 pub(crate) fn fd_readdir(
     ctx: &mut WasiCtx,
     memory: &mut Memory<'_>,
@@ -63,10 +64,9 @@ fn list(directory: &Directory) -> Result<Vec<Entry>, Errno> {
     let mut entries = vec![dot("."), dot("..")];
     for entry in directory.dir.entries()? {
         let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string() {
-            let filetype = filetype_of(entry.file_type()?);
-            entries.push(Entry { name, inode: entry.ino(), filetype });
-        }
+        let name = entry.file_name().into_string().map_err(|_| Errno::ILSEQ)?;
+        let filetype = filetype_of(entry.file_type()?);
+        entries.push(Entry { name, inode: entry.ino(), filetype });
     }
     Ok(entries)
 }

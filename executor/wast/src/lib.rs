@@ -17,6 +17,8 @@
 //!
 //! A thread block is a script with a store of its own, on a thread of its own.
 #![forbid(unsafe_code)]
+// Libraries print nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod report;
 mod script;

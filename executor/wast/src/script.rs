@@ -244,14 +244,19 @@ impl Script {
         })
     }
 
+    /// Why one of the modules that these are imported from was skipped.
+    fn skip(&self, imports: &[(String, String)]) -> Option<String> {
+        imports.iter().find_map(|(module, _)| self.skipped.get(module).cloned())
+    }
+
     fn assert_unlinkable(&mut self, module: Wat<'_>, expected: &str) -> Result<(), Miss> {
         let compiled = self.compile_wat(&mut QuoteWat::Wat(module))?;
         match self.store.instantiate(&compiled) {
             Err(InstantiateError::Link(error)) if error.to_string().starts_with(expected) => Ok(()),
-            Err(InstantiateError::Link(LinkError::Unknown { module, .. }))
-                if self.skipped.contains_key(&module) =>
+            Err(InstantiateError::Link(LinkError::Unknown(imports)))
+                if self.skip(&imports).is_some() =>
             {
-                Err(Miss::Skipped(self.skipped[&module].clone()))
+                Err(Miss::Skipped(self.skip(&imports).unwrap_or_default()))
             }
             Err(other) => Err(Miss::Failed(format!("expected `{expected}`, got `{other}`"))),
             Ok(_) => Err(Miss::Failed(format!("expected `{expected}`, but the module was linked"))),
@@ -304,12 +309,10 @@ impl Script {
     ) -> Result<Snapshot, Miss> {
         let instance = self.store.instantiate(module).map_err(|error| match &error {
             // What it imports was skipped.
-            InstantiateError::Link(LinkError::Unknown { module, .. }) => {
-                match self.skipped.get(module) {
-                    Some(reason) => Miss::Skipped(reason.clone()),
-                    None => Miss::Failed(text(error)),
-                }
-            }
+            InstantiateError::Link(LinkError::Unknown(imports)) => match self.skip(imports) {
+                Some(reason) => Miss::Skipped(reason),
+                None => Miss::Failed(text(error)),
+            },
             _ => Miss::Failed(text(error)),
         });
         self.remember_skip(name, &instance);

@@ -120,7 +120,10 @@ fn an_exception_is_asserted_by_being_thrown() {
         (assert_trap (invoke "throw") "unreachable")"#;
     let report = run(script);
     assert_eq!(report.passed, 2);
-    expect_failures(script, &[(4, "got `wasm trap"), (5, "got []"), (6, "got `wasm exception")]);
+    expect_failures(
+        script,
+        &[(4, "got `wasm trap"), (5, "got []"), (6, "got `uncaught exception")],
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use super::{
     Kept, Modules, State, Trust, exported_type,
-    modules::{check_niladic, kind},
+    modules::{check_init, check_niladic, kind, program},
 };
 use crate::{
     Error, Instance, Report,
@@ -64,7 +64,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
         }
         State::Fresh(modules) => {
             for name in init {
-                check_niladic(&modules.main, name)?;
+                check_init(&modules.main, name)?;
             }
             let wasi = wasi.build()?;
             let prepare = |store: &mut Store| {
@@ -106,11 +106,13 @@ fn plan(state: &State, call: Option<&Call>) -> Result<Entry, Error> {
             let ty = exported_type(main, export)?;
             Ok(Entry::Export(export.clone(), args.of(export, &ty)?))
         }
-        (_, None) if kind(main) == EntryKind::Command => {
-            check_niladic(main, "_start")?;
-            Ok(Entry::Export("_start".to_owned(), Vec::new()))
-        }
-        (_, None) => Ok(Entry::Nothing),
+        (_, None) => match program(main) {
+            Some(name) => {
+                check_niladic(main, name)?;
+                Ok(Entry::Export(name.to_owned(), Vec::new()))
+            }
+            None => Ok(Entry::Nothing),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! From an initialised instance to a snapshot in a file, in the store or in memory.
 //!
-//! Invariant: what cannot be captured is refused before anything is written.
+//! Invariant: what cannot be captured, or read, is refused before anything is written.
 
 use super::kind;
 use crate::{
@@ -48,9 +48,11 @@ pub(crate) fn manifest(
         // The ledger knows more of it.
         observations.random = false;
     }
-    let warning =
-        |what| format!("{what} by the initialisation: every run of the snapshot sees the same");
-    manifest.warnings.extend(observations.blockers().into_iter().map(warning));
+    let shared = observations.shared();
+    if !shared.is_empty() {
+        let warning = "every run of the snapshot sees what its initialisation saw";
+        manifest.warnings.push(format!("{warning}: {}", shared.join(", ")));
+    }
     Ok(manifest)
 }
 
@@ -124,6 +126,8 @@ pub(crate) fn write(
         let report = |done: u64, total: u64| listener.tell(Event::Progress { done, total });
         let capture =
             executor_snapshot::Capture::with_working_set(&state, manifest, working_set, &report)?;
+        // All of the state has been read now.
+        instance.ensure_intact()?;
         for place in places {
             match place {
                 Place::File(path) => capture.publish(path, &report)?,

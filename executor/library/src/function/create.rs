@@ -282,7 +282,7 @@ impl Creation {
         };
         let report = &mut Report::default();
         if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
-            plan.at = checkpoint(&runtime, modules.main(), report)?;
+            plan.at = checkpoint(&runtime, modules, report)?;
         }
         let base = match &origin {
             Origin::Modules(_) => Defaults::default(),
@@ -451,10 +451,10 @@ impl Creating {
 /// Where the snapshot is to be taken of a command that says so itself, by importing the checkpoint.
 fn checkpoint(
     runtime: &Runtime,
-    module: &WasmModule,
+    modules: &WasmModules,
     report: &mut Report,
 ) -> Result<Option<Point>, Error> {
-    let main = runtime.shared.code_of(Code::Plain, module, report)?;
+    let main = modules.compile_main(runtime, Code::Plain, report)?;
     let code = main.code();
     let mut imports = (0..code.counts().imported_functions).map(|func| code.import(func));
     let found = imports.any(|import| import == Some(CHECKPOINT));

@@ -14,7 +14,9 @@ pub use capture::Created;
 pub(crate) use capture::{Place, manifest, write};
 pub use create::{Base, Creation};
 pub(crate) use create::{Plan, plan_methods};
-pub(crate) use modules::{Modules, WasmModules, exported_type, kind};
+pub(crate) use modules::{
+    Modules, WasmModules, check_init, exported_functions, exported_type, kind,
+};
 
 use self::images::Images;
 use crate::{

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, ExternType, Report,
-    runtime::{Code, Runtime, WasmModule},
+    runtime::{Code, Links, Runtime, WasmModule},
 };
 use executor_model::{CallError, EngineError, ExternKind, FuncType, ModuleInfo};
 use executor_runtime::{CompiledModule, Image};
@@ -37,6 +37,17 @@ impl WasmModules {
         &self.modules[self.modules.len() - 1]
     }
 
+    /// Finds or makes the code of the one that is called.
+    pub(crate) fn compile_main(
+        &self,
+        runtime: &Runtime,
+        code: Code,
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        let links = Links { linker: &runtime.linker, names: &self.names };
+        runtime.shared.code_to_link(code, self.main(), links, report)
+    }
+
     /// Finds or makes the code of each.
     pub(crate) fn compile(
         &self,
@@ -45,10 +56,12 @@ impl WasmModules {
         report: &mut Report,
     ) -> Result<Modules, Error> {
         let mut preload = Vec::with_capacity(self.names.len());
-        for (name, module) in self.names.iter().zip(&self.modules) {
-            preload.push((name.clone(), runtime.shared.code_of(code, module, report)?));
+        let linker = &runtime.linker;
+        for (i, (name, module)) in self.names.iter().zip(&self.modules).enumerate() {
+            let links = Links { linker, names: &self.names[..i] };
+            preload.push((name.clone(), runtime.shared.code_to_link(code, module, links, report)?));
         }
-        let main = runtime.shared.code_of(code, self.main(), report)?;
+        let main = self.compile_main(runtime, code, report)?;
         Ok(Modules::new(preload, main))
     }
 }
@@ -86,10 +99,23 @@ impl Modules {
 
 /// Whether a module is a command or a reactor.
 pub(crate) fn kind(module: &CompiledModule) -> EntryKind {
-    match module.code().export("_start") {
-        Some((ExternKind::Func, _)) => EntryKind::Command,
-        _ => EntryKind::Reactor,
+    match program(module) {
+        Some(_) => EntryKind::Command,
+        None => EntryKind::Reactor,
     }
+}
+
+/// The export that is the program of a command: `_start`, or where there is none the function whose
+/// name is empty.
+pub(crate) fn program(module: &CompiledModule) -> Option<&'static str> {
+    let is_func = |name: &&str| matches!(module.code().export(name), Some((ExternKind::Func, _)));
+    ["_start", ""].into_iter().find(is_func)
+}
+
+/// The functions that a module exports.
+pub(crate) fn exported_functions(module: &CompiledModule) -> Vec<String> {
+    let functions = module.code().exports().filter(|(_, kind, _)| *kind == ExternKind::Func);
+    functions.map(|(name, ..)| name.to_owned()).collect()
 }
 
 /// The type of the function that a module exports under a name.
@@ -105,8 +131,7 @@ pub(crate) fn exported_type(module: &CompiledModule, name: &str) -> Result<FuncT
             Err(Error::NotAFunction { name: name.to_owned(), kind })
         }
         None => {
-            let functions = code.exports().filter(|(_, kind, _)| *kind == ExternKind::Func);
-            let functions = functions.map(|(name, ..)| name.to_owned()).collect();
+            let functions = exported_functions(module);
             Err(Error::NoExport { name: name.to_owned(), functions })
         }
     }
@@ -123,6 +148,14 @@ pub(crate) fn check_niladic(module: &CompiledModule, name: &str) -> Result<(), E
         true => Ok(()),
         false => Err(Error::TakesArguments { name: name.to_owned(), ty }),
     }
+}
+
+/// Checks that a module can be initialised by a call of an export.
+pub(crate) fn check_init(module: &CompiledModule, name: &str) -> Result<(), Error> {
+    if program(module) == Some(name) {
+        return Err(Error::InitIsProgram { name: name.to_owned() });
+    }
+    check_niladic(module, name)
 }
 
 /// What a module exports.

@@ -5,11 +5,13 @@
 
 use super::Instance;
 use crate::Error;
-use executor_model::ExternKind;
+use executor_model::{CallError, ExternKind};
 use executor_runtime::{MemoryMut, OutOfBounds};
 
 impl Instance {
-    /// The bytes of its memory.
+    /// The bytes of its memory. Those of a snapshot are read from its file as they are used: what can't be read
+    /// any more, because the file was cut short or the disk failed, is zero here.
+    /// [`Self::ensure_intact`] says whether that happened.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -29,23 +31,39 @@ impl Instance {
     /// `len` bytes of its memory from address `at` on.
     ///
     /// # Errors
-    /// [`Error::NoMemory`], and [`Error::OutOfBounds`] when they are not all inside.
+    /// [`Error::NoMemory`], and [`Error::OutOfBounds`] when they are not all inside. As for
+    /// [`Self::ensure_intact`], when they cannot all be read.
     pub fn read(&self, at: u64, len: u64) -> Result<&[u8], Error> {
+        const PAGE: usize = 4096;
         let memory = self.memory()?;
-        let range = range(at, len, memory.len())?;
-        Ok(&memory[range])
+        let bytes = &memory[range(at, len, memory.len())?];
+        let of_pages = bytes.iter().step_by(PAGE).chain(bytes.last());
+        of_pages.for_each(|byte| _ = std::hint::black_box(*byte));
+        self.ensure_intact()?;
+        Ok(bytes)
+    }
+
+    /// Says whether all that was read of the instance so far, by its host functions and here, is what was
+    /// there.
+    ///
+    /// # Errors
+    /// [`Error::Call`] with the trap [`TrapCode::PageLost`](crate::TrapCode::PageLost) when a page could not be
+    /// read. Every later call of the instance ends so too.
+    pub fn ensure_intact(&self) -> Result<(), Error> {
+        Ok(self.store.ensure_intact().map_err(CallError::Trap)?)
     }
 
     /// Writes bytes to its memory from address `at` on.
     ///
     /// # Errors
-    /// [`Error::NoMemory`], and [`Error::OutOfBounds`] when they do not all fit; nothing is written then.
+    /// [`Error::NoMemory`], and [`Error::OutOfBounds`] when they do not all fit; nothing is written then. As for
+    /// [`Self::ensure_intact`], when a page that they lie in cannot be read.
     pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut memory = self.memory_mut()?;
         let len = bytes.len() as u64;
         let to = memory.get_mut(range(at, len, memory.len())?);
         to.ok_or(OutOfBounds { at, len })?.copy_from_slice(bytes);
-        Ok(())
+        self.ensure_intact()
     }
 
     fn memory_index(&self) -> Result<u32, Error> {

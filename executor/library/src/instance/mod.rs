@@ -14,6 +14,7 @@ pub use typed::TypedFunc;
 
 use crate::{
     Error, Report,
+    function::{check_init, exported_functions},
     given::{Captured, Written},
     stop::Clock,
 };
@@ -139,8 +140,13 @@ impl Instance {
             Entry::Export(name, args) => clock.run(|| call_export(store, *main, &name, &args)),
             Entry::Suspended(code) => clock.run(|| Ok(store.resume(code)?)),
             Entry::Ended(results) => Ok(results),
-            Entry::Nothing => Err(Error::NothingToCall),
+            Entry::Nothing => Err(self.nothing_to_call()),
         }
+    }
+
+    fn nothing_to_call(&self) -> Error {
+        let functions = self.module().map(|module| exported_functions(module));
+        Error::NothingToCall { functions: functions.unwrap_or_default() }
     }
 
     /// What [`Self::run`] does: [`EntryKind::Reactor`] where that is nothing.
@@ -190,6 +196,8 @@ impl Instance {
 
     /// Calls exports of the main instance to initialise it further.
     pub(crate) fn initialise(&mut self, init: &[String]) -> Result<(), Error> {
+        let module = self.module()?;
+        init.iter().try_for_each(|name| check_init(module, name))?;
         let Self { store, main, clock, .. } = self;
         clock
             .run(|| init.iter().try_for_each(|name| call_export(store, *main, name, &[]).map(drop)))
@@ -211,7 +219,7 @@ impl Instance {
             }),
             Entry::Suspended(code) => clock.run(|| Ok(store.resume_until(code, point.reached())?)),
             Entry::Ended(results) => Ok(Reached::End(results)),
-            Entry::Nothing => Err(Error::NothingToCall),
+            Entry::Nothing => Err(self.nothing_to_call()),
         }
     }
 }

@@ -87,6 +87,19 @@ impl Launch {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(self, report: &mut Report) -> Result<Instance, Error> {
+        let initialises = !self.plan.init.is_empty();
+        let mut instance = self.make(report)?;
+        // Of a reactor, what was asked for may have been its initialisation.
+        if let Entry::Nothing = instance.entry {
+            let starts = instance.module()?.info()?.start.is_some();
+            if starts || initialises {
+                instance.entry = Entry::Ended(Vec::new());
+            }
+        }
+        Ok(instance)
+    }
+
+    fn make(self, report: &mut Report) -> Result<Instance, Error> {
         report.phases.resume();
         let Self { runtime, module, policy, given, plan } = self;
         let modules = plan.open(&runtime, &module)?;
@@ -161,7 +174,7 @@ impl Launching {
         if let Some(point) = at {
             let reached = instance.run_until(point.clone());
             report.phases.end("call");
-            if !matches!(reached, Ok(Reached::Point)) {
+            if !matches!(reached, Ok(Reached::Point) | Err(Error::NothingToCall { .. })) {
                 let reason = format!("the call ended before it reached the point {point}");
                 listener.warn(format_args!("took no snapshot: {reason}"));
                 report.capture.reasons.push(reason);
@@ -257,6 +270,10 @@ impl Launching {
         report.capture = match taken {
             Ok(capture) => capture,
             Err(reasons) => {
+                if let Some(start) = &mut report.start {
+                    let reasons = reasons.join("; ");
+                    start.why = format!("an automatic snapshot of it cannot be taken: {reasons}");
+                }
                 let (policy, at) = (self.policy, self.plan.at.as_ref());
                 listener.tell(Event::NoSnapshot { reasons: &reasons, policy, at });
                 Capture { id: None, reasons }

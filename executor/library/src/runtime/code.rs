@@ -6,8 +6,8 @@
 use super::{Shared, source::WasmModule};
 use crate::{Error, Event, Report, event::Work, report::ModuleCode};
 use executor_code::{CompileEvent, file::CallSite};
-use executor_model::{EngineError, Listeners, ModuleHash};
-use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, NativeEngine};
+use executor_model::{EngineError, Import, Listeners, ModuleHash};
+use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, Linker, NativeEngine};
 use executor_snapshot::Catalogue;
 use std::{
     borrow::Cow,
@@ -23,6 +23,15 @@ pub(crate) enum Code {
     Plain,
     /// Code whose calls can be suspended.
     WithFrameMaps,
+}
+
+/// What a module is to be linked to.
+#[derive(Clone, Copy)]
+pub(crate) struct Links<'a> {
+    /// What is there already.
+    pub(crate) linker: &'a Linker,
+    /// The module names of instances that will be there.
+    pub(crate) names: &'a [String],
 }
 
 impl Shared {
@@ -90,12 +99,34 @@ impl Shared {
         self.code_of_hash(code, module.hash, std::slice::from_ref(module), report)
     }
 
+    /// As [`Self::code_of`], of a module that is to be linked: what cannot be is not compiled.
+    pub(crate) fn code_to_link(
+        &self,
+        code: Code,
+        module: &WasmModule,
+        links: Links<'_>,
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        self.find(code, module.hash, std::slice::from_ref(module), Some(links), report)
+    }
+
     /// The code of a module that a snapshot names: its bytes may be at hand, or in the store.
     pub(crate) fn code_of_hash(
         &self,
         code: Code,
         hash: ModuleHash,
         at_hand: &[WasmModule],
+        report: &mut Report,
+    ) -> Result<Arc<CompiledModule>, Error> {
+        self.find(code, hash, at_hand, None, report)
+    }
+
+    fn find(
+        &self,
+        code: Code,
+        hash: ModuleHash,
+        at_hand: &[WasmModule],
+        links: Option<Links<'_>>,
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
         let found = self.engine(code)?.load(&hash);
@@ -110,10 +141,10 @@ impl Shared {
             Err(error) => self.tell_not_found(&error),
         }
         match at_hand.iter().find(|module| module.hash == hash) {
-            Some(module) => self.compile(code, hash, &module.bytes()?, &module.name, report),
+            Some(module) => self.compile(code, hash, &module.bytes()?, &module.name, links, report),
             None => {
                 let bytes = self.module_bytes(hash)?;
-                self.compile(code, hash, &bytes, &format!("module {hash}"), report)
+                self.compile(code, hash, &bytes, &format!("module {hash}"), links, report)
             }
         }
     }
@@ -195,6 +226,7 @@ impl Shared {
         hash: ModuleHash,
         bytes: &[u8],
         name: &str,
+        links: Option<Links<'_>>,
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
         if self.config.compiler.is_none() {
@@ -205,6 +237,10 @@ impl Shared {
             .decode(bytes, hash)
             .map_err(|source| Error::Invalid { module: name.to_owned(), source })?;
         report.phases.end("decode");
+        if let Some(Links { linker, names }) = links {
+            let instances = |import: &Import| names.contains(&import.module);
+            linker.check(&module.info, instances).map_err(Error::Link)?;
+        }
         // Known before the work: a long compilation is not to be done twice.
         if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.add().map(drop)) {
             self.give_up_store(&error);

@@ -32,9 +32,9 @@ impl LazyCompiler {
         if let Some(started) = self.started.get() {
             return Ok(started);
         }
-        let pool = |n| ThreadPoolBuilder::new().num_threads(n).build();
-        let pool = self.threads.map(pool).transpose();
-        let pool = pool.map_err(|error| CompileError::Host(error.to_string()))?;
+        // Where there can't be so many, the compiler takes what it can get, which may be the caller's alone.
+        let pool = |n| ThreadPoolBuilder::new().num_threads(n).build().ok();
+        let pool = self.threads.and_then(pool);
         let started = Started { compiler: NativeCompiler::new()?, pool };
         Ok(self.started.get_or_init(|| started))
     }

@@ -7,7 +7,7 @@ mod code;
 mod compiler;
 mod source;
 
-pub(crate) use code::Code;
+pub(crate) use code::{Code, Links};
 pub use source::Source;
 pub(crate) use source::{WasmModule, failed};
 

@@ -132,7 +132,7 @@ impl WasmModule {
                     UNNAMED => "the module".to_owned(),
                     name => name.to_owned(),
                 };
-                let bytes = binary(&name, Arc::clone(bytes))?.unwrap_or_else(|bytes| bytes);
+                let bytes = binary(&name, Arc::clone(bytes))?.bytes;
                 return Ok(Self::new(name, None, bytes));
             }
         };
@@ -151,22 +151,20 @@ impl WasmModule {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed(path))?;
-        match binary(&name, bytes.into())? {
-            Ok(bytes) => {
-                let module = Self::new(name, Some(path), bytes);
-                // A pipe holds something else the next time.
-                let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-                if let Some((catalogue, stamp)) = stamp.filter(|_| regular) {
-                    // The index only saves time: where it cannot be written, the file is read again.
-                    // What else is written to the store says why it fails.
-                    let add = catalogue.add();
-                    let _ = add.and_then(|adding| adding.record_module(&stamp, module.hash));
-                }
-                Ok(module)
-            }
+        let Binary { bytes, parsed } = binary(&name, bytes.into())?;
+        if parsed {
             // The hash is not the file's, so the index has no place for it.
-            Err(parsed) => Ok(Self::new(name, None, parsed)),
+            return Ok(Self::new(name, None, bytes));
         }
+        let module = Self::new(name, Some(path), bytes);
+        // A pipe holds something else the next time.
+        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if let Some((catalogue, stamp)) = stamp.filter(|_| regular) {
+            // The index only saves time: where it cannot be written, the file is read again. What else
+            // is written to the store says why it fails.
+            let _ = catalogue.add().and_then(|adding| adding.record_module(&stamp, module.hash));
+        }
+        Ok(module)
     }
 
     fn new(name: String, path: Option<&PathBuf>, bytes: Arc<[u8]>) -> Self {
@@ -199,20 +197,25 @@ pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::File { path, source }
 }
 
-/// The binary module that bytes hold: they themselves (`Ok`), or what their text parses to (`Err`).
-fn binary(name: &str, bytes: Arc<[u8]>) -> Result<Result<Arc<[u8]>, Arc<[u8]>>, Error> {
+/// A binary module.
+struct Binary {
+    bytes: Arc<[u8]>,
+    /// Whether it was text.
+    parsed: bool,
+}
+
+/// The binary module that bytes hold, in whichever format.
+fn binary(name: &str, bytes: Arc<[u8]>) -> Result<Binary, Error> {
     if bytes.starts_with(MODULE_MAGIC) {
-        return Ok(Ok(bytes));
+        return Ok(Binary { bytes, parsed: false });
     }
+    let refuse = |what| Err(Error::NotAModule { name: name.to_owned(), what });
     if bytes.starts_with(&SNAPSHOT_MAGIC) {
-        return Err(Error::NotAModule { name: name.to_owned(), what: "it is a snapshot" });
+        return refuse("it is a snapshot");
     }
     match str::from_utf8(&bytes) {
-        Ok(text) if is_text(text) => Ok(Err(parse(name, text)?)),
-        _ => {
-            let what = "it begins as neither binary nor text of one does";
-            Err(Error::NotAModule { name: name.to_owned(), what })
-        }
+        Ok(text) if is_text(text) => Ok(Binary { bytes: parse(name, text)?, parsed: true }),
+        _ => refuse("it begins as neither binary nor text of one does"),
     }
 }
 

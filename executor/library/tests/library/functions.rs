@@ -147,7 +147,7 @@ fn a_program_is_kept_inside_its_call_and_every_instance_goes_on_from_there() {
             assert_eq!(instance.run().unwrap(), Outcome::Returned(Vec::new()));
             let output = String::from_utf8(instance.take_stdout()).unwrap();
             assert_eq!(output, &input[..6.min(input.len())], "the greeting came before");
-            assert!(matches!(instance.run(), Err(Error::NothingToCall)));
+            assert!(matches!(instance.run(), Err(Error::NothingToCall { .. })));
         }
         let call = reader.instance().call("_start", &[]).start();
         assert!(matches!(call, Err(Error::InsideCall)));

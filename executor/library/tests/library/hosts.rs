@@ -30,7 +30,7 @@ fn a_guest_calls_a_closure_which_sees_its_memory() {
 fn what_a_closure_fails_with_comes_back() {
     let runtime = Runtime::in_memory().unwrap();
     let error = runtime.compile(CALLER).unwrap().instantiate().unwrap_err();
-    assert!(matches!(error, Error::Instantiate(_)), "{error}");
+    assert!(matches!(error, Error::Link(_)), "{error}");
     let with = runtime.with_host_func("host", "double", |_: &mut Caller<'_>, n: u32| match n {
         0 => Err(HostError::Trap(TrapCode::IntegerDivideByZero)),
         1 => Err(HostError::Exit(5)),

@@ -1,5 +1,6 @@
 //! Reserved address space and mapped code files.
 
+use super::lost::{Kind, Registered};
 use executor_code::{file::Section, layout::PAGE};
 use nix::{
     errno::Errno,
@@ -13,6 +14,7 @@ use std::{
     ops::Range,
     os::fd::{AsFd, FromRawFd, OwnedFd},
     ptr::NonNull,
+    sync::OnceLock,
 };
 
 /// What may be done with a range of a reservation.
@@ -42,6 +44,8 @@ impl Access {
 pub(crate) struct Reservation {
     base: NonNull<c_void>,
     len: usize,
+    /// Once a file is mapped in it.
+    files: OnceLock<Registered>,
 }
 
 // SAFETY: the struct is an address and a length; the memory behind it is reached only through raw
@@ -65,7 +69,7 @@ impl Reservation {
             ),
             error => error.into(),
         })?;
-        Ok(Self { base, len: len.get() })
+        Ok(Self { base, len: len.get(), files: OnceLock::new() })
     }
 
     /// The address of an offset, which may be one past the end.
@@ -145,10 +149,17 @@ impl Reservation {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         let file_offset =
             i64::try_from(file_offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.files
+            .get_or_init(|| Registered::new(self.base.as_ptr() as usize, self.len, Kind::State));
         // SAFETY: the range is inside this reservation, and callers map before any instance runs
         // or any slice of it exists.
         unsafe { mmap(Some(address), len, access.flags(), flags, file.as_fd(), file_offset)? };
         Ok(())
+    }
+
+    /// Whether a page of a file that is mapped in it was lost: what was read there since may be zeroes.
+    pub(crate) fn lost(&self) -> bool {
+        self.files.get().is_some_and(Registered::lost)
     }
 
     /// Makes private copies of the pages of a range that are about to be written to. It only saves
@@ -162,6 +173,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        drop(self.files.take());
         // SAFETY: the range is this reservation's own, and owners drop it last.
         let result = unsafe { munmap(self.base, self.len) };
         debug_assert!(result.is_ok());
@@ -181,14 +193,27 @@ pub(crate) fn anonymous_file(name: &CStr) -> io::Result<File> {
 
 /// A code file mapped read-only, its text executable. Never writable: W^X holds at all times.
 #[derive(Debug)]
-pub struct Mapping(memmap2::Mmap);
+pub struct Mapping {
+    // Dropped first: a mapping is in the registry only while it is there.
+    // Anonymous memory loses no page.
+    registered: Option<Registered>,
+    bytes: memmap2::Mmap,
+}
 
 impl Mapping {
     /// Maps a code file.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: the file is private to this user (the cache checks) and immutable once
         // published: it is replaced by rename, never rewritten.
-        Ok(Self(unsafe { memmap2::Mmap::map(file)? }))
+        let bytes = unsafe { memmap2::Mmap::map(file)? };
+        let registered = Registered::new(bytes.as_ptr() as usize, bytes.len(), Kind::Code);
+        Ok(Self { registered: Some(registered), bytes })
+    }
+
+    /// Whether a page of the file was lost: what was read of it since may be zeroes, and its text cannot be
+    /// run any more.
+    pub(crate) fn lost(&self) -> bool {
+        self.registered.as_ref().is_some_and(Registered::lost)
     }
 
     /// Takes a copy of code that no file is to be mapped for into anonymous memory, which can be written
@@ -196,7 +221,7 @@ impl Mapping {
     pub(crate) fn anonymous(bytes: &[u8]) -> io::Result<Self> {
         let mut copy = memmap2::MmapMut::map_anon(bytes.len())?;
         copy.copy_from_slice(bytes);
-        Ok(Self(copy.make_read_only()?))
+        Ok(Self { registered: None, bytes: copy.make_read_only()? })
     }
 
     /// Makes the text of a checked code file executable.
@@ -218,6 +243,6 @@ impl Mapping {
 
 impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }

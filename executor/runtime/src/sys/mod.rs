@@ -5,11 +5,13 @@
 //! allowed here and in [`crate::vm`] only.
 #![allow(unsafe_code)]
 
+mod lost;
 mod mapping;
 mod pages;
 mod signals;
 mod stack;
 
+pub(crate) use lost::any as any_lost;
 pub use mapping::Mapping;
 pub(crate) use mapping::{Access, Reservation, anonymous_file};
 pub(crate) use pages::{readable, written};

@@ -1,10 +1,12 @@
 //! Signals: faults of machine code become traps, and a running call can be interrupted.
 //!
 //! Invariant: a signal is handled here only if the thread is inside an activation, the stack pointer
-//! on its stack, and the program counter in machine code (or in a marked part of the stubs); any
-//! other goes to the handler that was installed before, so a host's own faults behave as they would
-//! without us. The handlers allocate nothing and take no lock.
+//! on its stack, and the program counter in machine code (or in a marked part of the stubs), or if it is
+//! of a page that we mapped from a file and that is lost; any other goes to the handler that was installed
+//! before, so a host's own faults, and signals that somebody sends, behave as they would without us. The
+//! handlers allocate nothing and take no lock.
 
+use super::lost;
 use crate::vm::{self, Fault, Met};
 use executor_model::TrapCode;
 use nix::sys::signal::Signal;
@@ -135,8 +137,14 @@ pub(crate) fn prepare_thread() -> io::Result<()> {
 }
 
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid siginfo and ucontext to an SA_SIGINFO handler, and the
-    // context is this thread's to change.
+    // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler.
+    let cause = unsafe { (*info).si_code };
+    // What a process sent, and no instruction of this thread caused.
+    let sent = cause <= 0;
+    if sent && signal != INTERRUPT {
+        return chain(signal, info, context, sent);
+    }
+    // SAFETY: as above; the context is this thread's to change.
     let (registers, address) = unsafe {
         let context = &mut *context.cast::<libc::ucontext_t>();
         (&mut context.uc_mcontext.gregs, (*info).si_addr() as usize)
@@ -147,10 +155,19 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     if signal == libc::SIGSEGV && vm::open_faulted(address) {
         return;
     }
+    let unreadable =
+        signal == libc::SIGBUS && matches!(cause, libc::BUS_ADRERR | libc::BUS_MCEERR_AR);
+    // Code that lost a page can't be run any more, wherever it is.
+    let lost = unreadable || signal == libc::SIGSEGV && address == pc;
     let found = match signal {
         INTERRUPT => vm::interrupted_at(met).then_some(TrapCode::Interrupted),
-        _ => vm::trap_at(met, address, signal == libc::SIGBUS),
+        _ => vm::trap_at(met, address, lost),
     };
+    match found {
+        Some(_) if unreadable => lost::note(address),
+        None if unreadable && lost::replace(address) => return vm::lost_in_host(),
+        _ => {}
+    }
     if let Some(code) = found
         && let Some(landing) = vm::record_fault(Fault { code, pc, fp })
     {
@@ -160,18 +177,19 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         return;
     }
     // An interrupt that found nothing to stop here is seen when the host returns to machine code.
-    chain(signal, info, context);
+    chain(signal, info, context, sent);
 }
 
-/// Does what would have happened without our handler.
-fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+/// Does what would have happened without our handler. A signal that was `sent` comes only once.
+fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, sent: bool) {
     let previous =
         PREVIOUS.get().and_then(|all| HANDLED.iter().position(|s| *s == signal).map(|at| all[at]));
-    let Some(previous) = previous else { return default_action(signal) };
+    let Some(previous) = previous else { return default_action(signal, sent) };
     match previous.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN if signal == INTERRUPT => {}
+        libc::SIG_IGN if sent => {}
         // The kernel does not let a fault be ignored either.
-        libc::SIG_DFL | libc::SIG_IGN => default_action(signal),
+        libc::SIG_DFL | libc::SIG_IGN => default_action(signal, sent),
         handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the kernel gave us this address as an SA_SIGINFO handler, and the arguments
             // are the kernel's own.
@@ -185,12 +203,32 @@ fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
             handler(signal);
         }
     }
+    // A handler may give up by restoring the default action, and trust in the instruction to fault again:
+    // that of Rust's standard library does.
+    if sent && signal != INTERRUPT && has_default_action(signal) {
+        default_action(signal, sent);
+    }
 }
 
-/// Restores the default action, so that the instruction faults again and the process ends as the
-/// system would have ended it.
-fn default_action(signal: libc::c_int) {
+fn has_default_action(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the structure is valid for the call, and all-zero is a valid `sigaction`.
+    unsafe {
+        libc::sigaction(signal, null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_DFL
+    }
+}
+
+/// Restores the default action, so that the instruction faults again, or a signal that was `sent` comes
+/// again, and the process ends as the system would have ended it.
+fn default_action(signal: libc::c_int, sent: bool) {
     debug_assert!(Signal::try_from(signal).is_ok());
-    // SAFETY: SIG_DFL is a valid action for these signals.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SAFETY: SIG_DFL is a valid action for these signals, and `raise` is async-signal-safe. The signal is
+    // blocked until the handler returns.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        if sent {
+            libc::raise(signal);
+        }
+    }
 }

@@ -11,6 +11,9 @@ use std::{cell::RefCell, io, ops::Range, sync::Arc};
 /// The guard's size. The compiler probes frames from 64 KiB on.
 const GUARD: u64 = 1 << 20;
 
+/// The largest stack. More can't be told from a mistake, and near the end of all addresses sizes wrap.
+const MAX: u64 = 1 << 40;
+
 /// How many unused stacks a thread keeps for its next calls.
 const KEPT: usize = 2;
 
@@ -28,6 +31,10 @@ pub(crate) struct WasmStack {
 impl WasmStack {
     /// Takes a stack of at least `size` bytes from this thread's unused ones, or makes one.
     pub(crate) fn take(size: usize) -> io::Result<Arc<Self>> {
+        if size as u64 > MAX {
+            let message = format!("a stack has at most {MAX} bytes, not {size}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let size = align_up(size as u64, PAGE).max(16 * PAGE);
         let kept = FREE.with_borrow_mut(|free| {
             let at = free.iter().position(|stack| stack.size == size)?;

@@ -93,7 +93,7 @@ impl Header {
 pub(super) struct Frame {
     /// What machine code and builtins know of it; first, so that both addresses are one.
     pub(super) abi: Activation,
-    /// The store's interrupt flag.
+    /// The store's interrupt flag; one that is always set once a page was lost.
     pub(super) interrupt: *const AtomicBool,
     /// What the stubs call, by builtin; made for the type of the store.
     pub(super) handlers: *const Handler,
@@ -108,6 +108,8 @@ pub(super) struct Frame {
     top: usize,
     /// The fault that ended it, if one did.
     fault: Cell<Option<Fault>>,
+    /// Host code met a lost page: machine code does not go on.
+    lost: Cell<bool>,
     /// Where it goes on, when a builtin has thrown an exception that is caught.
     pub(super) resume: Resume,
 }
@@ -169,6 +171,11 @@ pub(crate) enum Outcome {
         /// The stub's frame pointer; `None` when nothing had run.
         fp: Option<usize>,
     },
+    /// Host code met a page that was lost. What it made of it is void.
+    Lost {
+        /// The stub's frame pointer; `None` when nothing had run.
+        fp: Option<usize>,
+    },
 }
 
 /// The store of the innermost activation of this thread.
@@ -220,28 +227,48 @@ fn met(at: Met) -> Option<&'static Frame> {
 }
 
 impl Frame {
-    /// As [`CodeMap::trap_code`].
+    /// The code file that an address lies in.
     ///
     /// # Safety
     /// Called by the signal handler only, of a frame that [`met`] returned.
-    unsafe fn trap_code(&self, pc: usize) -> Option<Option<TrapCode>> {
+    unsafe fn code_at(&self, pc: usize) -> Option<&CodeEntry> {
         // SAFETY: the store outlives its activation, and nobody changes it while machine code runs.
-        unsafe { &(*self.header).code }.trap_code(pc)
+        unsafe { &(*self.header).code }.find(pc)
     }
 }
 
 /// Why an instruction that was met faulted, if it is ours: a fault in the guard of the stack is
-/// exhaustion, another is what the code file says.
-pub(crate) fn trap_at(at: Met, address: usize, bus: bool) -> Option<TrapCode> {
+/// exhaustion, one that is known to be of a lost page is that, and another is what the code file says.
+pub(crate) fn trap_at(at: Met, address: usize, lost: bool) -> Option<TrapCode> {
     let frame = met(at)?;
     // SAFETY: the signal handler asks, and the frame was met.
-    let in_code = unsafe { frame.trap_code(at.pc) };
-    if frame.guard.contains(&address) && (in_code.is_some() || entry::in_stub(at.pc)) {
+    let code = unsafe { frame.code_at(at.pc) };
+    if frame.guard.contains(&address) && (code.is_some() || entry::in_stub(at.pc)) {
         return Some(TrapCode::StackOverflow);
     }
-    match in_code?? {
-        TrapCode::MemoryOutOfBounds if bus => Some(TrapCode::PageLost),
-        code => Some(code),
+    let code = code?;
+    if lost {
+        return Some(TrapCode::PageLost);
+    }
+    // The table may be on a page that is lost: then the answer means nothing.
+    let trap = code.trap_at(at.pc);
+    if code.lost() { Some(TrapCode::PageLost) } else { trap }
+}
+
+/// Ends the activations of this thread's store as soon as host code returns to them: it met a page that is
+/// lost. Async-signal-safe.
+pub(crate) fn lost_in_host() {
+    static STOP: AtomicBool = AtomicBool::new(true);
+    let mut frame = CURRENT.get();
+    while !frame.is_null() {
+        // SAFETY: the activations of a store are alive on this thread's host stack, each further up than
+        // the one before, and are the first parts of their frames. Host code runs, so no stub reads the
+        // pointer now.
+        unsafe {
+            (*frame).lost.set(true);
+            (*frame).interrupt = &raw const STOP;
+            frame = (*frame).abi.previous.cast();
+        }
     }
 }
 
@@ -251,7 +278,7 @@ pub(crate) fn interrupted_at(at: Met) -> bool {
     // SAFETY: the flag outlives the frame; the signal handler asks, and the frame was met.
     unsafe {
         (*frame.interrupt).load(Ordering::SeqCst)
-            && (frame.trap_code(at.pc).is_some() || entry::in_window(at.pc))
+            && (frame.code_at(at.pc).is_some() || entry::in_window(at.pc))
     }
 }
 
@@ -356,6 +383,7 @@ pub(crate) fn enter<S: Host>(
         guard: stack.guard(),
         top: stack.top(),
         fault: Cell::new(None),
+        lost: Cell::new(false),
         resume: Resume { pc: 0, sp: 0, fp: 0, exception: 0, payload: null() },
     };
     let frame = &raw mut frame;
@@ -365,17 +393,18 @@ pub(crate) fn enter<S: Host>(
     // and registered); `values` is long enough (checked). What the frames of continuations hold is
     // checked by who made them, and outlives the call. The frame outlives the call, and machine code, builtins and the
     // signal handler reach it only until `CURRENT` is set back.
-    let (status, fault, at) = unsafe {
+    let (status, fault, lost, at) = unsafe {
         (*header).activation = frame.cast();
         let values = values.as_mut_ptr();
         let status =
             entry::executor_enter(frame.cast(), trampoline, code, vmctx as *mut VmHeader, values);
         (*header).activation = previous;
-        (status, (*frame).fault.get(), (*frame).abi.wasm_sp)
+        (status, (*frame).fault.get(), (*frame).lost.get(), (*frame).abi.wasm_sp)
     };
     CURRENT.set(outer);
     let stub_frame = (at != wasm_sp).then_some(at + entry::STUB_FRAME);
     match (status, fault, stub_frame) {
+        (_, None, fp) if lost => Outcome::Lost { fp },
         (entry::RETURNED, ..) => Outcome::Returned,
         (_, Some(fault), _) => Outcome::Faulted(fault),
         (entry::LANDED, None, Some(fp)) => Outcome::Raised { fp },

@@ -25,6 +25,16 @@ impl CodeEntry {
         let text = file.section(Section::Text).as_ptr_range();
         Self { text: text.start as usize..text.end as usize, file }
     }
+
+    /// Why machine code can trap at an address. Async-signal-safe.
+    pub(super) fn trap_at(&self, pc: usize) -> Option<TrapCode> {
+        self.file.trap_at((pc - self.text.start) as u32)
+    }
+
+    /// Whether a page of the file was lost. Async-signal-safe.
+    pub(super) fn lost(&self) -> bool {
+        self.file.bytes().lost()
+    }
 }
 
 /// The code files of a store, by address.
@@ -44,12 +54,6 @@ impl CodeMap {
         let at = self.0.partition_point(|e| e.text.start <= pc).checked_sub(1)?;
         let entry = &*self.0[at];
         entry.text.contains(&pc).then_some(entry)
-    }
-
-    /// Whether `pc` is in machine code, and if so, why it can trap there. Async-signal-safe.
-    pub(super) fn trap_code(&self, pc: usize) -> Option<Option<TrapCode>> {
-        let entry = self.find(pc)?;
-        Some(entry.file.trap_at((pc - entry.text.start) as u32))
     }
 }
 

@@ -110,6 +110,11 @@ impl VmInstance {
         self.at(offset as i64 - self.state_len as i64)
     }
 
+    /// Whether a page of its slot or its code was lost.
+    pub(crate) fn lost(&self) -> bool {
+        self.slot.lost() || self.module.code().bytes().lost()
+    }
+
     /// A word of the state block.
     pub(crate) fn word(&self, offset: u64) -> u64 {
         assert!(offset.is_multiple_of(8));

@@ -21,8 +21,8 @@ mod slot;
 mod stable;
 
 pub(crate) use activation::{
-    Call, EntryPoint, Fault, Header, Met, Outcome, Resume, enter, interrupted_at, open_faulted,
-    record_fault, stack_word, trap_at, walk_frames,
+    Call, EntryPoint, Fault, Header, Met, Outcome, Resume, enter, interrupted_at, lost_in_host,
+    open_faulted, record_fault, stack_word, trap_at, walk_frames,
 };
 pub(crate) use builtins::{Host, Next, Values, builtin_table};
 pub(crate) use code::CodeMap;

@@ -3,7 +3,7 @@
 use super::code::CodeEntry;
 use crate::sys::Mapping;
 use executor_code::file::{CodeFile, CodeFileError};
-use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo};
+use executor_model::{EngineError, FunctionListener, Listeners, ModuleHash, ModuleInfo, TrapCode};
 use std::{
     io,
     sync::{Arc, OnceLock},
@@ -46,6 +46,10 @@ impl CompiledModule {
                 copied = true;
             }
             made => made?,
+        }
+        // It may have been cut while it was checked.
+        if file.bytes().lost() {
+            return Err(io::Error::other(TrapCode::PageLost.message()).into());
         }
         let entry = Arc::new(CodeEntry::new(file));
         Ok(Self { entry, listeners, ensure_termination, copied, info: OnceLock::new() })

@@ -246,6 +246,11 @@ impl Slot {
         Ok(())
     }
 
+    /// Whether a page of the image was lost, as far as slots are made from it and reset to it.
+    pub(crate) fn image_lost(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.image.lost())
+    }
+
     /// Prepares `len` bytes at an address for writes of the host.
     pub(crate) fn open(&self, address: usize, len: usize) {
         let Some(watch) = &self.watch else { return };

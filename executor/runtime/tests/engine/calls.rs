@@ -182,16 +182,20 @@ fn a_hosts_error_passes_through_nested_calls_as_itself() {
 }
 
 #[test]
-fn a_stack_that_cannot_be_made_is_an_error_of_the_system() {
-    use std::io::ErrorKind::OutOfMemory;
+fn a_stack_that_is_too_large_is_refused_with_the_largest() {
     let engine = engine();
     let module = compile(&engine, r#"(module (func (export "f")))"#);
-    let config = StoreConfig { max_stack: 1 << 60, ..StoreConfig::default() };
-    let mut store = Store::new(&engine, Linker::new(), config).unwrap();
-    let id = store.instantiate(&module).unwrap();
-    let error = call(&mut store, id, "f", &[]).unwrap_err();
-    assert!(matches!(&error, CallError::Resource { source, .. } if source.kind() == OutOfMemory));
-    assert!(error.to_string().starts_with("cannot make a stack: "), "{error}");
+    // Rounded up to whole pages, the last would be none.
+    for max_stack in [(1 << 40) + 1, 1 << 60, usize::MAX] {
+        let config = StoreConfig { max_stack, ..StoreConfig::default() };
+        let mut store = Store::new(&engine, Linker::new(), config).unwrap();
+        let id = store.instantiate(&module).unwrap();
+        let error = call(&mut store, id, "f", &[]).unwrap_err();
+        let expected = format!(
+            "cannot make a stack: a stack has at most 1099511627776 bytes, not {max_stack}"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]

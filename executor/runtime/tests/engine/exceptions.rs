@@ -98,7 +98,7 @@ fn an_exception_that_nothing_catches_names_its_tag_payload_and_functions() {
     assert_eq!(names, [Some("inner"), Some("outer")]);
     assert!(error.backtrace.frames.iter().all(|f| f.offset.is_some()));
     let text = error.to_string();
-    let first = "wasm exception: tag 0 (\"error\") of instance 1 with [I32(5)]\n";
+    let first = "uncaught exception t(5)\n";
     assert!(text.starts_with(first), "{text}");
     let tag = store.exported_tag(id, "error").unwrap();
     assert_eq!(store.exception(error.exception), Some((tag, vec![Val::I32(5)])));
@@ -355,8 +355,8 @@ fn listeners_are_told_of_the_functions_that_an_exception_leaves() {
         "> outer []",
         "> middle []",
         "> inner []",
-        "! inner wasm exception: tag 0 of instance 1 with []",
-        "! middle wasm exception: tag 0 of instance 1 with []",
+        "! inner uncaught exception t()",
+        "! middle uncaught exception t()",
         "< outer []",
     ];
     assert_eq!(log.take(), expected);

@@ -1,11 +1,13 @@
 //! The native engine on small modules: calls, traps, host functions, linking, interruption, state.
 
+mod budget;
 mod calls;
 mod compiling;
 mod exceptions;
 mod interruption;
 mod kept;
 mod listeners;
+mod lost;
 mod memory;
 mod references;
 mod shared;

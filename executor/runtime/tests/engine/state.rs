@@ -8,7 +8,7 @@ use executor_runtime::{
 use std::{fs::File, io::Write};
 
 /// Writes every byte of a state and plans to map it all.
-fn write(
+pub(crate) fn write(
     file: &mut File,
     state: &StoreState<'_>,
     modules: &[Arc<CompiledModule>],

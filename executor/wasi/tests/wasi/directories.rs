@@ -91,8 +91,6 @@ fn a_listing_comes_in_pieces_and_has_each_entry_once() {
     }
     fs::create_dir(dir.path().join("sub")).unwrap();
     std::os::unix::fs::symlink("sub", dir.path().join("link")).unwrap();
-    let odd = std::ffi::OsStr::from_bytes(b"not-utf-8-\xff");
-    fs::write(dir.path().join(odd), "").unwrap();
     let mut guest = Guest::at(&dir);
     let (mut names, mut cookie) = (Vec::new(), 0);
     loop {
@@ -145,4 +143,16 @@ fn tiny_buffers_are_filled_to_the_end() {
     assert_eq!(guest.call("fd_readdir", &args), Err(FAULT));
     let fd = guest.open("f", CREAT, READ, 0).unwrap();
     assert_eq!((guest.list(fd, 100, 0), guest.list(1, 100, 0)), (Err(NOTDIR), Err(NOTDIR)));
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_not_hidden() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("f"), "file").unwrap();
+    fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+    let mut guest = Guest::at(&dir);
+    assert_eq!(guest.list(3, 100, 0), Err(ILSEQ));
+    // What is beside it is there.
+    let fd = guest.open("f", 0, READ, 0).unwrap();
+    assert_eq!(guest.read(fd, 9).unwrap(), b"file");
 }

@@ -111,12 +111,18 @@ fn module() -> &'static (NativeEngine, Arc<CompiledModule>) {
         for (name, params) in FUNCTIONS {
             let types = params.replace('w', "i32 ").replace('d', "i64 ");
             let result = if name == "proc_exit" { "" } else { "(result i32)" };
-            write!(
-                wat,
-                r#"(import "{MODULE}" "{name}" (func ${name} (param {types}) {result}))
-                   (export "{name}" (func ${name}))"#
-            )
-            .unwrap();
+            // Those of preview 0 are exported as `0.NAME`.
+            for (module, prefix) in [(MODULE, ""), ("wasi_unstable", "0.")] {
+                if (prefix, name) == ("0.", "sock_accept") {
+                    continue;
+                }
+                write!(
+                    wat,
+                    r#"(import "{module}" "{name}" (func ${prefix}{name} (param {types}) {result}))
+                       (export "{prefix}{name}" (func ${prefix}{name}))"#
+                )
+                .unwrap();
+            }
         }
         // One that calls, so that there is a function to be named in a backtrace.
         wat.push_str(
@@ -227,7 +233,8 @@ impl Guest {
 
     /// Calls a function by its name.
     pub fn try_call(&mut self, name: &str, args: &[u64]) -> Result<Vec<Val>, CallError> {
-        let params = FUNCTIONS.iter().find(|(n, _)| *n == name).map_or("ww", |(_, params)| params);
+        let plain = name.trim_start_matches("0.");
+        let params = FUNCTIONS.iter().find(|(n, _)| *n == plain).map_or("ww", |(_, params)| params);
         assert_eq!(params.len(), args.len(), "{name}");
         let value = |(ty, arg): (char, &u64)| match ty {
             'w' => Val::I32(u32::try_from(*arg).unwrap().cast_signed()),

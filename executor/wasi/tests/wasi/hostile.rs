@@ -19,11 +19,11 @@ fn accesses_end_at_the_end_of_memory() {
     assert_eq!((memory.check::<u64>(92), memory.write(92, &u64::MAX)), (Ok(()), Ok(())));
     assert_eq!(memory.write(97, &0u32), Err(Errno::FAULT));
     assert_eq!(memory.read(92), Ok([0xff_u8; 8]));
-    assert_eq!(memory.str(Span::new(92, 8)), Err(Errno::ILSEQ));
+    assert_eq!(memory.path(Span::new(92, 8)), Err(Errno::ILSEQ));
     assert_eq!(memory.write(98, b"abc"), Err(Errno::FAULT));
     assert_eq!(memory.bytes(Span::new(98, 2)), Ok(&[0xff; 2][..]));
     assert_eq!(memory.write(98, b"ab"), Ok(()));
-    assert_eq!(memory.str(Span::new(98, 2)), Ok("ab"));
+    assert_eq!(memory.path(Span::new(98, 2)), Ok("ab"));
 }
 
 #[test]
