@@ -29,7 +29,7 @@ pub use sweep::Swept;
 
 use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
 use executor_code::CodeCache;
-use executor_files::{FileError, Lock, PrivateDir};
+use executor_files::{Entry, FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
@@ -289,15 +289,16 @@ enum Target {
 /// What the name of a function leads to.
 fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, CatalogueError> {
     let path = || functions.path().join(name);
-    match functions.link(name)? {
-        Some(target) => {
+    match functions.entry(name)? {
+        None => Ok(None),
+        Some(Entry::Link(target)) => {
             let id = target.strip_prefix("../snapshots").ok();
             let id = id.and_then(|name| id_of_name(name.as_os_str()));
             let reason = "it does not lead to a snapshot of the store (remove it)".to_owned();
             let foreign = || FileError::Untrusted { path: path(), reason };
             Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
         }
-        None => match functions.file(name)? {
+        Some(Entry::NoLink) => match functions.file(name)? {
             Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
             None => Ok(None),
         },
