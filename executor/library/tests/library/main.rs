@@ -7,3 +7,4 @@ mod given;
 mod hosts;
 mod runtimes;
 mod stops;
+mod stores;
