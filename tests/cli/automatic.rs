@@ -196,3 +196,37 @@ fn always_refills_what_was_drawn_where_that_is_asked() {
     assert_ne!(one.stdout, two.stdout);
     run(&["--entropy=deny"]).took_snapshot(false, &["draws!seed"]).says(&["warning"]);
 }
+
+#[test]
+fn automatic_snapshots_are_listed_and_removed_by_key_or_all() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", guests::observes_env());
+    sandbox.file("library.wat", guests::LIBRARY);
+    sandbox.run(&["snapshot", "list", "--auto"]).succeeded("");
+    got(&sandbox, &["--env", "A=1"], &[]).succeeded("1\n");
+    let library = || sandbox.report(&["--invoke", "counter", "library.wat"]);
+    library().succeeded("100\n");
+
+    let list = sandbox.run(&["snapshot", "list", "--auto"]);
+    let lines: Vec<&str> = list.stdout.lines().collect();
+    assert!(list.code == 0 && lines.len() == 3 && lines[0].starts_with("KEY "), "{list:?}");
+    let bound = |to: &str| lines.iter().find(|line| line.ends_with(to)).unwrap();
+    let (of_guest, of_library) = (bound("  environment"), bound("  nothing"));
+    let key = &of_guest[..12];
+
+    sandbox.run(&["snapshot", "rm", "--auto", "nothing"]).failed(1, &["`nothing`", "--auto"]);
+    sandbox.run(&["snapshot", "rm", "--auto", ""]).failed(1, &["more than one"]);
+    let removed = sandbox.run(&["snapshot", "rm", "--auto", key]);
+    assert!(removed.code == 0 && removed.stdout.contains("removed"), "{removed:?}");
+    let left = sandbox.run(&["snapshot", "list", "--auto"]).stdout;
+    assert!(left.contains(of_library) && !left.contains(key), "{left}");
+    library().did("code-cache", "restored");
+
+    assert_eq!(sandbox.run(&["snapshot", "rm", "--auto"]).code, 0);
+    sandbox.run(&["snapshot", "list", "--auto"]).succeeded("");
+    for (directory, extension) in [("snapshots", "snap"), ("modules", "wasm")] {
+        assert!(sandbox.stored(directory, extension).is_empty(), "{directory}");
+    }
+    assert_eq!(library().report["instance"]["outcome"], "instantiated");
+    sandbox.run(&["snapshot", "rm"]).failed(2, &["NAME|KEY"]);
+}

@@ -208,6 +208,9 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
         store: StoreDirArgs,
+        /// List the automatic snapshots instead, which runs of files have taken
+        #[arg(long)]
+        auto: bool,
     },
     /// Show what a snapshot holds
     Inspect {
@@ -230,13 +233,17 @@ pub enum SnapshotCommand {
         #[arg(value_name = "NAME|FILE")]
         target: Option<OsString>,
     },
-    /// Remove a stored function, and its snapshot when nothing else uses it
+    /// Remove stored functions, or automatic snapshots, and every file that nothing else uses
     Rm {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
         store: StoreDirArgs,
-        /// The stored function
-        name: String,
+        /// Remove automatic snapshots: those of each KEY, or all where none is named
+        #[arg(long)]
+        auto: bool,
+        /// A stored function; with --auto a key, or how it begins
+        #[arg(value_name = "NAME|KEY", required_unless_present = "auto")]
+        names: Vec<String>,
     },
 }
 

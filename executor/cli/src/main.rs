@@ -7,6 +7,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod automatic;
 mod code_args;
 mod compile;
 mod create;

@@ -4,6 +4,7 @@
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
+    automatic,
     code_args::CodeArgs,
     create,
     engine::{self, Talk},
@@ -20,10 +21,14 @@ use std::{ffi::OsStr, fmt::Write};
 pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
     match command {
         SnapshotCommand::Create(args) => create::create(args),
-        SnapshotCommand::List { store } => list(&runtime(store)?),
+        SnapshotCommand::List { store, auto: true } => automatic::list(&runtime(store)?),
+        SnapshotCommand::List { store, auto: false } => list(&runtime(store)?),
         SnapshotCommand::Inspect { store, json, target } => show(store, target, *json),
         SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
-        SnapshotCommand::Rm { store, name } => remove(&runtime(store)?, name),
+        SnapshotCommand::Rm { store, auto: true, names } => {
+            automatic::remove(&runtime(store)?, names)
+        }
+        SnapshotCommand::Rm { store, auto: false, names } => remove(&runtime(store)?, names),
     }
 }
 
@@ -118,8 +123,10 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
     Ok(if damaged == 0 { 0 } else { EXIT_FAILURE })
 }
 
-fn remove(runtime: &Runtime, name: &str) -> Result<i32, Failure> {
-    let Swept { files, bytes } = runtime.remove(name)?;
-    out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
+fn remove(runtime: &Runtime, names: &[String]) -> Result<i32, Failure> {
+    for name in names {
+        let Swept { files, bytes } = runtime.remove(name)?;
+        out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
+    }
     Ok(0)
 }

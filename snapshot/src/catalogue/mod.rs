@@ -130,9 +130,18 @@ impl Catalogue {
     /// # Errors
     /// When it is there and cannot be read, is not a snapshot that this release reads, or is another.
     pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
+        self.snapshot_at(id, self.snapshot_path(id))
+    }
+
+    /// As [`Self::snapshot`], found by way of the path `at`.
+    fn snapshot_at(
+        &self,
+        id: SnapshotId,
+        at: PathBuf,
+    ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = self.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let file = SnapshotFile::of(file, self.snapshot_path(id))?;
+        let file = SnapshotFile::of(file, at)?;
         match file.id() {
             found if found == id => Ok(Some(file)),
             found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
@@ -165,8 +174,8 @@ impl Catalogue {
         let mut missing = None;
         loop {
             match self.target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(file),
-                Target::Link(id) => match self.snapshot(id)? {
+                Target::File(file) => return Ok(*file),
+                Target::Link(id) => match self.snapshot_at(id, functions.path().join(name))? {
                     Some(file) => return Ok(file),
                     None if missing == Some(id) => {
                         return Err(CatalogueError::Dangling { name: name.to_owned() });
@@ -190,7 +199,7 @@ impl Catalogue {
                 Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
             }
             None => match functions.file(name)? {
-                Some(file) => Ok(Some(Target::File(SnapshotFile::of(file, path())?))),
+                Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
                 None => Ok(None),
             },
         }
@@ -286,7 +295,7 @@ enum Target {
     /// The snapshot of an identity.
     Link(SnapshotId),
     /// The snapshot itself, in a copy of a store that was made without links.
-    File(SnapshotFile),
+    File(Box<SnapshotFile>),
 }
 
 /// The right to add to a catalogue: what is added stays until something refers to it.

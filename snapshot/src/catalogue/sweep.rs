@@ -89,7 +89,7 @@ impl Catalogue {
             match name.to_str().map(|name| self.target(functions, name)) {
                 Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
                 // In a copy of the store that was made without links.
-                Some(Ok(Some(Target::File(file)))) => need(Some(file)),
+                Some(Ok(Some(Target::File(file)))) => need(Some(*file)),
                 Some(Ok(None)) => {}
                 Some(Err(_)) | None => need(None),
             }

@@ -55,7 +55,7 @@ fn modules_are_bytes_or_text_or_files_of_either() {
     assert!(matches!(runtime.compile(neither), Err(Error::NotAModule { .. })));
     let error = runtime.compile("(module\n  (fun))").unwrap_err();
     assert!(error.to_string().starts_with("the module:2:4: "), "{error}");
-    assert!(matches!(runtime.compile(Source::file("absent.wasm")), Err(Error::Store(_))));
+    assert!(matches!(runtime.compile(Source::file("absent.wasm")), Err(Error::File { .. })));
 }
 
 #[test]
