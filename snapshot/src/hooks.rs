@@ -1,12 +1,13 @@
-//! What a guest does of its own accord at a capture and at a restore: it closes what cannot be
-//! captured, and draws randomness anew.
+//! What a guest does at a capture and at a restore: it closes what cannot be captured, and draws
+//! randomness anew. It has exports of known names for that, and who makes the snapshot can name more
+//! ([`AfterRestore`](Hook::AfterRestore) alone).
 //!
-//! Invariant: a hook is an export of a known name that takes and returns nothing; an export of such a
-//! name that is anything else is refused, never passed over. Hooks of linked instances run so that
+//! Invariant: a hook is an export that takes and returns nothing; one of a known name that is anything
+//! else is refused, never passed over. Hooks of linked instances run so that
 //! each finds the instances it depends on ready: after a restore in the order of instantiation, before
 //! a capture the other way round.
 
-use executor_model::{CallError, ExternKind, FuncType, InstanceId};
+use executor_model::{CallError, Escaped, ExternKind, FuncType, InstanceId};
 use executor_runtime::{CompiledModule, Store};
 
 /// A moment at which guests are asked.
@@ -21,29 +22,39 @@ pub enum Hook {
 /// A hook that cannot run, or that did not return.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
+    /// The main instance's module does not export it.
+    #[error("`{}` is to be called after each restore, and the module does not export it", Escaped(.export))]
+    Missing {
+        /// Its name.
+        export: String,
+    },
     /// The export is not a function.
     #[error(
-        "export `{export}` is to be a function without parameters and results, and is a {kind}"
+        "export `{}` is to be a function without parameters and results, and is a {kind}",
+        Escaped(.export)
     )]
     NotAFunction {
         /// Its name.
-        export: &'static str,
+        export: String,
         /// What it is, in the specification's word.
         kind: String,
     },
     /// The function is of another type.
-    #[error("`{export}` is to be a function without parameters and results, and is of type {ty}")]
+    #[error(
+        "`{}` is to be a function without parameters and results, and is of type {ty}",
+        Escaped(.export)
+    )]
     Type {
         /// Its name.
-        export: &'static str,
+        export: String,
         /// Its type.
         ty: FuncType,
     },
     /// It trapped, exited or was interrupted.
-    #[error("`{export}`: {source}")]
+    #[error("`{}`: {source}", Escaped(.export))]
     Call {
         /// Its name.
-        export: &'static str,
+        export: String,
         /// How it ended.
         source: CallError,
     },
@@ -64,21 +75,7 @@ impl Hook {
     /// # Errors
     /// When its export of that name is not what a hook is.
     pub fn is_in(self, module: &CompiledModule) -> Result<bool, HookError> {
-        let (code, export) = (module.code(), self.export());
-        let index = match code.export(export) {
-            None => return Ok(false),
-            Some((ExternKind::Func, index)) => index,
-            Some((kind, _)) => {
-                let kind = format!("{kind:?}").to_lowercase();
-                return Err(HookError::NotAFunction { export, kind });
-            }
-        };
-        match code.function_type(index).and_then(|ty| code.func_type(ty)) {
-            Some(ty) if !(ty.params.is_empty() && ty.results.is_empty()) => {
-                Err(HookError::Type { export, ty })
-            }
-            _ => Ok(true),
-        }
+        exports(module, self.export())
     }
 
     /// Calls the hook of every instance of a store that has it.
@@ -100,10 +97,66 @@ impl Hook {
             }
             // An instance whose imports were not all found can run nothing.
             let Some(func) = store.exported_func(instance, self.export()) else { continue };
-            store
-                .call(func, &[])
-                .map_err(|source| HookError::Call { export: self.export(), source })?;
+            let export = self.export().to_owned();
+            store.call(func, &[]).map_err(|source| HookError::Call { export, source })?;
         }
         Ok(())
+    }
+}
+
+/// Checks that exports of a module can be called after each restore.
+///
+/// # Errors
+/// At the first that cannot be.
+pub fn check_after_restore(module: &CompiledModule, names: &[String]) -> Result<(), HookError> {
+    names.iter().try_for_each(|export| match exports(module, export)? {
+        true => Ok(()),
+        false => Err(HookError::Missing { export: export.clone() }),
+    })
+}
+
+/// Calls the exports of the main instance that are to be called after each restore, in order and after
+/// the guest's own hooks.
+///
+/// # Errors
+/// As [`Hook::run`].
+pub fn after_restore(
+    store: &mut Store,
+    main: InstanceId,
+    names: &[String],
+) -> Result<(), HookError> {
+    names.iter().try_for_each(|name| {
+        let export = name.clone();
+        let Some(module) = store.module(main) else { return Err(HookError::Missing { export }) };
+        exports(module, name)?;
+        match store.exported_func(main, name) {
+            None => Err(HookError::Missing { export }),
+            Some(func) => {
+                let called = store.call(func, &[]);
+                called.map(drop).map_err(|source| HookError::Call { export, source })
+            }
+        }
+    })
+}
+
+/// Whether a module has an export that is a hook.
+///
+/// # Errors
+/// When the export is not what a hook is.
+fn exports(module: &CompiledModule, name: &str) -> Result<bool, HookError> {
+    let (code, export) = (module.code(), || name.to_owned());
+    let index = match code.export(name) {
+        None => return Ok(false),
+        Some((ExternKind::Func, index)) => index,
+        Some((kind, _)) => {
+            let kind = format!("{kind:?}").to_lowercase();
+            return Err(HookError::NotAFunction { export: export(), kind });
+        }
+    };
+    match code.function_type(index).and_then(|ty| code.func_type(ty)) {
+        Some(ty) if !(ty.params.is_empty() && ty.results.is_empty()) => {
+            Err(HookError::Type { export: export(), ty })
+        }
+        _ => Ok(true),
     }
 }

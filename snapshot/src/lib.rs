@@ -25,7 +25,7 @@ pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use error::SnapshotError;
 pub use format::FormatError;
-pub use hooks::{Hook, HookError};
+pub use hooks::{Hook, HookError, after_restore, check_after_restore};
 pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };

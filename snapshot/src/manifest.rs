@@ -100,6 +100,8 @@ pub struct Manifest {
     pub defaults: Defaults,
     /// The exports that were called to initialise it, in order.
     pub inits: Vec<String>,
+    /// The exports of the main instance that are called after each restore, in order.
+    pub after_restore: Vec<String>,
     /// What the initialisation observed of the world outside the store.
     pub observations: Vec<String>,
     /// What the user was warned of.
@@ -126,6 +128,7 @@ impl Manifest {
             backtrace: String::new(),
             defaults: Defaults::default(),
             inits: Vec::new(),
+            after_restore: Vec::new(),
             observations: Vec::new(),
             warnings: Vec::new(),
             wasi: None,

@@ -327,7 +327,10 @@ fn a_hook_that_is_none_is_refused_and_one_that_fails_says_how() {
     let mut store = fixture.store();
     match Hook::BeforeSnapshot.run(&mut store) {
         Err(HookError::Call { export, source: CallError::Trap(trap) }) => {
-            assert_eq!((export, trap.code), ("executor_before_snapshot", TrapCode::Unreachable));
+            assert_eq!(
+                (export.as_str(), trap.code),
+                ("executor_before_snapshot", TrapCode::Unreachable)
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -2,6 +2,7 @@
 //! the store's files out.
 #![forbid(unsafe_code)]
 
+mod after_restore;
 mod automatic;
 mod binary;
 mod code;

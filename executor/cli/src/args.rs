@@ -116,6 +116,9 @@ pub struct GuestArgs {
     /// Call this export, without arguments, to initialise the module
     #[arg(long = "init", value_name = "EXPORT")]
     pub init: Vec<String>,
+    /// Call this export, without arguments, after each restore and before anything else of the guest
+    #[arg(long = "after-restore", value_name = "EXPORT")]
+    pub after_restore: Vec<String>,
     /// Instantiate another module first, whose exports are imported under NAME
     #[arg(long = "preload", value_name = "NAME=FILE", value_parser = parse_preload)]
     pub preload: Vec<Preload>,

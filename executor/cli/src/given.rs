@@ -82,11 +82,14 @@ macro_rules! give {
 /// Tells a builder of the library how a guest is initialised, and what of it is captured.
 macro_rules! plan {
     ($builder:expr, $guest:expr, $capture:expr, $invoke:expr, $args:expr) => {{
-        let $crate::args::GuestArgs { init, preload, .. } = $guest;
+        let $crate::args::GuestArgs { init, after_restore, preload, .. } = $guest;
         let $crate::args::CaptureArgs { strict, entropy, at } = $capture;
         let mut builder = $builder.entropy(entropy.clone());
         for export in init {
             builder = builder.init(export);
+        }
+        for export in after_restore {
+            builder = builder.after_restore(export);
         }
         for $crate::args::Preload { name, file } in preload {
             builder = builder.preload(name, file.as_path());

@@ -28,6 +28,9 @@ pub fn text(inspection: &Inspection) -> String {
         list(&inspection.warnings),
     );
     text += &format!("defaults     {}\n", list(&defaults(&inspection.defaults)));
+    if !inspection.after_restore.is_empty() {
+        text += &format!("restore      calls {}\n", list(&inspection.after_restore));
+    }
     if let Some(wasi) = &inspection.wasi {
         text += &wasi_text(wasi);
     }

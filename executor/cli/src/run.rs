@@ -157,6 +157,7 @@ fn launch(
 fn refuse_initialisation(args: &RunArgs, target: &OsStr) -> Result<(), Failure> {
     let given = [
         (!args.guest.init.is_empty(), "--init"),
+        (!args.guest.after_restore.is_empty(), "--after-restore"),
         (!args.guest.preload.is_empty(), "--preload"),
         (args.capture.strict, "--strict"),
         (args.capture.entropy != Entropy::Keep, "--entropy"),

@@ -27,6 +27,8 @@ pub struct Inspection {
     pub main: u32,
     /// The exports that were called to initialise it.
     pub init: Vec<String>,
+    /// The exports that are called after each restore.
+    pub after_restore: Vec<String>,
     /// What the initialisation observed of the world outside.
     pub observations: Vec<String>,
     /// What its maker was warned of.
@@ -188,6 +190,7 @@ impl Inspection {
             kind: manifest.entry.to_string(),
             main: manifest.main,
             init: manifest.inits.clone(),
+            after_restore: manifest.after_restore.clone(),
             observations: manifest.observations.clone(),
             warnings: manifest.warnings.clone(),
             at: manifest.at.clone(),

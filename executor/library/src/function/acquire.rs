@@ -18,7 +18,7 @@ use crate::{
 };
 use executor_model::{ExternKind, InstanceId};
 use executor_runtime::{CompiledModule, Image, InstantiateError, Store, StoreConfig};
-use executor_snapshot::{EntryKind, Hook, SnapshotError};
+use executor_snapshot::{EntryKind, Hook, SnapshotError, after_restore};
 use executor_wasi::WasiCtxBuilder;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -59,7 +59,11 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
             let mut store = kept.restore(runtime, given, wasi, attach)?;
             report.phases.end("restore");
             report.start = Some(start);
-            clock.run(|| Ok(Hook::AfterRestore.run(&mut store)?))?;
+            clock.run(|| {
+                Hook::AfterRestore.run(&mut store)?;
+                let names = &kept.snapshot.file().manifest().after_restore;
+                Ok(after_restore(&mut store, kept.main, names)?)
+            })?;
             (store, kept.main)
         }
         State::Fresh(modules) => {

@@ -20,7 +20,8 @@ use crate::{
 use executor_files::check_output;
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, Defaults, EntryKind, Hook, InstanceNames, format::MAGIC as SNAPSHOT_MAGIC,
+    Catalogue, Defaults, EntryKind, Hook, InstanceNames, check_after_restore,
+    format::MAGIC as SNAPSHOT_MAGIC,
 };
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
 use std::{
@@ -100,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) preload: Vec<(String, Source)>,
     /// The exports that are called to initialise it.
     pub(crate) init: Vec<String>,
+    /// The exports that are called after each restore.
+    pub(crate) after_restore: Vec<String>,
     /// What is called up to the point.
     pub(crate) call: Option<Call>,
     pub(crate) at: Option<Point>,
@@ -132,6 +135,13 @@ macro_rules! plan_methods {
         /// Calls an export, without arguments, to initialise the instance.
         pub fn init(mut self, export: impl Into<String>) -> Self {
             self.plan.init.push(export.into());
+            self
+        }
+
+        /// Calls an export, without arguments, after each restore and before anything else of the guest,
+        /// as its own export `executor_after_restore` is, to make unique what must be. Several are called in order.
+        pub fn after_restore(mut self, export: impl Into<String>) -> Self {
+            self.plan.after_restore.push(export.into());
             self
         }
 
@@ -219,6 +229,8 @@ struct Ready {
     names: Vec<InstanceNames>,
     /// The exports that initialised what it goes on from.
     inits: Vec<String>,
+    /// The exports that what it goes on from has called after each restore.
+    after_restore: Vec<String>,
     /// The files of its modules, where they are not in the store already.
     modules: Vec<WasmModule>,
 }
@@ -314,7 +326,7 @@ impl Creating {
             Some(_) => Code::WithFrameMaps,
             None => Code::Plain,
         };
-        let Ready { mut instance, names, mut inits, modules } = match origin {
+        let Ready { mut instance, names, mut inits, mut after_restore, modules } = match origin {
             Origin::Modules(modules) => self.fresh(code, modules, report),
             Origin::Snapshot(base, trust) => self.go_on(code, &base, trust, report),
         }
@@ -335,11 +347,13 @@ impl Creating {
         let observations = instance.take_observations();
         let Plan { init, at, options, .. } = &self.plan;
         inits.extend_from_slice(init);
+        after_restore.extend_from_slice(&self.plan.after_restore);
         let read_env = observations.env;
         let mut manifest =
             capture::manifest(&instance, names, &inits, options, at.as_ref(), observations)?;
         manifest.warnings.extend(read_env.then(|| secrets(&self.defaults)).flatten());
         manifest.defaults = self.defaults.clone();
+        manifest.after_restore = after_restore;
         self.keep(&instance, manifest, &modules, report)
     }
 
@@ -401,7 +415,7 @@ impl Creating {
     fn fresh(&self, code: Code, opened: WasmModules, report: &mut Report) -> Result<Ready, Error> {
         let runtime = &self.runtime;
         let modules = opened.compile(runtime, code, report)?;
-        modules.check_hooks()?;
+        modules.check_hooks(&self.plan.after_restore)?;
         let names = modules.names();
         let state = State::Fresh(modules);
         let request = Request {
@@ -413,7 +427,8 @@ impl Creating {
             why: "it is to be kept",
         };
         let instance = acquire(request, report)?;
-        Ok(Ready { instance, names, inits: Vec::new(), modules: opened.modules })
+        let (inits, after_restore) = (Vec::new(), Vec::new());
+        Ok(Ready { instance, names, inits, after_restore, modules: opened.modules })
     }
 
     /// An instance that goes on from a snapshot.
@@ -432,6 +447,8 @@ impl Creating {
         let kept = Kept::open(runtime, code, base.clone(), trust, &[], report)?;
         let manifest = base.file().manifest();
         let (names, inits) = (manifest.instances.clone(), manifest.inits.clone());
+        let after_restore = manifest.after_restore.clone();
+        check_after_restore(kept.main_module(), &self.plan.after_restore)?;
         let state = State::Kept(Box::new(kept));
         let call = self.plan.call.as_ref().filter(|_| !inside_call);
         let request = Request {
@@ -444,7 +461,7 @@ impl Creating {
         };
         let mut instance = acquire(request, report)?;
         instance.initialise(&self.plan.init)?;
-        Ok(Ready { instance, names, inits, modules: Vec::new() })
+        Ok(Ready { instance, names, inits, after_restore, modules: Vec::new() })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use executor_model::{CallError, EngineError, ExternKind, FuncType, ModuleInfo};
 use executor_runtime::{CompiledModule, Image};
-use executor_snapshot::{EntryKind, Hook, InstanceNames};
+use executor_snapshot::{EntryKind, Hook, InstanceNames, check_after_restore};
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 /// Modules whose hashes are known, to be instantiated in one store.
@@ -76,7 +76,8 @@ impl Modules {
 
     /// Checks that what is to be run before a snapshot and after a restore can be, before any
     /// initialisation is run for a snapshot that cannot be used.
-    pub(crate) fn check_hooks(&self) -> Result<(), Error> {
+    pub(crate) fn check_hooks(&self, after_restore: &[String]) -> Result<(), Error> {
+        check_after_restore(&self.main, after_restore)?;
         for module in self.preload.iter().map(|(_, module)| module).chain([&self.main]) {
             for hook in [Hook::BeforeSnapshot, Hook::AfterRestore] {
                 hook.is_in(module)?;

@@ -20,7 +20,7 @@ use crate::{
 };
 use executor_model::{CallError, FuncRef, FuncType, InstanceId, Val};
 use executor_runtime::{CompiledModule, Reached, Store};
-use executor_snapshot::{EntryKind, Hook};
+use executor_snapshot::{EntryKind, Hook, after_restore};
 use executor_wasi::{Observations, Point, WasiCtx};
 use std::sync::{Arc, PoisonError};
 
@@ -207,6 +207,13 @@ impl Instance {
     pub(crate) fn run_hook(&mut self, hook: Hook) -> Result<(), Error> {
         let Self { store, clock, .. } = self;
         clock.run(|| Ok(hook.run(store)?))
+    }
+
+    /// Calls what is to be called after each restore.
+    pub(crate) fn after_restore(&mut self, names: &[String]) -> Result<(), Error> {
+        self.run_hook(Hook::AfterRestore)?;
+        let Self { store, main, clock, .. } = self;
+        clock.run(|| Ok(after_restore(store, *main, names)?))
     }
 
     /// Does what the instance is for until that returns or gets to a point, where it stays suspended.

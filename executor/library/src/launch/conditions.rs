@@ -38,7 +38,14 @@ pub(super) fn key(
         timeout: _,
         cancellation: _,
     } = given;
-    let Plan { preload: _, init, call, at, options: CaptureOptions { strict, entropy } } = plan;
+    let Plan {
+        preload: _,
+        init,
+        after_restore,
+        call,
+        at,
+        options: CaptureOptions { strict, entropy },
+    } = plan;
     let mut options = vec![u8::from(policy == SnapshotPolicy::Always)];
     options.extend(
         [limits.memory, limits.table, limits.stack as u64].map(u64::to_le_bytes).as_flattened(),
@@ -47,6 +54,7 @@ pub(super) fn key(
     let directory =
         |Dir { guest, access, .. }: &Dir| format!("{guest}\0{}", *access == DirAccess::ReadOnly);
     options.extend(digest(dirs.iter().map(directory)));
+    options.extend(digest(after_restore));
     options.extend((listeners.len() as u64).to_le_bytes());
     options.extend([*deterministic, *strict].map(u8::from));
     options.extend(match entropy {

@@ -22,6 +22,7 @@ use executor_runtime::Reached;
 use executor_snapshot::{
     Catalogue, Defaults, Hook, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES},
+    check_after_restore,
 };
 use executor_wasi::{Observations, WasiCtx};
 
@@ -164,7 +165,9 @@ impl Launching {
         // Frame maps are worth their price only where a snapshot can come of it.
         let at = plan.at.as_ref().filter(|_| self.keeps_snapshots().is_ok());
         let code = if at.is_some() { Code::WithFrameMaps } else { Code::Plain };
-        let state = State::Fresh(opened.compile(runtime, code, report)?);
+        let modules = opened.compile(runtime, code, report)?;
+        check_after_restore(&modules.main, &plan.after_restore)?;
+        let state = State::Fresh(modules);
         let (init, call) = (&plan.init[..], plan.call.as_ref());
         let ready = acquire(Request { runtime, state: &state, given, init, call, why }, report);
         if ready.is_err() && report.start.is_some() {
@@ -203,7 +206,7 @@ impl Launching {
             instance.entry = Entry::Suspended(code);
         }
         // The guest goes on as every later one will.
-        instance.run_hook(Hook::AfterRestore)?;
+        instance.after_restore(&plan.after_restore)?;
         Ok(instance)
     }
 
@@ -312,8 +315,9 @@ impl Launching {
     ) -> Result<Capture, Error> {
         let Plan { init, at, options, .. } = &self.plan;
         let listener = &self.runtime.shared.listener;
-        let manifest =
+        let mut manifest =
             manifest(instance, modules.names(), init, options, at.as_ref(), observations)?;
+        manifest.after_restore.clone_from(&self.plan.after_restore);
         let reasons = manifest.observations.clone();
         let adding = catalogue.add()?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
