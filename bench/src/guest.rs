@@ -29,7 +29,7 @@ const MIDDLE: Shape = Shape { functions: 8_000, elements: 1_000, pages: 6 };
 pub struct Guest {
     /// `hello`, `mid` or `large`.
     pub name: &'static str,
-    /// What it is, for people.
+    /// What it is, in words.
     pub what: String,
     /// The module's bytes.
     pub wasm: Vec<u8>,

@@ -1,4 +1,4 @@
-//! `--snapshot auto` never changes what a run answers; `always` does, and says so.
+//! `--snapshot auto` never changes a run's results; `always` does, and says so.
 
 use crate::{
     guests,

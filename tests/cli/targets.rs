@@ -162,3 +162,33 @@ fn a_report_is_opened_before_the_guest_runs() {
     let run = sandbox.run(&["run", "--report", "/dev/full", "hello.wat"]);
     run.succeeded("hello\n").says(&["warning", "/dev/full"]);
 }
+
+/// Opens the file `x` again and again until that fails, and exits with the error number.
+const OPENS_UNTIL_IT_CANNOT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 512) "x")
+  (func (export "_start") (local $errno i32)
+    (loop $more
+      (br_if $more (i32.eqz (local.tee $errno
+        (call $open (i32.const 3) (i32.const 1) (i32.const 512) (i32.const 1) (i32.const 0)
+          (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16))))))
+    (call $exit (local.get $errno))))"#;
+
+#[test]
+fn a_report_is_written_where_descriptors_ran_out() {
+    let sandbox = Sandbox::new();
+    sandbox.file("opens.wat", OPENS_UNTIL_IT_CANNOT);
+    sandbox.file("x", "A");
+    let line = "ulimit -n 40; exec \"$0\" run --no-store --dir .::/ --report r.json opens.wat";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line, crate::sandbox::EXECUTOR]).current_dir(sandbox.path());
+    let run = Run::from(shell.output().unwrap());
+    // WASI's error number for too many open files.
+    assert_eq!(run.code, 33, "{run:?}");
+    let report = fs::read(sandbox.path().join("r.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["exit"]["code"], 33);
+}

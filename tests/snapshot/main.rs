@@ -1,5 +1,5 @@
 //! Snapshots of whole stores: a restored store and the original are indistinguishable, for every
-//! kind of state; what cannot be captured or restored is refused by name. Stores are looked into and
+//! kind of state; what cannot be captured or restored is refused, and the error names it. Stores are looked into and
 //! files forged here, so these work below the front door.
 //!
 //! Invariant: restoring is done by an engine without a compiler, from the code cache, as in another

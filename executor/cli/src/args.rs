@@ -314,7 +314,7 @@ pub struct WastArgs {
 /// When a run takes and uses automatic snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SnapshotPolicy {
-    /// Where that cannot change what a run answers
+    /// Where that cannot change a run's results
     Auto,
     /// Whatever initialisation observed
     Always,

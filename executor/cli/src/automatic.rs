@@ -6,7 +6,7 @@ use crate::{
     error::{EXIT_FAILURE, Failure},
     out, units,
 };
-use executor::{AutoListed, Conditions, Runtime, Swept};
+use executor::{AutoListed, Conditions, Escaped, Runtime, Swept};
 use std::fmt::Write;
 
 /// Lists them, one to a line.
@@ -54,8 +54,8 @@ fn bound_to(conditions: &Conditions) -> String {
     what.extend(args.map(|_| "arguments".to_owned()));
     what.extend(env.map(|_| "environment".to_owned()));
     what.extend(files.iter().map(|(path, digest)| match digest {
-        Some(_) => format!("file {}", path.escape_debug()),
-        None => format!("no file {}", path.escape_debug()),
+        Some(_) => format!("file {}", Escaped(path)),
+        None => format!("no file {}", Escaped(path)),
     }));
     match what.is_empty() {
         true => "nothing".to_owned(),

@@ -14,7 +14,7 @@ pub const EXIT_USAGE: i32 = 2;
 /// The exit code of a trap, or of an exception that nothing catches: that of a shell's child killed by SIGABRT.
 pub const EXIT_TRAP: i32 = 134;
 
-/// A message for people and an exit code.
+/// A message and an exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The message, without the program's name.

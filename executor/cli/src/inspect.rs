@@ -6,7 +6,7 @@ use executor::{
     inspection::{InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection},
 };
 
-/// A snapshot as lines for people.
+/// A snapshot as lines of text.
 pub fn text(inspection: &Inspection) -> String {
     let mut text = format!(
         "snapshot     {}\nfile         {} ({})\ncreated      {} by {}\nkind         {}\n\

@@ -46,7 +46,7 @@ fn main() {
         // Help and the version are asked for; they go to standard output.
         Err(error) if !error.use_stderr() => print::succeeded(error.print()).map(|()| 0),
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // There is nobody to tell when it cannot be written.
+            // A failure to write it could be reported nowhere.
             let _ = error.print();
             Ok(EXIT_USAGE)
         }

@@ -57,7 +57,7 @@ pub fn error(what: impl Display) {
 /// In one piece, so that diagnostics of several processes do not mix.
 fn diagnostic(text: fmt::Arguments<'_>) {
     let text = escaped(&format!("executor: {text}")) + "\n";
-    // There is nobody to tell.
+    // The failure could be reported nowhere.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

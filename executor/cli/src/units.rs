@@ -14,7 +14,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
 /// A positive duration: a whole number and one of `us`, `ms`, `s`, `m`, `h`.
 ///
 /// # Errors
-/// A sentence for people.
+/// A sentence that says what was expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parse = || {
         let (number, unit) = split(text)?;
@@ -36,7 +36,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// A size in bytes: a whole number and nothing, `B`, `KiB`, `MiB` or `GiB`.
 ///
 /// # Errors
-/// A sentence for people.
+/// A sentence that says what was expected.
 pub fn size(text: &str) -> Result<u64, String> {
     let parse = || {
         let (number, unit) = split(text)?;
@@ -52,7 +52,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     parse().ok_or_else(|| "expected a size such as 65536, 64KiB, 256MiB, 4GiB".to_owned())
 }
 
-/// A size for people, with the largest unit that leaves at least one whole.
+/// A size as messages show it, with the largest unit that leaves at least one whole.
 pub fn show_size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),

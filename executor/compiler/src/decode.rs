@@ -156,7 +156,7 @@ impl Decoder {
             Payload::DataSection(section) => self.data(section),
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
-                    // Names are for people; what is wrong with them is no reason to refuse.
+                    // Names only serve messages; an error in them is no reason to refuse the module.
                     let _ = self.names(names);
                 }
                 Ok(())

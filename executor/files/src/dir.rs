@@ -40,6 +40,15 @@ pub struct PrivateDir {
     path: PathBuf,
 }
 
+/// What has a name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A symbolic link, and where it leads.
+    Link(PathBuf),
+    /// Anything else.
+    NoLink,
+}
+
 impl PrivateDir {
     /// Opens a directory, if it is there. Its own path may lead through symbolic links: where it lies
     /// is for the user to say.
@@ -132,14 +141,15 @@ impl PrivateDir {
         Ok(Some(bytes))
     }
 
-    /// Where a symbolic link in it leads; `None` where there is no link of that name.
+    /// What has a name in it, if anything has.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn link(&self, name: impl AsRef<OsStr>) -> Result<Option<PathBuf>, FileError> {
+    /// When a link cannot be read.
+    pub fn entry(&self, name: impl AsRef<OsStr>) -> Result<Option<Entry>, FileError> {
         match readlinkat(&self.dir, name.as_ref()) {
-            Ok(target) => Ok(Some(target.into())),
-            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Ok(target) => Ok(Some(Entry::Link(target.into()))),
+            Err(Errno::EINVAL) => Ok(Some(Entry::NoLink)),
+            Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(self.at(name.as_ref())(error.into())),
         }
     }
@@ -295,7 +305,7 @@ mod tests {
         assert!(dir.sub("absent").unwrap().is_none());
         assert!(dir.file("absent").unwrap().is_none());
         assert!(dir.read("absent").unwrap().is_none());
-        assert!(dir.link("absent").unwrap().is_none());
+        assert!(dir.entry("absent").unwrap().is_none());
         assert!(dir.remove("absent").unwrap().is_none());
         assert!(dir.names().unwrap().is_empty());
     }
@@ -307,8 +317,8 @@ mod tests {
         sub.publish("f", |f| f.write_all(b"bytes")).unwrap();
         sub.publish_link("l", Path::new("f")).unwrap();
         assert_eq!(sub.read("f").unwrap().unwrap(), b"bytes");
-        assert_eq!(sub.link("l").unwrap().unwrap(), Path::new("f"));
-        assert!(sub.link("f").unwrap().is_none());
+        assert_eq!(sub.entry("l").unwrap(), Some(Entry::Link("f".into())));
+        assert_eq!(sub.entry("f").unwrap(), Some(Entry::NoLink));
         for _ in 0..2 {
             let mut names = sub.names().unwrap();
             names.sort();

@@ -12,7 +12,7 @@ mod lock;
 mod private;
 mod publish;
 
-pub use dir::PrivateDir;
+pub use dir::{Entry, PrivateDir};
 pub use error::FileError;
 pub use lock::Lock;
 pub use private::ensure_private;

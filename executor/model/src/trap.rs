@@ -163,7 +163,7 @@ impl std::error::Error for Trap {}
 pub struct Thrown {
     /// Its handle in its store.
     pub exception: NonZeroU64,
-    /// Its tag's name and its payload, for people: `oops(1, 3)`.
+    /// Its tag's name and its payload as text: `oops(1, 3)`.
     pub description: String,
     /// Where it was thrown.
     pub backtrace: WasmBacktrace,

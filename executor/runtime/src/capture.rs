@@ -1,6 +1,6 @@
 //! Capturing the state of a store.
 //!
-//! Invariant: a capture is complete or refused by name; it changes nothing.
+//! Invariant: a capture is complete, or refused with an error that names what cannot be captured; it changes nothing.
 
 use crate::{
     state::{CallState, InstanceState, StateValue, StoreState, dense_placement},

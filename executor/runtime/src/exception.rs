@@ -242,7 +242,7 @@ impl StoreInner {
         Ok(Thrown { exception, description, backtrace })
     }
 
-    /// A tag for people: its name of the name section, the first it is exported under, or its index.
+    /// How messages call a tag: its name in the name section, the first it is exported under, or its index.
     fn tag_name(&self, TagIdentity { owner, index }: TagIdentity) -> String {
         let named = || {
             let module = self.instance(owner)?.vm.module();

@@ -38,7 +38,7 @@ impl GuestPath {
 }
 
 impl fmt::Display for GuestPath {
-    /// The path for people: see [`Escaped`].
+    /// The path as messages show it: see [`Escaped`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(&self.text()).fmt(f)
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every kind of state has its place: descriptors with their numbers, rights and flags are
 //! captured, files and directories so that they can be opened again; clocks and the entropy ledger
-//! are captured; connections, and what cannot be opened again, refuse the capture by name; arguments,
+//! are captured; connections, and what cannot be opened again, refuse the capture with an error that names them; arguments,
 //! environment and where streams, directories and sockets lead are the restoring run's.
 
 use crate::abi::fdflags;

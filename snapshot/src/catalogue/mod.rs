@@ -29,7 +29,7 @@ pub use sweep::Swept;
 
 use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
 use executor_code::CodeCache;
-use executor_files::{FileError, Lock, PrivateDir};
+use executor_files::{Entry, FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
@@ -130,16 +130,20 @@ impl Catalogue {
     /// # Errors
     /// When it is there and cannot be read, is not a snapshot that this release reads, or is another.
     pub fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
-        self.snapshot_at(id, self.snapshot_path(id))
+        match self.store()? {
+            Some(store) => self.snapshot_in(&store, id, self.snapshot_path(id)),
+            None => Ok(None),
+        }
     }
 
     /// As [`Self::snapshot`], found by way of the path `at`.
-    fn snapshot_at(
+    fn snapshot_in(
         &self,
+        store: &PrivateDir,
         id: SnapshotId,
         at: PathBuf,
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
-        let Some(dir) = self.sub(SNAPSHOTS)? else { return Ok(None) };
+        let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
         let file = SnapshotFile::of(file, at)?;
         match file.id() {
@@ -170,38 +174,22 @@ impl Catalogue {
     pub fn open_function(&self, name: &str) -> Result<SnapshotFile, CatalogueError> {
         Self::check_name(name)?;
         let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
-        let functions = self.sub(FUNCTIONS)?.ok_or_else(unknown)?;
+        let store = self.store()?.ok_or_else(unknown)?;
+        let functions = store.sub(FUNCTIONS)?.ok_or_else(unknown)?;
         let mut missing = None;
         loop {
-            match self.target(&functions, name)?.ok_or_else(unknown)? {
+            let id = match target(&functions, name)?.ok_or_else(unknown)? {
                 Target::File(file) => return Ok(*file),
-                Target::Link(id) => match self.snapshot_at(id, functions.path().join(name))? {
-                    Some(file) => return Ok(file),
-                    None if missing == Some(id) => {
-                        return Err(CatalogueError::Dangling { name: name.to_owned() });
-                    }
-                    // Who replaces or removes a function changes its link first: it is read again.
-                    None => missing = Some(id),
-                },
+                Target::Link(id) => id,
+            };
+            match self.snapshot_in(&store, id, functions.path().join(name))? {
+                Some(file) => return Ok(file),
+                None if missing == Some(id) => {
+                    return Err(CatalogueError::Dangling { name: name.to_owned() });
+                }
+                // Who replaces or removes a function changes its link first: it is read again.
+                None => missing = Some(id),
             }
-        }
-    }
-
-    /// What the name of a function leads to.
-    fn target(&self, functions: &PrivateDir, name: &str) -> Result<Option<Target>, CatalogueError> {
-        let path = || functions.path().join(name);
-        match functions.link(name)? {
-            Some(target) => {
-                let id = target.strip_prefix("../snapshots").ok();
-                let id = id.and_then(|name| id_of_name(name.as_os_str()));
-                let reason = "it does not lead to a snapshot of the store (remove it)".to_owned();
-                let foreign = || FileError::Untrusted { path: path(), reason };
-                Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
-            }
-            None => match functions.file(name)? {
-                Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
-                None => Ok(None),
-            },
         }
     }
 
@@ -296,6 +284,25 @@ enum Target {
     Link(SnapshotId),
     /// The snapshot itself, in a copy of a store that was made without links.
     File(Box<SnapshotFile>),
+}
+
+/// What the name of a function leads to.
+fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, CatalogueError> {
+    let path = || functions.path().join(name);
+    match functions.entry(name)? {
+        None => Ok(None),
+        Some(Entry::Link(target)) => {
+            let id = target.strip_prefix("../snapshots").ok();
+            let id = id.and_then(|name| id_of_name(name.as_os_str()));
+            let reason = "it does not lead to a snapshot of the store (remove it)".to_owned();
+            let foreign = || FileError::Untrusted { path: path(), reason };
+            Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
+        }
+        Some(Entry::NoLink) => match functions.file(name)? {
+            Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
+            None => Ok(None),
+        },
+    }
 }
 
 /// The right to add to a catalogue: what is added stays until something refers to it.

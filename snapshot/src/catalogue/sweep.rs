@@ -10,7 +10,7 @@
 use super::{
     AUTO, AutoKey, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SNAPSHOTS, Target,
     auto::{entries, key_of_name},
-    id_of_name, module_of_name, stamp,
+    id_of_name, module_of_name, stamp, target,
 };
 use executor_code::CodeCache;
 use executor_files::{PrivateDir, is_temporary};
@@ -86,7 +86,7 @@ impl Catalogue {
         };
         let mut snapshots = HashSet::new();
         swept.each(store, FUNCTIONS, |functions, name| {
-            match name.to_str().map(|name| self.target(functions, name)) {
+            match name.to_str().map(|name| target(functions, name)) {
                 Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
                 // In a copy of the store that was made without links.
                 Some(Ok(Some(Target::File(file)))) => need(Some(*file)),

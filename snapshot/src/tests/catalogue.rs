@@ -5,9 +5,11 @@ use crate::{
     Catalogue, CatalogueError, SnapshotError, SnapshotId,
     catalogue::{AutoEntry, AutoKey, Conditions, MAX_ENTRIES, Swept, digest},
 };
+use executor_code::CodeKey;
 use executor_files::FileError;
 use std::{
     fs::{self, Permissions},
+    io::Seek,
     os::unix::{self, fs::PermissionsExt},
 };
 
@@ -75,9 +77,74 @@ fn an_equal_snapshot_is_stored_once_and_a_damaged_one_replaced() {
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     assert_eq!(put(&catalogue, 1, None), id);
     assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
-    fs::write(&path, b"rubbish").unwrap();
-    assert_eq!(put(&catalogue, 1, None), id);
-    catalogue.snapshot(id).unwrap().unwrap().verify().unwrap();
+    let mut damaged = fs::read(&path).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    for bad in [&b"rubbish"[..], &damaged] {
+        fs::write(&path, bad).unwrap();
+        assert_eq!(put(&catalogue, 1, None), id);
+        catalogue.snapshot(id).unwrap().unwrap().verify().unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_module_is_replaced_when_it_is_kept_again() {
+    let (_dir, catalogue) = store();
+    let hash = ModuleHash::of(b"module");
+    let put = || catalogue.add().unwrap().put_module(hash, b"module").unwrap();
+    put();
+    let path = catalogue.dir().join(format!("modules/{hash}.wasm"));
+    fs::write(&path, b"modulE").unwrap();
+    put();
+    assert_eq!(fs::read(&path).unwrap(), b"module");
+}
+
+#[test]
+fn a_snapshot_is_not_opened_under_the_name_of_another() {
+    let (_dir, catalogue) = store();
+    let (one, two) = (put(&catalogue, 1, Some("f")), put(&catalogue, 2, None));
+    let path = catalogue.snapshot_path(one);
+    fs::copy(catalogue.snapshot_path(two), &path).unwrap();
+    for opened in [catalogue.snapshot(one).map(drop), catalogue.open_function("f").map(drop)] {
+        let Err(CatalogueError::Misnamed { path: named, id }) = opened else {
+            panic!("{opened:?}")
+        };
+        assert_eq!((named, id), (path.clone(), two));
+    }
+    assert_eq!(put(&catalogue, 1, None), one);
+    assert_eq!(catalogue.open_function("f").unwrap().id(), one);
+}
+
+/// With sweeps all the while, as of other processes: every writer finds what it wrote.
+#[test]
+fn writers_lose_nothing_to_sweeps() {
+    let (_dir, catalogue) = store();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                catalogue.sweep().unwrap();
+            }
+        });
+        let write = |writer: u8| {
+            let (catalogue, name) = (&catalogue, format!("f{writer}"));
+            move || {
+                for n in 0..30 {
+                    let id = put(catalogue, writer * 100 + n, Some(&name));
+                    assert_eq!(catalogue.open_function(&name).unwrap().id(), id);
+                    let key = CodeKey([writer; 32]);
+                    let mut file = catalogue.code().insert(&key, &[n; 4096]).unwrap();
+                    assert_eq!(file.stream_position().unwrap(), 4096);
+                    assert!(catalogue.code().open(&key).unwrap().is_some());
+                }
+            }
+        };
+        let writers: Vec<_> = (0..2).map(|writer| scope.spawn(write(writer))).collect();
+        let ended = writers.into_iter().map(|writer| writer.join());
+        let ended: Vec<_> = ended.collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    assert!(names_in(&catalogue.dir().join("code")).len() == 2);
 }
 
 #[test]

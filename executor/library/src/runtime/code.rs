@@ -35,12 +35,12 @@ pub(crate) struct Links<'a> {
 }
 
 impl Shared {
-    /// The store, where there is one.
+    /// The store, where there is one: what it has stays there to be read, also where it cannot be written.
     pub(crate) fn directory(&self) -> Option<&Catalogue> {
         self.catalogue.as_ref()
     }
 
-    /// The store, where there is one that can be used.
+    /// The store, where there is one in which something can be kept.
     pub(crate) fn catalogue(&self) -> Option<&Catalogue> {
         self.catalogue.as_ref().filter(|_| !self.given_up.load(Relaxed))
     }

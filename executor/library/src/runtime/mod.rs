@@ -106,7 +106,7 @@ impl Runtime {
     /// # Errors
     /// As [`Self::function`].
     pub fn function_with(&self, name: &str, report: &mut Report) -> Result<Function, Error> {
-        let Some(catalogue) = self.shared.catalogue() else {
+        let Some(catalogue) = self.shared.directory() else {
             let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
             return Ok(self.kept().get(name).cloned().ok_or_else(unknown)?);
         };
@@ -191,7 +191,7 @@ impl Runtime {
     /// # Errors
     /// When the store cannot be read.
     pub fn functions(&self) -> Result<Vec<Listed>, Error> {
-        let Some(catalogue) = self.shared.catalogue() else {
+        let Some(catalogue) = self.shared.directory() else {
             let info = |(name, function): (&String, &Function)| {
                 Some((name.clone(), Ok(function.snapshot()?.info())))
             };
@@ -205,7 +205,7 @@ impl Runtime {
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
         use CatalogueError::{Name, UnknownFunction};
-        match self.shared.catalogue() {
+        match self.shared.directory() {
             Some(catalogue) => {
                 !matches!(catalogue.open_function(name), Err(UnknownFunction { .. } | Name { .. }))
             }
@@ -218,7 +218,7 @@ impl Runtime {
     /// # Errors
     /// When there is no such function, or its snapshot cannot be read.
     pub fn snapshot_of(&self, name: &str) -> Result<Snapshot, Error> {
-        match self.shared.catalogue() {
+        match self.shared.directory() {
             Some(catalogue) => Ok(Snapshot::new(catalogue.open_function(name)?)),
             None => Ok(self.function(name)?.snapshot().cloned().ok_or(Error::NoMainInstance)?),
         }
@@ -230,7 +230,7 @@ impl Runtime {
     /// # Errors
     /// When there is no such function, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Swept, Error> {
-        let Some(catalogue) = self.shared.catalogue() else {
+        let Some(catalogue) = self.shared.directory() else {
             let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
             self.kept().remove(name).ok_or_else(unknown)?;
             return Ok(Swept::default());
