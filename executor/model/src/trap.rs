@@ -123,11 +123,11 @@ impl fmt::Display for WasmBacktrace {
             }
             write!(f, "{}!", Escaped(frame.module.as_deref().unwrap_or("<module>")))?;
             match &frame.name {
-                Some(name) => {
+                Some(name) if !name.is_empty() => {
                     let source = demangle(name);
                     write!(f, "{}", Escaped(source.as_deref().unwrap_or(name)))?;
                 }
-                None => write!(f, "<function {}>", frame.func)?,
+                _ => write!(f, "<function {}>", frame.func)?,
             }
         }
         if self.omitted > 0 {

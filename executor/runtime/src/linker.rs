@@ -14,6 +14,8 @@ pub struct Linker {
     /// By module name, then by item name; shared until one of the sharers defines more, so that
     /// giving each store a linker costs nothing.
     functions: Arc<HashMap<String, HashMap<String, Arc<HostFunc>>>>,
+    /// Where else host functions of a module name are looked for.
+    aliases: Arc<HashMap<String, String>>,
     instances: HashMap<String, InstanceId>,
     /// By module name, then by item name.
     memories: HashMap<String, HashMap<String, SharedMemory>>,
@@ -56,6 +58,12 @@ impl Linker {
             None => functions.entry(module.to_owned()).or_default(),
         };
         items.insert(name.to_owned(), Arc::new(HostFunc::new(ty, f)));
+        self
+    }
+
+    /// Has host functions that are not defined under a module name looked up under another.
+    pub fn alias(&mut self, name: &str, module: &str) -> &mut Self {
+        Arc::make_mut(&mut self.aliases).insert(name.to_owned(), module.to_owned());
         self
     }
 
@@ -132,7 +140,8 @@ impl Linker {
     }
 
     pub(crate) fn find_func(&self, module: &str, name: &str) -> Option<&Arc<HostFunc>> {
-        self.functions.get(module)?.get(name)
+        let under = |module: &str| self.functions.get(module)?.get(name);
+        under(module).or_else(|| under(self.aliases.get(module)?))
     }
 }
 

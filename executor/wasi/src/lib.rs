@@ -131,27 +131,7 @@ macro_rules! function {
 /// Defines all functions of WASI preview 1, and those of preview 0. They work on the [`WasiCtx`] that
 /// is the data of the caller's store, and on the memory that the calling instance exports as `memory`.
 pub fn add_to_linker(linker: &mut Linker) {
-    for module in [MODULE, preview0::MODULE] {
-        add_common(linker, module);
-    }
     functions! { linker, MODULE;
-        fd::fd_filestat_get(fd: u32) -> abi::Filestat;
-        io::fd_seek(fd: u32, offset: i64, whence: u32) -> U64;
-        path::path_filestat_get(fd: u32, lookup: u32, path: Span) -> abi::Filestat;
-        poll::poll_oneoff(subscriptions: u32, events: u32, count: u32) -> U32;
-        sock::sock_accept(fd: u32, flags: u32) -> U32;
-    }
-    functions! { linker, preview0::MODULE;
-        preview0::fd_filestat_get(fd: u32) -> preview0::Filestat0;
-        preview0::fd_seek(fd: u32, offset: i64, whence: u32) -> U64;
-        preview0::path_filestat_get(fd: u32, lookup: u32, path: Span) -> preview0::Filestat0;
-        preview0::poll_oneoff(subscriptions: u32, events: u32, count: u32) -> U32;
-    }
-}
-
-/// Defines what both previews have.
-fn add_common(linker: &mut Linker, module: &str) {
-    functions! { linker, module;
         args_environ::args_get(pointers: u32, buffer: u32);
         args_environ::args_sizes_get(count: u32, size: u32);
         args_environ::environ_get(pointers: u32, buffer: u32);
@@ -165,6 +145,7 @@ fn add_common(linker: &mut Linker, module: &str) {
         fd::fd_fdstat_get(fd: u32) -> abi::Fdstat;
         fd::fd_fdstat_set_flags(fd: u32, flags: u32);
         fd::fd_fdstat_set_rights(fd: u32, base: u64, inheriting: u64);
+        fd::fd_filestat_get(fd: u32) -> abi::Filestat;
         fd::fd_filestat_set_size(fd: u32, size: u64);
         fd::fd_filestat_set_times(fd: u32, accessed: u64, modified: u64, which: u32);
         fd::fd_prestat_dir_name(fd: u32, name: Span);
@@ -174,12 +155,14 @@ fn add_common(linker: &mut Linker, module: &str) {
         io::fd_pread(fd: u32, iovecs: Iovecs, offset: u64) -> U32;
         io::fd_pwrite(fd: u32, iovecs: Iovecs, offset: u64) -> U32;
         io::fd_read(fd: u32, iovecs: Iovecs) -> U32;
+        io::fd_seek(fd: u32, offset: i64, whence: u32) -> U64;
         io::fd_tell(fd: u32) -> U64;
         io::fd_write(fd: u32, iovecs: Iovecs) -> U32;
         open::path_open(
             fd: u32, lookup: u32, path: Span, oflags: u32, base: u64, inheriting: u64, fdflags: u32
         ) -> U32;
         path::path_create_directory(fd: u32, path: Span);
+        path::path_filestat_get(fd: u32, lookup: u32, path: Span) -> abi::Filestat;
         path::path_filestat_set_times(
             fd: u32, lookup: u32, path: Span, accessed: u64, modified: u64, which: u32
         );
@@ -189,17 +172,26 @@ fn add_common(linker: &mut Linker, module: &str) {
         path::path_rename(fd: u32, old: Span, new_fd: u32, new: Span);
         path::path_symlink(text: Span, fd: u32, path: Span);
         path::path_unlink_file(fd: u32, path: Span);
+        poll::poll_oneoff(subscriptions: u32, events: u32, count: u32) -> U32;
         process::sched_yield();
         readdir::fd_readdir(fd: u32, buffer: Span, cookie: u64) -> U32;
+        sock::sock_accept(fd: u32, flags: u32) -> U32;
         sock::sock_recv(fd: u32, iovecs: Iovecs, flags: u32, received: u32, received_flags: u32);
         sock::sock_send(fd: u32, iovecs: Iovecs, flags: u32) -> U32;
         sock::sock_shutdown(fd: u32, how: u32);
     }
-    linker.func(module, "random_get", |caller: &mut Caller<'_>, at: u32, len: u32| {
+    linker.func(MODULE, "random_get", |caller: &mut Caller<'_>, at: u32, len: u32| {
         let origin = entropy::Origin::of(caller);
         serve(caller, |ctx, memory| random::random_get(ctx, memory, Span::new(at, len), origin))
     });
-    linker.func(module, "proc_exit", |_: &mut Caller<'_>, code: u32| process::proc_exit(code));
+    linker.func(MODULE, "proc_exit", |_: &mut Caller<'_>, code: u32| process::proc_exit(code));
     linker
-        .func(module, "proc_raise", |_: &mut Caller<'_>, signal: u32| process::proc_raise(signal));
+        .func(MODULE, "proc_raise", |_: &mut Caller<'_>, signal: u32| process::proc_raise(signal));
+    functions! { linker, preview0::MODULE;
+        preview0::fd_filestat_get(fd: u32) -> preview0::Filestat0;
+        preview0::fd_seek(fd: u32, offset: i64, whence: u32) -> U64;
+        preview0::path_filestat_get(fd: u32, lookup: u32, path: Span) -> preview0::Filestat0;
+        preview0::poll_oneoff(subscriptions: u32, events: u32, count: u32) -> U32;
+    }
+    linker.alias(preview0::MODULE, MODULE);
 }

@@ -157,18 +157,21 @@ fn environment(
         },
     };
     let said: Vec<_> = variables.into_iter().map(value).collect::<Result<_, _>>()?;
-    let mut variables = Vec::new();
+    let (mut variables, mut odd) = (Vec::new(), Vec::new());
     for (name, value) in inherit.then(env::vars_os).into_iter().flatten() {
         match (name.to_str(), value.to_str()) {
             (Some(name), Some(value)) if said.iter().all(|(over, _)| over != name) => {
                 variables.push((name.to_owned(), value.to_owned()));
             }
             (Some(_), Some(_)) => {}
-            _ => listener.warn(format_args!(
-                "the variable `{}` of this process is not UTF-8, and is not given to the guest",
-                name.display()
-            )),
+            _ => odd.push(format!("`{}`", name.display())),
         }
+    }
+    if !odd.is_empty() {
+        listener.warn(format_args!(
+            "variables of this process that are not UTF-8 are not given to the guest: {}",
+            odd.join(", ")
+        ));
     }
     variables.extend(said);
     Ok(variables)
