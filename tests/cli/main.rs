@@ -6,6 +6,7 @@ mod automatic;
 mod binary;
 mod code;
 mod errors;
+mod faults;
 mod functions;
 mod guests;
 mod hooks;
