@@ -9,6 +9,7 @@ mod code;
 mod defaults;
 mod entry;
 mod errors;
+mod faults;
 mod functions;
 mod guests;
 mod hooks;

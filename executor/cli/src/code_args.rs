@@ -2,6 +2,7 @@
 //!
 //! Invariant: a switch that is not known is refused, with what there is.
 
+use crate::units;
 use clap::Args;
 use executor::{Features, OptLevel};
 
@@ -16,6 +17,9 @@ pub struct CodeArgs {
     /// is where left out, and 2 otherwise)
     #[arg(short = 'O', long = "opt-level", value_name = "0|1|2|s", value_parser = parse_level)]
     pub opt_level: Option<OptLevel>,
+    /// The most memory that compiling may take [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_compile_memory: Option<u64>,
 }
 
 /// What Wasmtime has a switch for and this engine has not: always off.
@@ -78,7 +82,7 @@ mod tests {
 
     fn features(switches: &[&str]) -> Features {
         let wasm = switches.iter().map(|text| parse_switch(text).unwrap()).collect();
-        CodeArgs { wasm, opt_level: None }.features(Features::default())
+        CodeArgs { wasm, ..CodeArgs::default() }.features(Features::default())
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn builder(code: &CodeArgs, talk: &Talk) -> RuntimeBuilder {
     Runtime::builder()
         .features(code.features(Features::default()))
         .opt_level(code.opt_level)
+        .max_compile_memory(code.max_compile_memory)
         .on_event(move |event| tell(event, &talk, &progress))
 }
 

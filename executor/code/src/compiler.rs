@@ -81,6 +81,19 @@ pub enum CompileError {
     /// The module is valid but beyond what is supported.
     #[error("{0}")]
     Unsupported(String),
+    /// A function needs more memory to be compiled than that may take.
+    #[error(
+        "function {func}{} needs more memory to be compiled than the limit of {limit} bytes",
+        name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+    )]
+    TooLarge {
+        /// The function's index.
+        func: FuncIndex,
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The module is valid with features that are switched off.
     #[error(
         "the module needs {features}, which {} off; switch {} on with {}",

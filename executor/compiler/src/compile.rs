@@ -10,6 +10,7 @@ use crate::{
     place::{self, Loop},
     short, thunk,
     translate::{self, FrameMap, Resumed, Translated},
+    weight,
 };
 use cranelift_codegen::{
     CodegenError, Context, ExceptionContextLoc, FinalizedMachExceptionHandler,
@@ -33,6 +34,9 @@ use std::{
 
 /// After how many functions progress is told.
 const PROGRESS_STEP: usize = 64;
+
+/// The most IR (values and places in lists of them) that a thread keeps room for from function to function.
+const KEPT: u64 = 1 << 18;
 
 /// A piece of machine code with one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +112,14 @@ pub(crate) fn compile_units(
     let mut order: Vec<usize> = (0..units.len()).collect();
     order.sort_by_key(|i| Reverse(size(context.module, units[*i])));
     let done = AtomicUsize::new(0);
+    // So many at a time need no more than all may together.
+    let share = context.allowance / rayon::current_num_threads().max(1) as u64;
+    let shared = ModuleContext { allowance: share, ..*context };
     let results: Vec<(usize, Result<Code, CompileError>)> = order
         .into_iter()
         .par_bridge()
         .map_init(Worker::new, |worker, i| {
-            let result = worker.compile(context, units[i], options.opt_level, progress);
+            let result = worker.compile(&shared, units[i], options.opt_level, progress);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(PROGRESS_STEP) || done == units.len() {
                 progress(CompileEvent::Progress { done, total: units.len() });
@@ -123,7 +130,13 @@ pub(crate) fn compile_units(
     let mut codes: Vec<Result<Code, CompileError>> = Vec::new();
     codes.resize_with(units.len(), || Ok(Code::default()));
     for (i, result) in results {
-        codes[i] = result;
+        codes[i] = match result {
+            // Alone it may take all.
+            Err(CompileError::TooLarge { .. }) => {
+                Worker::new().compile(context, units[i], options.opt_level, progress)
+            }
+            result => result,
+        };
     }
     let mut codes = codes.into_iter().collect::<Result<Vec<_>, _>>()?;
     for (symbol, unit) in
@@ -196,10 +209,11 @@ impl Worker {
             let code = self.emit(isa, unit, frames)?;
             Ok(Code { resumed, ..code })
         });
+        let large = weight::so_far(&self.context.func.dfg) > KEPT;
         match result {
-            Ok(_) => self.context.clear(),
-            // What was left half done is of no use to the next function.
-            Err(_) => *self = Self::new(),
+            Ok(_) if !large => self.context.clear(),
+            // What was left half done is of no use to the next function, nor is that much room.
+            _ => *self = Self::new(),
         }
         result
     }

@@ -3,8 +3,8 @@
 //! Invariant: it is read only, so functions can be compiled in any order and at the same time.
 
 use crate::{isa::Target, reach::Reach, types::ModuleTypes};
-use executor_code::layout::InstanceLayout;
-use executor_model::{Module, ModuleInfo};
+use executor_code::{CompileError, layout::InstanceLayout};
+use executor_model::{FuncIndex, Module, ModuleInfo};
 
 /// What every function of a module is compiled against.
 #[derive(Clone, Copy)]
@@ -16,10 +16,20 @@ pub(crate) struct ModuleContext<'a> {
     pub(crate) types: Option<&'a ModuleTypes>,
     /// Which calls the frame maps have, where they are asked for.
     pub(crate) reach: Option<&'a Reach>,
+    /// How many bytes of memory a function may take.
+    pub(crate) allowance: u64,
 }
 
 impl<'a> ModuleContext<'a> {
     pub(crate) fn info(&self) -> &'a ModuleInfo {
         &self.module.info
+    }
+
+    /// That a function takes more memory than it may.
+    pub(crate) fn too_large(&self, func: FuncIndex) -> CompileError {
+        let names = &self.info().names.functions;
+        let at = names.binary_search_by_key(&func, |(index, _)| *index);
+        let name = at.ok().map(|at| names[at].1.clone());
+        CompileError::TooLarge { func, name, limit: self.allowance }
     }
 }

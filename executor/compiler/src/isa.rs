@@ -55,6 +55,10 @@ pub(crate) struct Extent {
     pub(crate) body: usize,
     /// How deep its loops are nested.
     pub(crate) loops: usize,
+    /// How many values its IR has.
+    pub(crate) values: usize,
+    /// [`crate::weight::passed_together`].
+    pub(crate) together: u64,
 }
 
 impl Extent {
@@ -62,10 +66,17 @@ impl Extent {
     const MAX_BODY: usize = 256 << 10;
     /// The optimiser, moving code out of loops, takes the cube of their depth.
     const MAX_LOOPS: usize = 128;
+    /// What is large without being long. The largest functions of CPython have 76,000 values.
+    const MAX_VALUES: usize = 1 << 19;
+    /// The register allocator takes longer and longer for each. In CPython at most 1.7 million do.
+    const MAX_TOGETHER: u64 = 3_000_000;
 
     /// Whether the best code would cost too much.
     pub(crate) fn is_large(self) -> bool {
-        self.body > Self::MAX_BODY || self.loops > Self::MAX_LOOPS
+        self.body > Self::MAX_BODY
+            || self.loops > Self::MAX_LOOPS
+            || self.values > Self::MAX_VALUES
+            || self.together > Self::MAX_TOGETHER
     }
 }
 

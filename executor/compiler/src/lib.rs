@@ -34,6 +34,7 @@ mod threads;
 mod thunk;
 mod translate;
 mod types;
+mod weight;
 
 use compile::{Code, Unit};
 use context::ModuleContext;
@@ -56,6 +57,8 @@ use types::ModuleTypes;
 /// Compiles modules for the machine it runs on.
 pub struct NativeCompiler {
     features: CpuFeatures,
+    /// How many bytes of memory the functions that are being compiled may take.
+    max_memory: u64,
     /// By [`OptLevel`]; made when first used.
     targets: [OnceLock<Target>; OptLevel::ALL.len()],
 }
@@ -75,7 +78,18 @@ impl NativeCompiler {
     /// [`CompileError::Host`] when they lack an instruction that compiled code needs.
     pub fn with_features(features: CpuFeatures) -> Result<Self, CompileError> {
         isa::check(features)?;
-        Ok(Self { features, targets: Default::default() })
+        Ok(Self { features, max_memory: Self::MAX_MEMORY, targets: Default::default() })
+    }
+
+    /// How many bytes of memory compiling takes at most, where nothing else is said, for all functions that are
+    /// being compiled at the same time.
+    pub const MAX_MEMORY: u64 = 1 << 30;
+
+    /// As `self`, with another limit on memory. A function that alone would take more is refused; the
+    /// module, its code and what has become of other functions are not counted.
+    #[must_use]
+    pub fn with_max_memory(self, bytes: u64) -> Self {
+        Self { max_memory: bytes, ..self }
     }
 
     fn target(&self, level: OptLevel) -> Result<&Target, CompileError> {
@@ -153,7 +167,8 @@ impl NativeCompiler {
         let typed = options.frame_maps || sites.is_some();
         let types = typed.then(|| ModuleTypes::of(module)).transpose()?;
         let (types, reach) = (types.as_ref(), reach.as_ref());
-        let context = ModuleContext { module, layout: &layout, target, types, reach };
+        let allowance = self.max_memory;
+        let context = ModuleContext { module, layout: &layout, target, types, reach, allowance };
         let (units, codes) = compile(&context)?;
         let linked = link::link(&module.info, &units, codes)?;
         let continuations = sites.map(|sites| {

@@ -3,7 +3,7 @@
 //! Invariant: a frame is pushed for each block that begins in reachable code, and for no other.
 
 use super::{Translator, exception::Clause};
-use crate::{emit::block_args, signature::clif_type};
+use crate::{emit::block_args, signature::clif_type, weight};
 use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
 use cranelift_frontend::Variable;
 use executor_model::{TrapCode, ValType};
@@ -21,6 +21,8 @@ pub(super) struct Frame {
     pub(super) height: usize,
     /// Whether anything reaches its end (which a loop's label is not).
     ends: bool,
+    /// How many branches to its label there are, an entry of a table each one.
+    branches: u64,
     /// How many loops it is in, itself included.
     loops: usize,
     /// How many bodies with handlers it is in, itself included.
@@ -164,6 +166,8 @@ impl<'a> Translator<'a> {
         let depths = targets.targets().map(|depth| depth.expect("validated code"));
         let mut entries = Vec::with_capacity(targets.len() as usize + 1);
         for depth in depths.chain([targets.default()]) {
+            let at = self.frames.len() - 1 - depth as usize;
+            self.frames[at].branches += 1;
             let to = *blocks.entry(depth).or_insert_with(|| {
                 let (label, arity) = self.target(depth);
                 match arity {
@@ -213,7 +217,7 @@ impl<'a> Translator<'a> {
         let frame = self.frames.pop().expect("validated code");
         match frame.kind {
             // The only way to a loop's end is through its body; the results are on the stack.
-            Kind::Loop => self.emitter.builder.seal_block(frame.label),
+            Kind::Loop => self.seal_loop(&frame),
             kind => {
                 self.stack.truncate(frame.height);
                 if let Kind::TryTable(clauses) = kind {
@@ -230,6 +234,17 @@ impl<'a> Translator<'a> {
             self.stack.truncate(frame.height);
         } else if self.frames.is_empty() {
             self.return_(frame.arity);
+        }
+    }
+
+    /// Notes that nothing else will branch to a loop. Only then every branch is given what it passes: each
+    /// local that the loop changes, which can be more than there is room for.
+    fn seal_loop(&mut self, frame: &Frame) {
+        let params = self.emitter.builder.block_params(frame.label).len() as u64;
+        let passed = frame.branches.saturating_mul(params);
+        match weight::memory(passed) > self.emitter.context.allowance {
+            true => self.passed = passed,
+            false => self.emitter.builder.seal_block(frame.label),
         }
     }
 
@@ -255,6 +270,7 @@ impl<'a> Translator<'a> {
         let at = self.frames.len() - 1 - depth as usize;
         let frame = &mut self.frames[at];
         frame.ends |= !matches!(frame.kind, Kind::Loop);
+        frame.branches += 1;
         (frame.label, frame.arity)
     }
 
@@ -265,7 +281,16 @@ impl<'a> Translator<'a> {
         let loops = loops + usize::from(matches!(kind, Kind::Loop));
         let tries = tries + usize::from(matches!(kind, Kind::TryTable(_) | Kind::Try(_)));
         self.extent.loops = self.extent.loops.max(loops);
-        self.frames.push(Frame { kind, label, arity, height, ends: false, loops, tries });
+        self.frames.push(Frame {
+            kind,
+            label,
+            arity,
+            height,
+            ends: false,
+            branches: 0,
+            loops,
+            tries,
+        });
     }
 
     /// Jumps with the topmost `arity` operands.

@@ -24,7 +24,7 @@ mod wide;
 
 use crate::{
     context::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
-    signature::V128, signature::clif_type, types::BodyTypes,
+    signature::V128, signature::clif_type, types::BodyTypes, weight,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
@@ -81,7 +81,8 @@ pub(crate) fn function(
         locals: Vec::new(),
         reachable: true,
         skipped: 0,
-        extent: Extent { body: len, loops: 0 },
+        extent: Extent { body: len, ..Extent::default() },
+        passed: 0,
         tries: Tries::default(),
         types: None,
         liveness: Liveness::default(),
@@ -135,12 +136,19 @@ pub(crate) fn function(
         if let Some(types) = &mut translator.types {
             types.pass(offset, &operator)?;
         }
+        let dfg = &translator.emitter.builder.func.dfg;
+        let values = weight::so_far(dfg).saturating_add(translator.passed);
+        if weight::memory(values) > context.allowance {
+            return Err(context.too_large(func));
+        }
     }
     translator.tries.check(func)?;
     let resumed = translator.finish_resume();
     let frames = translator.finish_frames();
     translator.emitter.finish();
-    Ok(Translated { extent: translator.extent, frames, resumed })
+    let extent = translator.extent;
+    let (values, together) = (function.dfg.num_values(), weight::passed_together(function));
+    Ok(Translated { extent: Extent { values, together, ..extent }, frames, resumed })
 }
 
 /// The translation of one function.
@@ -158,6 +166,8 @@ struct Translator<'a> {
     skipped: u32,
     /// What has been seen of the function's extent.
     extent: Extent,
+    /// How many values a loop that has ended would have passed to its beginning, where that is too many.
+    passed: u64,
     /// What is known of the function's `try` blocks.
     tries: Tries,
     /// The types of locals and operands, where frames are asked for.

@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 pub(crate) struct LazyCompiler {
     /// How many threads compile; all processors where nothing is said.
     threads: Option<usize>,
+    /// The limit on memory; the compiler's own where nothing is said.
+    max_memory: Option<u64>,
     started: OnceLock<Started>,
 }
 
@@ -24,8 +26,8 @@ struct Started {
 }
 
 impl LazyCompiler {
-    pub(crate) fn new(threads: Option<usize>) -> Self {
-        Self { threads, started: OnceLock::new() }
+    pub(crate) fn new(threads: Option<usize>, max_memory: Option<u64>) -> Self {
+        Self { threads, max_memory, started: OnceLock::new() }
     }
 
     fn start(&self) -> Result<&Started, CompileError> {
@@ -35,7 +37,9 @@ impl LazyCompiler {
         // Where there can't be so many, the compiler takes what it can get, which may be the caller's alone.
         let pool = |n| ThreadPoolBuilder::new().num_threads(n).build().ok();
         let pool = self.threads.and_then(pool);
-        let started = Started { compiler: NativeCompiler::new()?, pool };
+        let max_memory = self.max_memory.unwrap_or(NativeCompiler::MAX_MEMORY);
+        let compiler = NativeCompiler::new()?.with_max_memory(max_memory);
+        let started = Started { compiler, pool };
         Ok(self.started.get_or_init(|| started))
     }
 

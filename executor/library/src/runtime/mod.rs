@@ -303,6 +303,7 @@ pub struct RuntimeBuilder {
     opt_level: Option<OptLevel>,
     compiler: bool,
     threads: Option<usize>,
+    max_compile_memory: Option<u64>,
     limits: Limits,
     pool: PoolConfig,
     linker: Linker,
@@ -320,6 +321,7 @@ impl Default for RuntimeBuilder {
             opt_level: None,
             compiler: true,
             threads: None,
+            max_compile_memory: None,
             limits: Limits::default(),
             pool: PoolConfig::default(),
             linker,
@@ -355,6 +357,15 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// Sets how many bytes of memory the functions that are being compiled may take together; 1 GiB where nothing
+    /// is said. A module with a function that alone would take more is refused. It is an estimate, which does
+    /// not count the module itself and the code that is made.
+    #[must_use]
+    pub fn max_compile_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_compile_memory = bytes.into();
         self
     }
 
@@ -399,10 +410,20 @@ impl RuntimeBuilder {
     /// # Errors
     /// When the store is not this user's alone, or the machine lacks something that the engine needs.
     pub fn build(self) -> Result<Runtime, Error> {
-        let Self { store, features, opt_level, compiler, threads, limits, pool, linker, listener } =
-            self;
+        let Self {
+            store,
+            features,
+            opt_level,
+            compiler,
+            threads,
+            max_compile_memory,
+            limits,
+            pool,
+            linker,
+            listener,
+        } = self;
         let compiler = match compiler {
-            true => compiler_if_any(threads),
+            true => compiler_if_any(threads, max_compile_memory),
             false => None,
         };
         let config =
@@ -424,11 +445,11 @@ impl RuntimeBuilder {
 }
 
 #[cfg(feature = "compiler")]
-fn compiler_if_any(threads: Option<usize>) -> Option<Arc<dyn Compiler>> {
-    Some(Arc::new(compiler::LazyCompiler::new(threads)))
+fn compiler_if_any(threads: Option<usize>, max_memory: Option<u64>) -> Option<Arc<dyn Compiler>> {
+    Some(Arc::new(compiler::LazyCompiler::new(threads, max_memory)))
 }
 
 #[cfg(not(feature = "compiler"))]
-fn compiler_if_any(_: Option<usize>) -> Option<Arc<dyn Compiler>> {
+fn compiler_if_any(_: Option<usize>, _: Option<u64>) -> Option<Arc<dyn Compiler>> {
     None
 }

@@ -1,0 +1,94 @@
+//! Files that are cut and signals that are sent while a guest runs.
+
+use crate::sandbox::Sandbox;
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, Stdio},
+};
+
+/// Writes a byte, waits for one, and then does what is asked of it.
+const GUEST: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 16)
+  (func (export "init") (memory.fill (i32.const 0) (i32.const 65) (i32.const 1000000)))
+  (func $wait
+    (i32.store (i32.const 0) (i32.const 128)) (i32.store (i32.const 4) (i32.const 1))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64)))
+    (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64))))
+  (func (export "load") (result i32) (call $wait) (i32.load (i32.const 800000)))
+  (func (export "path") (result i32)
+    (call $wait) (call $unlink (i32.const 3) (i32.const 800000) (i32.const 10)))
+  (func (export "kernel writes") (result i32)
+    (call $wait) (call $random (i32.const 800000) (i32.const 64)))
+  (func (export "kernel reads") (result i32) (call $wait)
+    (i32.store (i32.const 0) (i32.const 800000)) (i32.store (i32.const 4) (i32.const 10))
+    (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64)))
+  (func (export "array") (result i32)
+    (call $wait) (call $write (i32.const 1) (i32.const 800000) (i32.const 1) (i32.const 64)))
+  (func (export "spin") (call $wait) (loop (br 0))))"#;
+
+fn start(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It is in the call now.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    child
+}
+
+#[test]
+fn a_snapshot_that_is_cut_while_it_runs_is_a_trap_for_whoever_meets_the_page() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", GUEST);
+    for export in ["load", "path", "kernel writes", "kernel reads", "array"] {
+        let create = ["snapshot", "create", "--init", "init", "-o", "guest.snap", "guest.wat"];
+        assert_eq!(sandbox.run(&create).code, 0);
+        let run = ["run", "--dir", ".::/", "--invoke", export, "guest.snap"];
+        let mut child = start(sandbox.command(&run));
+        let file = File::options().write(true).open(sandbox.path().join("guest.snap")).unwrap();
+        file.set_len(256 << 10).unwrap();
+        child.stdin.take().unwrap().write_all(b"x").unwrap();
+        let end = child.wait_with_output().unwrap();
+        let message = String::from_utf8(end.stderr).unwrap();
+        assert_eq!(end.status.code(), Some(134), "{export}: {message}");
+        assert!(message.contains("wasm trap: a page of the snapshot"), "{export}: {message}");
+        assert!(end.stdout.is_empty(), "{export}: nothing goes out");
+    }
+}
+
+#[test]
+fn code_that_is_cut_while_it_runs_is_a_trap() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", GUEST);
+    let mut child = start(sandbox.command(&["run", "--invoke", "load", "guest.wat"]));
+    let code = sandbox.stored("code", "elf");
+    File::options().write(true).open(&code[0]).unwrap().set_len(4096).unwrap();
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    let end = child.wait_with_output().unwrap();
+    let message = String::from_utf8(end.stderr).unwrap();
+    assert_eq!(end.status.code(), Some(134), "{message}");
+    assert!(message.contains("wasm trap: a page of the snapshot or the code"), "{message}");
+}
+
+#[test]
+fn a_signal_that_is_sent_does_what_it_does_to_any_process() {
+    let sandbox = Sandbox::new();
+    sandbox.file("guest.wat", GUEST);
+    for (name, number) in [("SEGV", 11), ("BUS", 7), ("FPE", 8), ("ILL", 4)] {
+        for spinning in [false, true] {
+            let run = ["run", "--no-store", "--timeout", "60s", "--invoke", "spin", "guest.wat"];
+            let mut child = start(sandbox.command(&run));
+            if spinning {
+                child.stdin.take().unwrap().write_all(b"x").unwrap();
+            }
+            let kill = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+            assert!(kill.unwrap().success());
+            let end = child.wait_with_output().unwrap();
+            assert_eq!(end.status.signal(), Some(number), "{name}: {end:?}");
+        }
+    }
+}
