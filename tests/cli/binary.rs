@@ -1,11 +1,12 @@
 //! What the built program is: a static one that is loaded anywhere.
 
+use crate::process::Finish;
 use std::{fs, path::Path, process::Command};
 
 /// Where there is a static C library; see `.cargo/rustc`.
 #[test]
 fn the_program_needs_no_loader_and_has_no_fixed_address() {
-    let found = Command::new("cc").arg("-print-file-name=libc.a").output().unwrap().stdout;
+    let found = Command::new("cc").arg("-print-file-name=libc.a").finish().stdout;
     if !Path::new(String::from_utf8(found).unwrap().trim()).is_absolute() {
         eprintln!("skipped: there is no static C library");
         return;

@@ -1,5 +1,6 @@
 //! What a stored function keeps of the options that it was made with, and how a run overrides it.
 
+use crate::process::Finish;
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -66,7 +67,7 @@ fn directories_are_kept_by_their_absolute_paths() {
     // Wherever it is run.
     let mut elsewhere = sandbox.command(&["run", "f"]);
     elsewhere.current_dir(sandbox.path().join("two"));
-    Run::from(elsewhere.output().unwrap()).succeeded("65\n");
+    Run::from(elsewhere.finish()).succeeded("65\n");
     sandbox.run(&["run", "--dir", "two::/", "f"]).succeeded("66\n");
     let directories = defaults(&sandbox)["directories"].clone();
     let one = fs::canonicalize(sandbox.path().join("one")).unwrap();
@@ -77,7 +78,7 @@ fn directories_are_kept_by_their_absolute_paths() {
 fn environment(sandbox: &Sandbox, options: &[&str], host: &[(&str, &str)]) -> Run {
     let mut command = sandbox.command(&[&["run"], options, &["f"]].concat());
     command.env_clear().env("EXECUTOR_STORE", sandbox.store()).envs(host.iter().copied());
-    Run::from(command.output().unwrap())
+    Run::from(command.finish())
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn a_variable_without_a_value_is_that_of_each_run_and_not_in_the_file() {
     sandbox.file("env.wat", guests::echo_env());
     let secret = "a-secret-that-is-nowhere-else";
     let line = ["snapshot", "create", "--name", "f", "--env", "TOKEN", "env.wat"];
-    let run = Run::from(sandbox.command(&line).env("TOKEN", secret).output().unwrap());
+    let run = Run::from(sandbox.command(&line).env("TOKEN", secret).finish());
     assert!(run.code == 0 && run.stderr.is_empty(), "{run:?}");
     assert_eq!(defaults(&sandbox)["environment"], json!(["TOKEN"]));
     environment(&sandbox, &[], &[("TOKEN", "other")]).succeeded("TOKEN=other\0");
@@ -111,7 +112,7 @@ fn a_variable_without_a_value_is_that_of_each_run_and_not_in_the_file() {
     // Of a guest that has read its environment, the value is in the state, which is said.
     sandbox.file("reads.wat", guests::observes_env());
     let line = ["snapshot", "create", "--name", "g", "--env", "TOKEN", "reads.wat"];
-    let run = Run::from(sandbox.command(&line).env("TOKEN", secret).output().unwrap());
+    let run = Run::from(sandbox.command(&line).env("TOKEN", secret).finish());
     assert_eq!(run.code, 0, "{run:?}");
     run.says(&["warning", "TOKEN"]);
     assert!(!run.stderr.contains(secret), "{run:?}");

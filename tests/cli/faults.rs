@@ -1,5 +1,6 @@
 //! Files that are cut and signals that are sent while a guest runs.
 
+use crate::process::Finish;
 use crate::sandbox::Sandbox;
 use std::{
     fs::File,
@@ -52,7 +53,7 @@ fn a_snapshot_that_is_cut_while_it_runs_is_a_trap_for_whoever_meets_the_page() {
         let file = File::options().write(true).open(sandbox.path().join("guest.snap")).unwrap();
         file.set_len(256 << 10).unwrap();
         child.stdin.take().unwrap().write_all(b"x").unwrap();
-        let end = child.wait_with_output().unwrap();
+        let end = child.finish();
         let message = String::from_utf8(end.stderr).unwrap();
         assert_eq!(end.status.code(), Some(134), "{export}: {message}");
         assert!(message.contains("wasm trap: a page of the snapshot"), "{export}: {message}");
@@ -68,7 +69,7 @@ fn code_that_is_cut_while_it_runs_is_a_trap() {
     let code = sandbox.stored("code", "elf");
     File::options().write(true).open(&code[0]).unwrap().set_len(4096).unwrap();
     child.stdin.take().unwrap().write_all(b"x").unwrap();
-    let end = child.wait_with_output().unwrap();
+    let end = child.finish();
     let message = String::from_utf8(end.stderr).unwrap();
     assert_eq!(end.status.code(), Some(134), "{message}");
     assert!(message.contains("wasm trap: a page of the snapshot or the code"), "{message}");
@@ -87,7 +88,7 @@ fn a_signal_that_is_sent_does_what_it_does_to_any_process() {
             }
             let kill = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
             assert!(kill.unwrap().success());
-            let end = child.wait_with_output().unwrap();
+            let end = child.finish();
             assert_eq!(end.status.signal(), Some(number), "{name}: {end:?}");
         }
     }

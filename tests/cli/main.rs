@@ -18,6 +18,8 @@ mod messages;
 mod noexec;
 mod outputs;
 mod points;
+#[path = "../support/process.rs"]
+mod process;
 mod repair;
 mod run;
 mod sandbox;

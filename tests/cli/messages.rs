@@ -1,6 +1,7 @@
 //! What people read when something goes wrong: where it is written, and what names of guests can do
 //! to it.
 
+use crate::process;
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -24,7 +25,7 @@ fn without_stderr(sandbox: &Sandbox, line: &[&str]) -> [(Option<i32>, String); 2
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut said = String::new();
         child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-        (ExitStatus::code(&child.wait().unwrap()), said)
+        (ExitStatus::code(&process::wait(&mut child)), said)
     })
 }
 

@@ -1,5 +1,6 @@
 //! Where a snapshot cannot be written: what is no regular file, and what is too large.
 
+use crate::process::Finish;
 use crate::{guests, sandbox::Sandbox};
 use std::{fs, path::Path, process::Command};
 
@@ -41,7 +42,7 @@ fn a_file_that_would_be_too_large_is_an_error_and_leaves_nothing() {
     let mut limited = Command::new("bash");
     limited.args(["-c", "ulimit -f 2; exec \"$0\" \"$@\""]).arg(create.get_program());
     limited.args(create.get_args()).current_dir(sandbox.path());
-    let output = limited.env("EXECUTOR_STORE", sandbox.store()).output().unwrap();
+    let output = limited.env("EXECUTOR_STORE", sandbox.store()).finish();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{:?}: {stderr}", output.status);
     let errors: Vec<&str> = stderr.lines().filter(|line| line.contains("error:")).collect();

@@ -1,6 +1,7 @@
 //! Snapshots inside a call: where they are taken, what goes on from them, and what is said when there
 //! is none to take.
 
+use crate::process::Finish;
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -73,7 +74,7 @@ fn with_input(sandbox: &Sandbox, args: &[&str], input: &str) -> Run {
     let mut child = command.spawn().unwrap();
     // One that ends without reading it has closed the pipe.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap().into()
+    child.finish().into()
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_snapshot_inside_a_call_is_the_base_of_another() {
     ]);
     fs::write(sandbox.path().join("input"), "abcdefgh").unwrap();
     later.stdin(fs::File::open(sandbox.path().join("input")).unwrap());
-    let run = Run::from(later.output().unwrap());
+    let run = Run::from(later.finish());
     // Counted from where it goes on: the read that it was before is not a point again.
     assert_eq!((run.code, &run.stdout[..8]), (0, "abcdefgh"), "{run:?}");
     let run = with_input(&sandbox, &["run", "later"], "second");

@@ -1,5 +1,6 @@
 //! `executor run` of modules: output, exit codes, traps, limits, preloads.
 
+use crate::process::{self, Finish};
 use crate::{guests, sandbox::Sandbox};
 use std::time::{Duration, Instant};
 
@@ -137,7 +138,7 @@ fn a_guest_that_waits_in_the_host_is_stopped_by_the_timeout_too() {
     let mut child = command.spawn().unwrap();
     // Held open and never written to, so that the guest waits.
     let stdin = child.stdin.take();
-    let run = crate::sandbox::Run::from(child.wait_with_output().unwrap());
+    let run = crate::sandbox::Run::from(child.finish());
     drop(stdin);
     assert_eq!(run.code, 134, "{run:?}");
     run.says(&["the timeout of 100ms passed"]);
@@ -152,13 +153,13 @@ fn an_interrupt_from_the_terminal_stops_the_guest() {
         "loop.wat",
         guests::HELLO.replace("(i32.const 8)))", "(i32.const 8))) (loop (br 0))"),
     );
-    let mut command = sandbox.command(&["run", "loop.wat"]);
+    let mut command = process::interruptible(&sandbox.command(&["run", "loop.wat"]));
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut said = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.unwrap().success());
-    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert_eq!(process::wait(&mut child).signal(), Some(2));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A directory with a store of its own, in which the binary runs.
 
+use crate::process::Finish;
 use serde_json::Value;
 use std::{
     fs,
@@ -58,7 +59,7 @@ impl Sandbox {
 
     /// Runs the binary to its end.
     pub fn run(&self, args: &[&str]) -> Run {
-        Run::from(self.command(args).output().unwrap())
+        Run::from(self.command(args).finish())
     }
 
     /// `executor run` with a report.

@@ -1,5 +1,6 @@
 //! Several processes that use one store at a time, and what those that were killed leave in it.
 
+use crate::process::{self, Finish};
 use crate::{guests, sandbox::Sandbox};
 use std::{
     fs::{self, File},
@@ -34,7 +35,7 @@ fn one_of_many_first_runs_compiles_and_the_others_find_its_code() {
     let children: Vec<Child> = (0..4).map(run).collect();
     let mut compiled = 0;
     for (n, child) in children.into_iter().enumerate() {
-        let output = child.wait_with_output().unwrap();
+        let output = child.finish();
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"-1\n"[..]), "{output:?}");
         let report = fs::read(sandbox.path().join(format!("report{n}.json"))).unwrap();
         let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
@@ -53,7 +54,7 @@ fn a_compiler_that_is_killed_keeps_nobody_waiting() {
     let mut first = start(&sandbox, &["compile", "large.wat"]);
     until("the first compiles", || sandbox.store().join("code/compiling").exists());
     first.kill().unwrap();
-    first.wait().unwrap();
+    process::wait(&mut first);
     sandbox.run(&["run", "--invoke", "get", "large.wat"]).succeeded("-1\n");
 }
 
@@ -116,7 +117,7 @@ fn a_sweep_waits_for_those_who_write() {
     let written = writing.with_file_name("written");
     fs::rename(&writing, &written).unwrap();
     drop(lock);
-    assert_eq!(remover.wait().unwrap().code(), Some(0));
+    assert_eq!(process::wait(&mut remover).code(), Some(0));
     assert!(written.exists());
     sandbox.run(&["run", "f"]).succeeded("hello\n");
 }

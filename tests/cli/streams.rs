@@ -1,6 +1,7 @@
 //! Standard input, output and error: from where they come, in what order, and what becomes of a
 //! reader that has gone.
 
+use crate::process::{self, Finish};
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -12,9 +13,7 @@ fn standard_input_comes_from_a_file_a_pipe_or_nowhere() {
     let sandbox = Sandbox::new();
     sandbox.file("cat.wat", guests::CAT);
     sandbox.file("input", "from a file");
-    let with = |stdin: Stdio| {
-        Run::from(sandbox.command(&["run", "cat.wat"]).stdin(stdin).output().unwrap())
-    };
+    let with = |stdin: Stdio| Run::from(sandbox.command(&["run", "cat.wat"]).stdin(stdin).finish());
     with(File::open(sandbox.path().join("input")).unwrap().into()).succeeded("from a file");
     with(Stdio::null()).succeeded("");
 
@@ -25,7 +24,7 @@ fn standard_input_comes_from_a_file_a_pipe_or_nowhere() {
         stdin.write_all(piece.as_bytes()).unwrap();
     }
     drop(stdin);
-    Run::from(child.wait_with_output().unwrap()).succeeded("from a pipe");
+    Run::from(child.finish()).succeeded("from a pipe");
 }
 
 #[test]
@@ -43,7 +42,7 @@ fn standard_input_comes_from_a_terminal() {
     };
     // A line, and the end of the input, as they are typed.
     child.stdin.take().unwrap().write_all(b"typed\n\x04").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = child.finish();
     let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     // What is typed is echoed by the terminal.
     assert!(output.status.success() && said.ends_with("typed\n"), "{said}");
@@ -58,7 +57,7 @@ fn output_and_errors_keep_their_order() {
     let file = File::create(&log).unwrap();
     let mut command = sandbox.command(&["run", "--invoke", "both", "both.wat"]);
     command.stdout(file.try_clone().unwrap()).stderr(file);
-    assert!(command.status().unwrap().success());
+    assert!(process::wait(&mut command.spawn().unwrap()).success());
     // The result of the call comes last.
     assert_eq!(std::fs::read_to_string(log).unwrap(), "out\nerr\nout\nerr\n0\n");
 }
@@ -70,7 +69,7 @@ fn a_reader_that_has_gone_is_an_error_number_for_the_guest() {
     let mut command = sandbox.command(&["run", "yes.wat"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let run = Run::from(child.wait_with_output().unwrap());
+    let run = Run::from(child.finish());
     // 64 is WASI's EPIPE.
     assert_eq!((run.code, &*run.stderr), (64, ""), "{run:?}");
 }
@@ -84,7 +83,7 @@ fn a_reader_that_has_gone_is_no_failure_of_ours() {
         let mut child =
             sandbox.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
-        let run = Run::from(child.wait_with_output().unwrap());
+        let run = Run::from(child.finish());
         assert_eq!((run.code, &*run.stderr), (0, ""), "{line:?}: {run:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! What a word of the command line names, and what bytes hold.
 
+use crate::process::Finish;
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -16,7 +17,7 @@ fn piped(sandbox: &Sandbox, args: &[&str], bytes: &[u8]) -> Run {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(bytes).unwrap();
-    Run::from(child.wait_with_output().unwrap())
+    Run::from(child.finish())
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_module_comes_from_a_named_pipe_once() {
         // The second time another module comes out of it.
         let module = guests::ECHO_ARGS.replace("_start", if word == "x" { "_start" } else { "f" });
         File::options().write(true).open(&pipe).unwrap().write_all(module.as_bytes()).unwrap();
-        let run = Run::from(child.wait_with_output().unwrap());
+        let run = Run::from(child.finish());
         if word == "x" {
             run.succeeded("pipe.wasm\0x\0");
         } else {
@@ -185,7 +186,7 @@ fn a_report_is_written_where_descriptors_ran_out() {
     let line = "ulimit -n 40; exec \"$0\" run --no-store --dir .::/ --report r.json opens.wat";
     let mut shell = Command::new("sh");
     shell.args(["-c", line, crate::sandbox::EXECUTOR]).current_dir(sandbox.path());
-    let run = Run::from(shell.output().unwrap());
+    let run = Run::from(shell.finish());
     // WASI's error number for too many open files.
     assert_eq!(run.code, 33, "{run:?}");
     let report = fs::read(sandbox.path().join("r.json")).unwrap();

@@ -1,5 +1,6 @@
 //! What a guest is given of the world: environment, directories, sockets, clocks, randomness.
 
+use crate::process::Finish;
 use crate::{
     guests,
     sandbox::{Run, Sandbox},
@@ -18,7 +19,7 @@ fn environment(options: &[&str], host: &[(&str, &str)]) -> Run {
     sandbox.file("env.wat", guests::echo_env());
     let mut command = sandbox.command(&[&["run", "--no-store"], options, &["env.wat"]].concat());
     command.env_clear().envs(host.iter().copied());
-    Run::from(command.output().unwrap())
+    Run::from(command.finish())
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn variables_that_are_not_utf8_are_not_inherited() {
         let line = [&["run", "--no-store"], options, &["env.wat"]].concat();
         let mut command = sandbox.command(&line);
         command.env_clear().env("BAD", std::ffi::OsStr::from_bytes(b"\xff")).env("A", "1");
-        Run::from(command.output().unwrap())
+        Run::from(command.finish())
     };
     run(&["--inherit-env"]).succeeded("A=1\0").says(&["warning", "BAD"]);
     run(&["--env", "BAD"]).failed(2, &["BAD", "UTF-8"]);
@@ -96,7 +97,7 @@ fn a_guest_accepts_connections_at_the_address_given() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "ping");
-        Run::from(child.wait_with_output().unwrap()).succeeded("");
+        Run::from(child.finish()).succeeded("");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Programs in C over wasi-libc: walking and copying trees, filtering standard input, and everything
 //! that can be asked of paths and descriptors.
 
+use crate::process::Finish;
 use crate::{
     engines::{Engines, Program},
     packages,
@@ -113,7 +114,7 @@ fn standard_input_is_filtered() {
     fs::write(&file, &input).unwrap();
     let mut command = workshop.engines.executor(&["run"]);
     command.arg(&filter).arg("upper").stdin(Stdio::from(fs::File::open(&file).unwrap()));
-    assert!(command.output().unwrap().stdout == input.to_uppercase().into_bytes());
+    assert!(command.finish().stdout == input.to_uppercase().into_bytes());
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_service_goes_on_from_its_snapshot_with_its_files_its_clock_and_fresh_random
     fs::write(host.join("config"), "first line\nsecond line\n").unwrap();
     let run = |line: &[&str]| {
         let mut command: Command = workshop.engines.executor(line);
-        let output = command.current_dir(dir).output().unwrap();
+        let output = command.current_dir(dir).finish();
         assert!(output.status.success(), "{line:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };

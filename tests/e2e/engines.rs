@@ -4,6 +4,7 @@
 //! program leaves behind: output, exit code and files.
 
 use crate::packages;
+use crate::process::Finish;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -136,7 +137,7 @@ impl Program<'_> {
         let output = thread::scope(|scope| {
             // A program that does not read all of it is no failure.
             scope.spawn(move || drop(stdin.write_all(input)));
-            child.wait_with_output().unwrap()
+            child.finish()
         });
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran {

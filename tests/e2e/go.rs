@@ -1,5 +1,6 @@
 //! A program in Go, whose runtime does its own scheduling over WASI.
 
+use crate::process::Finish;
 use crate::{
     engines::{Engines, Program},
     packages,
@@ -41,12 +42,12 @@ fn a_go_program_runs_as_under_wasmtime() {
 
     // As a stored function, every run has the arguments and the environment of its own.
     let module = tour.to_str().unwrap();
-    let create = engines.executor(&["snapshot", "create", "--name", "tour", module]).output();
-    assert!(create.as_ref().unwrap().status.success(), "{create:?}");
+    let create = engines.executor(&["snapshot", "create", "--name", "tour", module]).finish();
+    assert!(create.status.success(), "{create:?}");
     for (name, greeting) in [("one", "hi"), ("two", "hello")] {
         let env = format!("GREETING={greeting}");
         let line = ["run", "--argv0", name, "--env", &env, "tour", "hello", name];
-        let output = engines.executor(&line).output().unwrap();
+        let output = engines.executor(&line).finish();
         let expected = format!(
             "hello from {name} 1 {name}\nGREETING \"{greeting}\" true\nMISSING \"\" false\n"
         );

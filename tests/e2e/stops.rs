@@ -6,6 +6,7 @@
 //! Standard input is one open file, which the second process reads on from where the first stopped.
 
 use crate::engines::{self, EXECUTOR, Ran};
+use crate::process::Finish;
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -205,7 +206,7 @@ impl Stopped<'_> {
         let mut run = self.executor(&["run"], self.stdin());
         self.give_time(&mut run);
         self.give(&mut run, files.path());
-        ran(&[&run.output().unwrap()], files.path())
+        ran(&[&run.finish()], files.path())
     }
 
     /// Keeps the guest before its `nth` call of the host, if it makes so many; `as_what` says
@@ -222,7 +223,7 @@ impl Stopped<'_> {
         create.args(as_what);
         self.give_time(&mut create);
         self.give(&mut create, files);
-        let mut output = create.output().unwrap();
+        let mut output = create.finish();
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.success() {
             output.stdout = printed(output.stdout);
@@ -276,9 +277,9 @@ impl Stopped<'_> {
         if !args_read {
             run.args(self.guest.args);
         }
-        let second = run.output().unwrap();
+        let second = run.finish();
         let ran = ran(&[&first, &second], files.path());
-        let rm = self.executor(&["snapshot", "rm", NAME], self.stdin()).output().unwrap();
+        let rm = self.executor(&["snapshot", "rm", NAME], self.stdin()).finish();
         assert!(rm.status.success(), "{rm:?}");
         Ok(ran)
     }
@@ -286,7 +287,7 @@ impl Stopped<'_> {
     /// Whether the stored guest has read its arguments, and its environment.
     fn read(&self) -> (bool, bool) {
         let inspect = ["snapshot", "inspect", "--json", NAME];
-        let output = self.executor(&inspect, self.stdin()).output().unwrap();
+        let output = self.executor(&inspect, self.stdin()).finish();
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let read = |what: &str| !value["wasi"][what].is_null();
         (read("arguments_read"), read("environment_read"))

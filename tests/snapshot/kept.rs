@@ -1,5 +1,6 @@
 //! Kept stores: what a call in one costs, and what one costs that waits.
 
+use crate::process::Finish;
 use crate::{
     scene::Scene,
     system_calls::{count, sized},
@@ -30,7 +31,7 @@ fn a_store_that_waits_costs_little_whatever_its_state_is() {
         let scene = scene(functions, pages);
         let mut restorer = Command::new(env!("CARGO_BIN_EXE_restorer"));
         restorer.arg(scene.path("code")).arg(scene.path("s.snap")).args(["1000", "idle"]);
-        let output = restorer.output().unwrap();
+        let output = restorer.finish();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let numbers: Vec<u64> = said.split_whitespace().map(|n| n.parse().unwrap()).collect();
         let [bytes, mappings] = numbers[..] else { panic!("{output:?}") };
@@ -57,7 +58,7 @@ fn calls_go_on_where_the_system_has_no_room_for_more_mappings() {
     scene.guest.write(&scene.path("s.snap"));
     let mut restorer = Command::new(env!("CARGO_BIN_EXE_restorer"));
     restorer.arg(scene.path("code")).arg(scene.path("s.snap")).args(["20000", "crowd"]);
-    let output = restorer.output().unwrap();
+    let output = restorer.finish();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.ends_with("[I32(0)]\n"), "{output:?}");
     let numbers: Vec<u64> = said.split_whitespace().filter_map(|n| n.parse().ok()).collect();

@@ -12,6 +12,9 @@ mod kinds;
 mod linked;
 mod memories;
 mod portable;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/process.rs"]
+mod process;
 mod refusals;
 mod scene;
 mod suspended;

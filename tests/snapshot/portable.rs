@@ -1,5 +1,6 @@
 //! A snapshot is bound to its modules and not to their machine code.
 
+use crate::process::Finish;
 use crate::scene::{Failure, Guest, Scene, Trust, compiler, decode, gives, int, restore, traps};
 use executor_code::file::Section;
 use executor_model::{
@@ -120,8 +121,7 @@ fn another_process_unwinds_by_the_tables_of_the_cached_code() {
     scene.guest.expect(&[gives("a", "set", &[], [])], "before");
     scene.guest.write(&scene.path("s.snap"));
     let mut restorer = Command::new(env!("CARGO_BIN_EXE_restorer"));
-    let output = restorer.arg(scene.path("code")).arg(scene.path("s.snap")).arg("2").output();
-    let output = output.unwrap();
+    let output = restorer.arg(scene.path("code")).arg(scene.path("s.snap")).arg("2").finish();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "[I32(42)]\n", "{output:?}");
 }
 

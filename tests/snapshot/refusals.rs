@@ -98,11 +98,14 @@ fn state_beyond_the_limits_of_the_new_store_is_refused() {
     let scene = sized();
     let limits =
         |max_memory, max_table| StoreConfig { max_memory, max_table, ..StoreConfig::default() };
-    let mut fits = restore_within(&scene, limits(3 << 16, 100)).unwrap();
-    assert_eq!(fits.call("a", "size", &[]).unwrap(), [I32(3)]);
+    // The table's elements take 8 bytes each.
+    let fits = (3 << 16) + 800;
+    let mut restored = restore_within(&scene, limits(fits, 100)).unwrap();
+    assert_eq!(restored.call("a", "size", &[]).unwrap(), [I32(3)]);
     for (limits, what) in [
         (limits((3 << 16) - 1, 100), "memory 0 has 196608 bytes"),
-        (limits(3 << 16, 99), "table 0 has 100 elements"),
+        (limits(fits - 1, 100), "197408 bytes"),
+        (limits(fits, 99), "table 0 has 100 elements"),
     ] {
         let Err(refusal) = restore_within(&scene, limits) else { panic!("{what} is restored") };
         assert!(refusal.to_string().contains(what), "{refusal}");

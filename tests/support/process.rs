@@ -18,6 +18,8 @@ pub trait Finish {
     fn finish(self) -> Output;
 }
 
+/// Its standard output and standard error are read, wherever they were to lead; a command that leads them elsewhere
+/// is spawned first.
 impl Finish for &mut Command {
     #[track_caller]
     fn finish(self) -> Output {
