@@ -219,7 +219,8 @@ fn describe(error: Error) -> Exit {
             Exit { error: Some(thrown.description), ..exit(EXIT_TRAP) }
         }
         error => {
-            let message = error.to_string();
+            let limit = error.limit().map(|limit| limit.message("--max-memory"));
+            let message = limit.unwrap_or_else(|| error.to_string());
             eprint!("executor: error: {message}");
             if let Error::Call(CallError::Host { backtrace, .. }) = error {
                 eprint!("\n{backtrace}");
