@@ -98,10 +98,13 @@ fn state_beyond_the_limits_of_the_new_store_is_refused() {
     let scene = sized();
     let limits =
         |max_memory, max_table| StoreConfig { max_memory, max_table, ..StoreConfig::default() };
-    let mut fits = restore_within(&scene, limits(3 << 16, 100)).unwrap();
+    // An element of a table takes eight bytes.
+    let all = (3 << 16) + 800;
+    let mut fits = restore_within(&scene, limits(all, 100)).unwrap();
     assert_eq!(fits.call("a", "size", &[]).unwrap(), [I32(3)]);
     for (limits, what) in [
         (limits((3 << 16) - 1, 100), "memory 0 has 196608 bytes"),
+        (limits(all - 1, 100), "memories and tables have 197408 bytes together"),
         (limits(3 << 16, 99), "table 0 has 100 elements"),
     ] {
         let Err(refusal) = restore_within(&scene, limits) else { panic!("{what} is restored") };
