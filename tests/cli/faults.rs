@@ -1,4 +1,4 @@
-//! Files that are cut and signals that are sent while a guest runs.
+//! Files that are cut and signals that are sent while a guest runs; limits that it meets.
 
 use crate::process::Finish;
 use crate::sandbox::Sandbox;
@@ -92,4 +92,33 @@ fn a_signal_that_is_sent_does_what_it_does_to_any_process() {
             assert_eq!(end.status.signal(), Some(number), "{name}: {end:?}");
         }
     }
+}
+
+#[test]
+fn what_exceeds_the_limit_on_memory_names_the_option() {
+    let sandbox = Sandbox::new();
+    sandbox.file("two.wat", r#"(module (memory 2) (func (export "f")))"#);
+    let expected = "memory 0 has 131072 bytes, more than --max-memory allows (65536)";
+    let args = ["--max-memory", "64KiB", "--invoke", "f"];
+    sandbox.run(&[&["run"], &args[..], &["two.wat"]].concat()).failed(1, &[expected]);
+    sandbox.run(&["snapshot", "create", "--name", "two", "two.wat"]);
+    let run = sandbox.run(&[&["run"], &args[..], &["two"]].concat());
+    run.failed(1, &[expected]);
+    assert!(!run.stderr.contains("does not fit"), "{run:?}");
+}
+
+#[test]
+fn a_function_too_large_to_compile_is_named() {
+    let sandbox = Sandbox::new();
+    let locals = "i32 ".repeat(300);
+    let branches: String = (0..300)
+        .map(|i| format!("(br_if 0 (local.tee {i} (i32.add (local.get {i}) (i32.const 1))))"))
+        .collect();
+    let wat = format!("(module (func $much (local {locals}) (loop {branches})))");
+    sandbox.file("much.wat", wat);
+    sandbox.run(&["compile", "--max-compile-memory", "4MiB", "much.wat"]).failed(
+        1,
+        &["function 0 (much) needs more memory to be compiled than the limit of 4194304 bytes"],
+    );
+    assert_eq!(sandbox.run(&["compile", "much.wat"]).code, 0);
 }

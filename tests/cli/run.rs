@@ -169,7 +169,7 @@ fn a_memory_grows_to_the_limit_and_no_further() {
     let grow = |limit: &str, pages: &str| {
         sandbox.run(&["run", "--max-memory", limit, "--invoke", "grow", "library.wat", pages])
     };
-    // The table counts too.
+    // It has a page already, and a table, which takes of the limit too.
     grow("1MiB", "14").succeeded("1\n");
     grow("1MiB", "15").succeeded("-1\n");
 }

@@ -27,6 +27,18 @@ fn accesses_end_at_the_end_of_memory() {
 }
 
 #[test]
+fn a_path_that_no_host_takes_is_not_looked_at() {
+    // Not UTF-8 either, which would be found out by reading it.
+    let mut bytes = vec![0xff; 1 << 20];
+    let memory = Memory::new(&mut bytes[..]);
+    assert_eq!(memory.path(Span::new(0, 4095)), Err(Errno::ILSEQ));
+    for len in [4096, 1 << 20] {
+        assert_eq!(memory.path(Span::new(0, len)), Err(Errno::NAMETOOLONG));
+    }
+    assert_eq!(memory.path(Span::new(1, 1 << 20)), Err(Errno::FAULT));
+}
+
+#[test]
 fn a_partial_transfer_hides_a_later_error_and_a_first_one_shows() {
     let mut bytes = vec![0; 1000];
     let mut memory = Memory::new(&mut bytes[..]);
