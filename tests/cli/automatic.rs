@@ -230,3 +230,51 @@ fn automatic_snapshots_are_listed_and_removed_by_key_or_all() {
     assert_eq!(library().report["instance"]["outcome"], "instantiated");
     sandbox.run(&["snapshot", "rm"]).failed(2, &["NAME|KEY"]);
 }
+
+/// A reactor with 2 MiB of data whose `_initialize` draws a random byte to address 16 and adds 1 to the
+/// byte at address 8; `at` returns a byte.
+fn large_and_random() -> String {
+    format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+          (memory (export "memory") 40)
+          (data (i32.const 8) "\05")
+          (data (i32.const 65536) "{}")
+          (func (export "_initialize")
+            (drop (call $random (i32.const 16) (i32.const 8)))
+            (i32.store8 (i32.const 8) (i32.add (i32.load8_u (i32.const 8)) (i32.const 1))))
+          (func (export "random") (result i64) (i64.load (i32.const 16)))
+          (func (export "at") (param i32) (result i32) (i32.load8_u (local.get 0))))"#,
+        "x".repeat(2 << 20)
+    )
+}
+
+#[test]
+fn a_large_reactor_that_draws_randomness_is_mapped_and_initialised_in_each_run() {
+    let sandbox = Sandbox::new();
+    sandbox.file("large.wat", large_and_random());
+    let at = |address: &str| sandbox.report(&["--invoke", "at", "large.wat", address]);
+    for (mapped, address, byte) in [
+        (false, "8", "6\n"),
+        (true, "8", "6\n"),
+        (true, "65536", "120\n"),
+        (true, "2162687", "120\n"),
+    ] {
+        let run = at(address);
+        run.succeeded(byte).took_snapshot(false, &["random"]);
+        assert_eq!(run.report["instance"]["outcome"], "instantiated", "{run:?}");
+        assert_eq!(run.report["phases"].get("restore").is_some(), mapped, "{run:?}");
+    }
+    let random = || sandbox.run(&["run", "--invoke", "random", "large.wat"]).stdout;
+    assert_ne!(random(), random());
+    // Another initialisation begins from the same state.
+    let again = ["run", "--init", "_initialize", "--invoke", "at", "large.wat", "8"];
+    sandbox.run(&again).succeeded("7\n");
+    // What cannot be used is done without.
+    for snapshot in sandbox.stored("snapshots", "snap") {
+        std::fs::write(snapshot, "damaged").unwrap();
+    }
+    at("8").succeeded("6\n");
+    let never = ["run", "--snapshot", "never", "--invoke", "at", "large.wat", "8"];
+    sandbox.run(&never).succeeded("6\n");
+}

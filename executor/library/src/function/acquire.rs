@@ -55,6 +55,21 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
     };
     let start = Start { restored, why: why.to_owned() };
     let (store, main) = match state {
+        State::Kept(kept) if kept.uninitialised => {
+            let main = kept.main_module();
+            init.iter().try_for_each(|name| check_init(main, name))?;
+            let mut store = kept.restore(runtime, given, wasi, attach)?;
+            report.phases.end("restore");
+            // To whoever asks it is fresh: what it restored is the module's own.
+            report.start = Some(Start { restored: None, ..start });
+            let initialised = clock.run(|| {
+                initialise(&mut store, main, kept.main)?;
+                call_inits(&mut store, kept.main, init)
+            });
+            report.phases.end("initialise");
+            initialised?;
+            (store, kept.main)
+        }
         State::Kept(kept) => {
             let mut store = kept.restore(runtime, given, wasi, attach)?;
             report.phases.end("restore");
@@ -81,7 +96,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
                     let mut store = image.acquire_with(prepare).map_err(InstantiateError::from)?;
                     let main = InstanceId::from_position(0);
                     initialise(&mut store, &modules.main, main)?;
-                    modules.call_inits(&mut store, main, init)?;
+                    call_inits(&mut store, main, init)?;
                     Ok((store, main))
                 }
                 None => {
@@ -122,7 +137,7 @@ fn plan(state: &State, call: Option<&Call>) -> Result<Entry, Error> {
 
 impl Runtime {
     /// An empty store.
-    fn store(&self, given: &Given) -> Result<Store, Error> {
+    pub(crate) fn store(&self, given: &Given) -> Result<Store, Error> {
         let engine = self.shared.engine(Code::Plain)?;
         Ok(Store::new(engine, self.linker.clone(), given.limits.into())?)
     }
@@ -177,18 +192,8 @@ impl Modules {
             store.linker_mut().instance(name, instance);
         }
         let main = instantiate(store, &self.main)?;
-        self.call_inits(store, main, init)?;
+        call_inits(store, main, init)?;
         Ok(main)
-    }
-
-    /// Calls the exports of the main module that are named.
-    fn call_inits(
-        &self,
-        store: &mut Store,
-        main: InstanceId,
-        init: &[String],
-    ) -> Result<(), Error> {
-        init.iter().try_for_each(|name| call_export(store, main, name, &[]).map(drop))
     }
 
     /// The image of the module alone, from the second instance on: a process that makes one has
@@ -206,6 +211,11 @@ impl Modules {
         }
         Ok(self.image.get())
     }
+}
+
+/// Calls the exports of the main module that are named.
+fn call_inits(store: &mut Store, main: InstanceId, init: &[String]) -> Result<(), Error> {
+    init.iter().try_for_each(|name| call_export(store, main, name, &[]).map(drop))
 }
 
 /// Instantiates one module, and initialises it if it is a reactor.

@@ -27,7 +27,7 @@ use crate::{
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
 use executor_runtime::CompiledModule;
-use executor_snapshot::{Defaults, EntryKind, Manifest, SnapshotFile};
+use executor_snapshot::{Defaults, EntryKind, InstanceNames, Manifest, SnapshotFile};
 use executor_wasi::WasiState;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +63,8 @@ pub(crate) enum State {
 pub(crate) struct Kept {
     pub(crate) snapshot: Snapshot,
     pub(crate) trust: Trust,
+    /// Whether no code of the guest has run in it: its instances are initialised.
+    pub(crate) uninitialised: bool,
     /// What its instances are given where nothing else is said.
     pub(crate) defaults: Defaults,
     /// The modules of the instances, in the order of their ids.
@@ -123,7 +125,18 @@ impl Kept {
         };
         let defaults = trust.defaults(manifest);
         let images = Images::default();
-        Ok(Self { snapshot, trust, defaults, modules, main, wasi, continuations, images })
+        let uninitialised = false;
+        Ok(Self {
+            snapshot,
+            trust,
+            uninitialised,
+            defaults,
+            modules,
+            main,
+            wasi,
+            continuations,
+            images,
+        })
     }
 
     /// The module of the main instance.
@@ -144,6 +157,14 @@ fn sites(file: &SnapshotFile) -> BTreeMap<ModuleHash, Vec<CallSite>> {
 }
 
 impl State {
+    /// The names of the instances, in order of their ids.
+    pub(crate) fn names(&self) -> Vec<InstanceNames> {
+        match self {
+            Self::Fresh(modules) => modules.names(),
+            Self::Kept(kept) => kept.snapshot.file().manifest().instances.clone(),
+        }
+    }
+
     pub(crate) fn main_module(&self) -> &Arc<CompiledModule> {
         match self {
             Self::Fresh(modules) => &modules.main,

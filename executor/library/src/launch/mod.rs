@@ -5,11 +5,12 @@
 //! there all the same, and is the same.
 
 mod conditions;
+mod uninitialised;
 
 use crate::{
     Error, Event, Instance, Report, Snapshot, Source,
     function::{
-        Kept, Modules, Place, Plan, State, Trust, WasmModules,
+        Kept, Place, Plan, State, Trust, WasmModules,
         acquire::{Request, acquire},
         manifest, plan_methods, write,
     },
@@ -165,11 +166,21 @@ impl Launching {
         // Frame maps are worth their price only where a snapshot can come of it.
         let at = plan.at.as_ref().filter(|_| self.keeps_snapshots().is_ok());
         let code = if at.is_some() { Code::WithFrameMaps } else { Code::Plain };
-        let modules = opened.compile(runtime, code, report)?;
-        check_after_restore(&modules.main, &plan.after_restore)?;
-        let state = State::Fresh(modules);
+        let mut state = match self.uninitialised(opened, report) {
+            Some(kept) => State::Kept(Box::new(kept)),
+            None => State::Fresh(opened.compile(runtime, code, report)?),
+        };
+        check_after_restore(state.main_module(), &plan.after_restore)?;
         let (init, call) = (&plan.init[..], plan.call.as_ref());
-        let ready = acquire(Request { runtime, state: &state, given, init, call, why }, report);
+        let mut ready = acquire(Request { runtime, state: &state, given, init, call, why }, report);
+        if let (State::Kept(_), Err(error)) = (&state, &ready)
+            && report.start.is_none()
+            && !is_about_call(error)
+        {
+            listener.warn(format_args!("{}; instantiating afresh", one_line(error)));
+            state = State::Fresh(opened.compile(runtime, code, report)?);
+            ready = acquire(Request { runtime, state: &state, given, init, call, why }, report);
+        }
         if ready.is_err() && report.start.is_some() {
             report.capture.reasons.push("initialisation did not end well".to_owned());
         }
@@ -195,8 +206,10 @@ impl Launching {
             }
         };
         instance.run_hook(Hook::BeforeSnapshot)?;
-        let State::Fresh(modules) = &state else { return Ok(instance) };
-        self.take_snapshot(&catalogue, &mut instance, modules, opened, key, report);
+        self.take_snapshot(&catalogue, &mut instance, &state, opened, key, report);
+        if let (State::Fresh(modules), None) = (&state, &report.capture.id) {
+            self.keep_uninitialised(opened, modules);
+        }
         if instance.store.suspended().is_some() {
             // The code that later runs need, now that there is time for it.
             opened.compile(runtime, Code::Plain, report)?;
@@ -259,7 +272,7 @@ impl Launching {
         &self,
         catalogue: &Catalogue,
         instance: &mut Instance,
-        modules: &Modules,
+        state: &State,
         opened: &WasmModules,
         key: &AutoKey,
         report: &mut Report,
@@ -267,7 +280,7 @@ impl Launching {
         let listener = &self.runtime.shared.listener;
         let observations = instance.take_observations();
         let taken = self.conditions(instance, &observations).and_then(|conditions| {
-            self.publish(catalogue, instance, modules, opened, key, conditions, observations)
+            self.publish(catalogue, instance, state, opened, key, conditions, observations)
                 .map_err(|error| vec![one_line(&error)])
         });
         report.capture = match taken {
@@ -307,7 +320,7 @@ impl Launching {
         &self,
         catalogue: &Catalogue,
         instance: &Instance,
-        modules: &Modules,
+        state: &State,
         opened: &WasmModules,
         key: &AutoKey,
         conditions: Conditions,
@@ -316,7 +329,7 @@ impl Launching {
         let Plan { init, at, options, .. } = &self.plan;
         let listener = &self.runtime.shared.listener;
         let mut manifest =
-            manifest(instance, modules.names(), init, options, at.as_ref(), observations)?;
+            manifest(instance, state.names(), init, options, at.as_ref(), observations)?;
         manifest.after_restore.clone_from(&self.plan.after_restore);
         let reasons = manifest.observations.clone();
         let adding = catalogue.add()?;
