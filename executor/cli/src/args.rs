@@ -128,7 +128,7 @@ pub struct GuestArgs {
     /// Stop the guest after this time
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub timeout: Option<Duration>,
-    /// The most that the guest's memories, tables and exceptions take together
+    /// The most that the guest's memories, tables, exceptions and lists of directories take together
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<u64>,
     /// The guest's stack, at most 1TiB

@@ -5,8 +5,8 @@ use executor_runtime::StoreConfig;
 /// What an instance may use at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that the memories, the tables (8 bytes an element) and the exceptions that are referred
-    /// to take together. The default is no limit: what a module declares, and 64 GiB for each memory, of which a
+    /// The most bytes that the memories, the tables (8 bytes an element), the exceptions that are referred to,
+    /// captured output that is not yet taken and lists of directories take together. The default is no limit: what a module declares, and 64 GiB for each memory, of which a
     /// 32-bit one can use 4. What the host needs for its own work is not counted.
     pub memory: u64,
     /// The largest size of each table, in elements. The default is 10 million.

@@ -1,9 +1,12 @@
 //! What a store takes of the host's memory, and the limit on it.
 //!
-//! Invariant: memories, tables and kept exceptions of a store take no more together than its configuration
-//! allows. Sizes are added up when one is to change, which is seldom; nothing is counted on the way.
+//! Invariant: memories, tables, kept exceptions and what host functions hold for the guest of a store take no
+//! more together than its configuration allows. Sizes are added up when one is to change, which is seldom; nothing is counted on the way.
 
-use crate::store::{StoreConfig, StoreInner};
+use crate::{
+    data::HostData,
+    store::{StoreConfig, StoreInner},
+};
 use executor_model::LimitError;
 
 /// How much one element of a table takes.
@@ -53,9 +56,14 @@ impl StoreInner {
         bytes
     }
 
-    /// How much more memories and tables may take, as things stand.
+    /// How much more may be taken, as things stand.
     pub(crate) fn room(&self) -> u64 {
-        let used = self.items().saturating_add(self.exceptions.bytes());
-        self.config.max_memory.saturating_sub(used)
+        let limit = self.config.max_memory;
+        if limit == u64::MAX {
+            return limit;
+        }
+        let held = self.data.as_ref().map_or(0, HostData::held);
+        let used = self.items().saturating_add(self.exceptions.bytes()).saturating_add(held);
+        limit.saturating_sub(used)
     }
 }

@@ -157,7 +157,14 @@ impl<'a> Caller<'a> {
 
     /// The store's data, if it is a `T`.
     pub fn data<T: Any>(&mut self) -> Option<&mut T> {
-        self.store.data.as_mut()?.downcast_mut()
+        self.store.data.as_mut()?.get_mut()
+    }
+
+    /// How many bytes more the store's data may hold for the guest, as things stand: what memories, tables and
+    /// exceptions leave of [`StoreConfig::max_memory`](crate::StoreConfig::max_memory).
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.store.room()
     }
 
     /// [`Self::memory`] and the store's data together.
@@ -168,7 +175,7 @@ impl<'a> Caller<'a> {
             return None;
         }
         let memory = self.store.instances[self.instance.position()].vm.memory_mut(index)?;
-        Some((memory, self.store.data.as_mut()?.downcast_mut()?))
+        Some((memory, self.store.data.as_mut()?.get_mut()?))
     }
 
     /// Calls a function of the store.

@@ -15,6 +15,7 @@ mod builtins;
 mod calls;
 mod capture;
 mod const_expr;
+mod data;
 mod engine;
 mod exception;
 mod grow;

@@ -8,6 +8,7 @@
 use crate::{
     budget,
     calls::Calls,
+    data::HostData,
     engine::NativeEngine,
     exception::Exceptions,
     host::HostFunc,
@@ -33,8 +34,8 @@ use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// The most bytes that all memories, tables (8 bytes an element) and exceptions that are referred to take
-    /// together.
+    /// The most bytes that all memories, tables (8 bytes an element), exceptions that are referred to, and what
+    /// the store's data holds for the guest take together.
     pub max_memory: u64,
     /// The largest size of each table, in elements.
     pub max_table: u64,
@@ -84,7 +85,7 @@ pub(crate) struct StoreInner {
     pub(crate) instances: Vec<Instance>,
     pub(crate) linker: Linker,
     pub(crate) config: StoreConfig,
-    pub(crate) data: Option<Box<dyn Any + Send>>,
+    pub(crate) data: Option<HostData>,
     pub(crate) externs: Vec<Box<dyn Any + Send>>,
     /// The calls in progress.
     pub(crate) calls: Calls,
@@ -351,18 +352,24 @@ impl Store {
 
     /// Gives the store a value that host functions find through their [`crate::Caller`].
     pub fn set_data<T: Any + Send>(&mut self, data: T) {
-        self.inner.data = Some(Box::new(data));
+        self.set_data_counted(data, |_| 0);
+    }
+
+    /// As [`Self::set_data`]; `held` tells how many bytes the data holds for the guest, such as output that
+    /// nobody has taken yet. They count in [`StoreConfig::max_memory`]: see [`Caller::room`](crate::Caller::room).
+    pub fn set_data_counted<T: Any + Send>(&mut self, data: T, held: fn(&T) -> u64) {
+        self.inner.data = Some(HostData::new(data, held));
     }
 
     /// The store's data, if it is a `T`.
     #[must_use]
     pub fn data<T: Any>(&self) -> Option<&T> {
-        self.inner.data.as_ref()?.downcast_ref()
+        self.inner.data.as_ref()?.get()
     }
 
     /// The store's data, to change.
     pub fn data_mut<T: Any>(&mut self) -> Option<&mut T> {
-        self.inner.data.as_mut()?.downcast_mut()
+        self.inner.data.as_mut()?.get_mut()
     }
 
     /// How many instances there are, failed ones included; their ids are 1 to this.

@@ -75,9 +75,23 @@ pub struct WasiCtx {
     pub(crate) observed: Observations,
     /// Of the store that it is the data of, once it has made a call.
     pub(crate) canceller: Option<Canceller>,
+    /// How many bytes more may be held for the guest, at the call that is being served.
+    pub(crate) room: u64,
 }
 
 impl WasiCtx {
+    /// How many bytes are held for the guest: output that is captured and not yet taken, and lists of
+    /// directories.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.stdio.captured() + self.descriptors.listed()
+    }
+
+    /// Whether a call may make more be held.
+    pub(crate) fn holds(&self) -> bool {
+        self.stdio.captures() || !self.roots.is_empty()
+    }
+
     /// What the guest observed or changed since the last call of this.
     pub fn take_observations(&mut self) -> Observations {
         let preopens = self.descriptors.take_preopens_seen();
@@ -352,6 +366,7 @@ impl WasiCtxBuilder {
             ledger: Recorder::continuing(ledger),
             observed: Observations::default(),
             canceller: None,
+            room: u64::MAX,
         })
     }
 }

@@ -49,6 +49,13 @@ pub struct Entry {
     pub filetype: u8,
 }
 
+impl Entry {
+    /// How many bytes it takes in a list.
+    pub(crate) fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.name.len()) as u64
+    }
+}
+
 /// An open file: regular, or whatever else lies below a preopened directory.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -264,6 +271,15 @@ impl Descriptors {
     pub(crate) fn remove(&mut self, fd: u32) -> Result<Slot, Errno> {
         self.note_look(fd);
         self.map.remove(&fd).ok_or(Errno::BADF)
+    }
+
+    /// How many bytes the lists take that guests read of directories.
+    pub(crate) fn listed(&self) -> u64 {
+        let lists = self.map.values().filter_map(|slot| match &slot.open()?.kind {
+            Kind::Directory(directory) => directory.listing.as_ref(),
+            _ => None,
+        });
+        lists.flatten().map(Entry::bytes).sum()
     }
 
     /// In order of their numbers.

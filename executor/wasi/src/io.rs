@@ -88,11 +88,12 @@ pub(crate) fn fd_write(
         Kind::Stream(stream) if *stream != StdStream::Stdin => {
             rights.require(rights::FD_WRITE)?;
             ctx.observed.output = true;
-            memory.gather(iovecs, |buffers, _| {
+            memory.gather(iovecs, |buffers, done| {
                 if let Some(host) = ctx.stdio.host(*stream) {
                     wait(host, PollFlags::OUT, nonblock, canceller)?;
                 }
-                ctx.stdio.write(*stream, buffers, canceller)
+                let room = ctx.room.saturating_sub(done.into());
+                ctx.stdio.write(*stream, buffers, room, canceller)
             })
         }
         Kind::Connection(connection) => {

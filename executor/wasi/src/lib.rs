@@ -65,12 +65,19 @@ fn serve(
     caller: &mut Caller<'_>,
     function: impl FnOnce(&mut WasiCtx, &mut Memory<'_>) -> Result<(), Errno>,
 ) -> Result<i32, HostError> {
-    if let Some(ctx) = caller.data::<WasiCtx>()
-        && ctx.canceller.is_none()
-    {
-        let canceller = Canceller::new(caller.interrupts());
-        if let Some(ctx) = caller.data::<WasiCtx>() {
-            ctx.canceller = Some(canceller);
+    if let Some(ctx) = caller.data::<WasiCtx>() {
+        let (first, holds) = (ctx.canceller.is_none(), ctx.holds());
+        if first {
+            let canceller = Canceller::new(caller.interrupts());
+            if let Some(ctx) = caller.data::<WasiCtx>() {
+                ctx.canceller = Some(canceller);
+            }
+        }
+        if holds {
+            let room = caller.room();
+            if let Some(ctx) = caller.data::<WasiCtx>() {
+                ctx.room = room;
+            }
         }
     }
     let Some((bytes, ctx)) = caller.memory_and_data::<WasiCtx>() else {

@@ -27,7 +27,7 @@ pub(crate) fn fd_readdir(
     };
     let listing = match directory.listing.take() {
         Some(listing) if cookie != 0 => listing,
-        _ => list(directory)?,
+        _ => list(directory, ctx.room)?,
     };
     let listing = directory.listing.insert(listing);
     let start = usize::try_from(cookie).unwrap_or(usize::MAX).min(listing.len());
@@ -57,16 +57,23 @@ fn fill<'a>(buffer: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
     rest
 }
 
-fn list(directory: &Directory) -> Result<Vec<Entry>, Errno> {
+/// The list of a directory, which takes at most `room` bytes.
+fn list(directory: &Directory, room: u64) -> Result<Vec<Entry>, Errno> {
     // What lies above may be out of the guest's reach, so `..` is given the directory's own number.
     let inode = directory.dir.dir_metadata()?.ino();
     let dot = |name: &str| Entry { name: name.to_owned(), inode, filetype: filetype::DIRECTORY };
     let mut entries = vec![dot("."), dot("..")];
+    let mut taken = 0;
     for entry in directory.dir.entries()? {
         let entry = entry?;
         let name = entry.file_name().into_string().map_err(|_| Errno::ILSEQ)?;
         let filetype = filetype_of(entry.file_type()?);
-        entries.push(Entry { name, inode: entry.ino(), filetype });
+        let entry = Entry { name, inode: entry.ino(), filetype };
+        taken += entry.bytes();
+        if taken > room {
+            return Err(Errno::NOMEM);
+        }
+        entries.push(entry);
     }
     Ok(entries)
 }

@@ -64,6 +64,27 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
+    /// The buffers that output is captured in.
+    fn captures_of(&self) -> impl Iterator<Item = &Mutex<Vec<u8>>> {
+        [&self.stdout, &self.stderr].into_iter().filter_map(|output| match output {
+            Output::Capture(captured) => Some(&**captured),
+            _ => None,
+        })
+    }
+
+    /// Whether any output is captured.
+    pub(crate) fn captures(&self) -> bool {
+        self.captures_of().next().is_some()
+    }
+
+    /// How many bytes of output are captured and not yet taken.
+    pub(crate) fn captured(&self) -> u64 {
+        let len = |captured: &Mutex<Vec<u8>>| {
+            captured.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+        };
+        self.captures_of().map(len).sum()
+    }
+
     /// The host's stream behind a standard stream, if there is one.
     pub(crate) fn host(&self, stream: StdStream) -> Option<BorrowedFd<'_>> {
         match (stream, &self.stdin) {
@@ -104,14 +125,15 @@ impl Stdio {
         retry(canceller, || rustix::io::readv(host, buffers))
     }
 
-    /// Writes standard output or standard error.
+    /// Writes standard output or standard error; what is captured is at most `room` bytes.
     ///
     /// # Errors
-    /// `BADF` for standard input; what the host says otherwise, `PIPE` included.
+    /// `BADF` for standard input; `NOSPC` where there is no room; what the host says otherwise, `PIPE` included.
     pub(crate) fn write(
         &mut self,
         stream: StdStream,
         buffers: &[IoSlice<'_>],
+        room: u64,
         canceller: Option<&Canceller>,
     ) -> Result<usize, Errno> {
         let output = match stream {
@@ -121,6 +143,9 @@ impl Stdio {
         };
         if let Output::Capture(captured) = output {
             let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
+            if buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>() > room {
+                return Err(Errno::NOSPC);
+            }
             let before = captured.len();
             buffers.iter().for_each(|buffer| captured.extend_from_slice(buffer));
             return Ok(captured.len() - before);

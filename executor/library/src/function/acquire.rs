@@ -19,7 +19,7 @@ use crate::{
 use executor_model::{ExternKind, InstanceId};
 use executor_runtime::{CompiledModule, Image, InstantiateError, Store, StoreConfig};
 use executor_snapshot::{EntryKind, Hook, SnapshotError, after_restore};
-use executor_wasi::WasiCtxBuilder;
+use executor_wasi::{WasiCtx, WasiCtxBuilder};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// What an instance is made of.
@@ -87,7 +87,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
             }
             let wasi = wasi.build()?;
             let prepare = |store: &mut Store| {
-                store.set_data(wasi);
+                store.set_data_counted(wasi, WasiCtx::held);
                 attach(store);
             };
             report.start = Some(start);
@@ -169,7 +169,7 @@ impl Kept {
         let fail = |error| SnapshotError::restore(file.path())(error).into();
         let mut store = self.images.store(given.limits, make, fail, |store| attach(store))?;
         let Some(state) = &self.wasi else {
-            store.set_data(wasi.build()?);
+            store.set_data_counted(wasi.build()?, WasiCtx::held);
             return Ok(store);
         };
         given.adopt(state, &mut wasi);
@@ -177,7 +177,7 @@ impl Kept {
         if !differences.is_empty() {
             runtime.shared.listener.warn(differences.join("; "));
         }
-        store.set_data(wasi.restore(state)?);
+        store.set_data_counted(wasi.restore(state)?, WasiCtx::held);
         state.refill(&mut store).map_err(Error::Random)?;
         Ok(store)
     }

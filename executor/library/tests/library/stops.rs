@@ -1,6 +1,6 @@
 //! Stopping guests, and their limits.
 
-use executor::{Cancellation, Error, Limits, Runtime, TrapCode, Val};
+use executor::{Cancellation, DirAccess, Error, Limits, Runtime, Stdout, TrapCode, Val};
 use std::{sync::mpsc, thread, time::Duration};
 
 /// Runs on without end, or sleeps for ever.
@@ -123,4 +123,56 @@ fn limits_hold_for_memory_and_stack() {
     assert_eq!(error.trap().unwrap().code, TrapCode::StackOverflow);
     let mut instance = function.instance().limits(Limits::default()).start().unwrap();
     assert_eq!(instance.call("grow", &[]).unwrap(), [Val::I32(1)]);
+}
+
+#[test]
+fn output_that_is_captured_counts_in_the_limit_on_memory_until_it_is_taken() {
+    let module = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "write") (result i32)
+            (i32.store (i32.const 0) (i32.const 16))
+            (i32.store (i32.const 4) (i32.const 40000))
+            (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#;
+    let runtime = Runtime::in_memory().unwrap();
+    let function = runtime.compile(module).unwrap();
+    let capture = || function.instance().max_memory(128 << 10).stdout(Stdout::Capture);
+    let mut instance = capture().start().unwrap();
+    let mut call = |export: &str| instance.call(export, &[]).unwrap();
+    // WASI's number for no space.
+    let (done, full) = ([Val::I32(0)], [Val::I32(51)]);
+    assert_eq!([call("write"), call("write")], [done, full]);
+    assert_eq!(call("grow"), [Val::I32(-1)], "the output has taken the room");
+    assert_eq!(instance.take_stdout().len(), 40_000);
+    let mut call = |export: &str| instance.call(export, &[]).unwrap();
+    assert_eq!(call("grow"), [Val::I32(1)]);
+    assert_eq!(call("write"), full, "the memory has taken the room");
+    // What the next instance in the same slot has is its own.
+    drop(instance);
+    let mut next = capture().start().unwrap();
+    assert_eq!(next.call("write", &[]).unwrap(), done);
+}
+
+#[test]
+fn the_list_of_a_directory_counts_in_the_limit_on_memory() {
+    let module = r#"(module
+        (import "wasi_snapshot_preview1" "fd_readdir"
+            (func $readdir (param i32 i32 i32 i64 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "list") (result i32)
+            (call $readdir (i32.const 3) (i32.const 16) (i32.const 4096) (i64.const 0) (i32.const 8))))"#;
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..100 {
+        std::fs::write(dir.path().join(format!("{i:0100}")), "").unwrap();
+    }
+    let function = Runtime::in_memory().unwrap().compile(module).unwrap();
+    let list = |max_memory| {
+        let instance = function.instance().max_memory(max_memory);
+        let mut instance = instance.dir(dir.path(), "/", DirAccess::ReadOnly).start().unwrap();
+        instance.call("list", &[]).unwrap()
+    };
+    assert_eq!(list(128 << 10), [Val::I32(0)]);
+    // WASI's number for no memory.
+    assert_eq!(list((64 << 10) + 8192), [Val::I32(48)]);
 }
