@@ -104,7 +104,9 @@ fn read_all(bytes: &[u8], sites: &[CallSite], pcs: impl Iterator<Item = u32>) {
     for name in ["", "divide", "memory", "table", "tag", "nothing"] {
         let _ = file.export(name);
     }
-    assert!(file.exports().count() <= file.range(Section::Exports).len() / size_of::<ExportRecord>());
+    assert!(
+        file.exports().count() <= file.range(Section::Exports).len() / size_of::<ExportRecord>()
+    );
     let _ = (file.module_name(), file.data(), file.verify());
     if let Ok(info) = file.info() {
         let data = file.data();

@@ -10,8 +10,7 @@ use crate::{
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
-    FuncRef, FunctionListener, InstanceId, LimitError, ListenerContext, TrapCode, Val,
-    ValType,
+    FuncRef, FunctionListener, InstanceId, LimitError, ListenerContext, TrapCode, Val, ValType,
 };
 use std::{
     any::Any,

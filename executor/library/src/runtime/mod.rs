@@ -7,7 +7,7 @@ mod code;
 mod compiler;
 mod source;
 
-pub(crate) use code::{Code, Links};
+pub(crate) use code::{Check, Code, Links};
 pub use source::Source;
 pub(crate) use source::{WasmModule, failed};
 
@@ -120,7 +120,16 @@ impl Runtime {
     /// # Errors
     /// When the module cannot be read, is invalid, or cannot be compiled.
     pub fn compile(&self, module: impl Into<Source>) -> Result<Function, Error> {
-        Function::of_module(self, &module.into(), &mut Report::default())
+        Function::of_module(self, &module.into(), Check::Fresh, &mut Report::default())
+    }
+
+    /// As [`Self::compile`], and reads all of the machine code that is kept already: what is damaged is
+    /// compiled again, with a warning.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_checked(&self, module: impl Into<Source>) -> Result<Function, Error> {
+        Function::of_module(self, &module.into(), Check::Whole, &mut Report::default())
     }
 
     /// A function of a snapshot file that anyone may have made: all of it is checked before anything of
