@@ -22,6 +22,7 @@ use std::{
     collections::HashMap,
     fmt,
     fs::File,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -197,6 +198,13 @@ impl NativeEngine {
         // What the module was compiled with, with listeners perhaps, is what it stays compiled as.
         let found = if replaces { self.remember(found)? } else { Arc::new(found) };
         Ok(Some((found, CodeOrigin::Cache)))
+    }
+
+    /// Where the cache keeps the code of a module, without listeners; `None` without a cache.
+    #[must_use]
+    pub fn code_path(&self, module: &ModuleHash) -> Option<PathBuf> {
+        let key = CodeKey::new(module, self.kind(&Listeners::none(), None), CpuFeatures::host());
+        Some(self.inner.config.cache.as_ref()?.path(&key))
     }
 
     /// Forgets code that has turned out to be damaged, here and in the cache, so that the module is compiled

@@ -181,6 +181,24 @@ impl Shared {
         }
     }
 
+    /// Reads the code that is at hand of modules, and checks it. What is not there, or not to be used, is made when
+    /// it is needed.
+    pub(crate) fn verify_code(
+        &self,
+        modules: impl Iterator<Item = ModuleHash>,
+    ) -> Result<(), Error> {
+        let engine = self.engine(Code::Plain)?;
+        for hash in modules {
+            let found = engine.load(&hash);
+            let checked = found.and_then(|found| found.map_or(Ok(()), |(code, _)| code.verify()));
+            if let Err(EngineError::DamagedCode { reason, .. }) = checked {
+                let path = engine.code_path(&hash).unwrap_or_default();
+                return Err(Error::DamagedCode { path, reason });
+            }
+        }
+        Ok(())
+    }
+
     /// The code that goes on from calls of functions, in the order of the modules.
     pub(crate) fn continuations(
         &self,

@@ -247,14 +247,17 @@ impl Runtime {
         Ok(catalogue.remove(name)?)
     }
 
-    /// Reads all that a function that is kept consists of, and checks it: its snapshot, and the modules that
-    /// it is compiled from where its code is not at hand.
+    /// Reads all that a function that is kept consists of, and checks it: its snapshot, the modules that
+    /// it is compiled from where its code is not at hand, and the code that is.
     ///
     /// # Errors
     /// When there is no such function, or anything of it cannot be read or is damaged.
     pub fn verify(&self, name: &str) -> Result<(), Error> {
         match self.shared.directory() {
-            Some(catalogue) => Ok(catalogue.verify_function(name)?),
+            Some(catalogue) => {
+                catalogue.verify_function(name)?;
+                self.shared.verify_code(catalogue.open_function(name)?.modules())
+            }
             None => self.snapshot_of(name)?.verify(),
         }
     }
