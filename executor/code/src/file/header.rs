@@ -356,7 +356,7 @@ pub enum CodeFileError {
         actual: u64,
     },
     /// Bytes have changed.
-    #[error("its checksum does not match: the file is damaged")]
+    #[error("its checksum does not match")]
     Checksum,
     /// Compiled for a processor with features that this one lacks.
     #[error("compiled for a processor with more features than this one")]

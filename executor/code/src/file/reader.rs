@@ -447,3 +447,22 @@ fn extern_kind(kind: u32) -> Option<ExternKind> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_of_a_length_that_is_not_there_are_refused_before_room_is_made_for_it() {
+        let config = bincode::config::standard();
+        let bytes =
+            bincode::serde::encode_to_vec(ModuleInfo::default(), config).expect("plain data");
+        assert_eq!(decode_info(&bytes), Some(ModuleInfo::default()));
+        let huge = [&[253][..], &(1_u64 << 61).to_le_bytes()].concat();
+        for at in 0..bytes.len() {
+            let longer = [&bytes[..at], &huge, &bytes[at + 1..]].concat();
+            assert_eq!(decode_info(&longer), None, "at {at}");
+            assert_eq!(decode_info(&bytes[..at]), None, "cut at {at}");
+        }
+    }
+}
