@@ -6,6 +6,7 @@ mod after_restore;
 mod automatic;
 mod binary;
 mod code;
+mod damage;
 mod defaults;
 mod entry;
 mod errors;

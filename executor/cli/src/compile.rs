@@ -10,13 +10,13 @@ use crate::{
 };
 use executor::CodeOrigin;
 
-/// Compiles the module, unless the cache has its code already.
+/// Compiles the module, unless the cache has its code already, undamaged.
 ///
 /// # Errors
 /// When the file is not a valid module, or the store cannot be used.
 pub fn compile(args: &CompileArgs) -> Result<i32, Failure> {
     let runtime = engine::with_store(&args.store, &args.code, &Talk::default())?;
-    let function = runtime.compile(target::module(&args.file)?)?;
+    let function = runtime.compile_checked(target::module(&args.file)?)?;
     if !runtime.has_store() {
         return Err(Failure::new(format_args!(
             "{} is valid, but its code cannot be kept",

@@ -95,6 +95,14 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// The code of a module in the store is damaged. Without it, it is compiled again when it is needed.
+    #[error("{}: damaged: {reason}; remove it, and the module is compiled again when it next runs", .path.display())]
+    DamagedCode {
+        /// The code file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no code for a module, and nothing to make it with.
     #[error("{module} is not compiled yet, and this build has no compiler")]
     NotCompiled {

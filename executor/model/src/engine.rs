@@ -28,6 +28,14 @@ pub enum EngineError {
     /// The code cache failed.
     #[error("code cache: {0}")]
     Cache(String),
+    /// A code file is damaged: it has been changed or cut since it was written.
+    #[error("the code of module {module} is damaged: {reason}")]
+    DamagedCode {
+        /// The module that it is of.
+        module: crate::ModuleHash,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A store would take more memory than it may.
     #[error(transparent)]
     Limit(#[from] LimitError),

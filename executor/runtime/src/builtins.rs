@@ -10,8 +10,7 @@ use crate::{
 };
 use executor_code::abi::{Builtin, CALL_IMPORT_BOUND, CallTarget, ImportSlot};
 use executor_model::{
-    FuncRef, FunctionListener, InstanceId, LimitError, ListenerContext, RawValue, TrapCode, Val,
-    ValType,
+    FuncRef, FunctionListener, InstanceId, LimitError, ListenerContext, TrapCode, Val, ValType,
 };
 use std::{
     any::Any,
@@ -253,9 +252,10 @@ pub(crate) fn part(start: u64, len: u64) -> Option<Range<usize>> {
 fn throw(store: &StoreInner, id: InstanceId, index: u32, values: &mut Values) -> Raise {
     let code = store.instances[id.position()].vm.module().code();
     let params = || Some(code.type_words(code.tag_type(index)?)?.0.len());
-    match (store.tag(id, index), params()) {
-        (Some(tag), Some(params)) => {
-            let payload = values.first(params).to_vec();
+    let payload = params().and_then(|params| values.first(params));
+    match (store.tag(id, index), payload) {
+        (Some(tag), Some(payload)) => {
+            let payload = payload.to_vec();
             Raise::Exception(InFlight::New(Exception { tag, payload }))
         }
         _ => Raise::Host(format!("instance {id} has no tag {index}").into()),
@@ -286,6 +286,7 @@ fn call_import(
         }
     };
     let array = values.first(func.slots());
+    let array = array.ok_or_else(|| Raise::Host("the code file is damaged".into()))?;
     if store.suspension.point.is_some() {
         store.pass_point(id, import, array)?;
     }
@@ -321,7 +322,7 @@ fn listen(
     let (Some(listener), Some(types)) = (instance.listener(), types(instance, func)) else {
         return;
     };
-    let raw: &[RawValue] = values.first(types.len());
+    let Some(raw) = values.first(types.len()) else { return };
     let values: Vec<Val> =
         raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty).of(store.id)).collect();
     let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };

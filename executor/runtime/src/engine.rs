@@ -13,7 +13,8 @@ use crate::{
 };
 use executor_code::{
     CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,
-    Progress, file::CallSite,
+    Progress,
+    file::{CallSite, CodeFileError},
 };
 use executor_files::Lock;
 use executor_model::{Engine, EngineError, Features, InstanceId, Listeners, Module, ModuleHash};
@@ -21,6 +22,7 @@ use std::{
     collections::HashMap,
     fmt,
     fs::File,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -179,8 +181,9 @@ impl NativeEngine {
     /// off now: [`Self::decode`] tells whether the module needs them.
     ///
     /// # Errors
-    /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped.
-    /// A damaged file counts as absent.
+    /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped;
+    /// [`EngineError::DamagedCode`] when it is damaged, and [`Self::compile`] will replace it. What is
+    /// checked is what must be right whatever is done with the code ([`CompiledModule::verify`] reads all).
     pub fn load(
         &self,
         module: &ModuleHash,
@@ -195,6 +198,31 @@ impl NativeEngine {
         // What the module was compiled with, with listeners perhaps, is what it stays compiled as.
         let found = if replaces { self.remember(found)? } else { Arc::new(found) };
         Ok(Some((found, CodeOrigin::Cache)))
+    }
+
+    /// Where the cache keeps the code of a module, without listeners; `None` without a cache.
+    #[must_use]
+    pub fn code_path(&self, module: &ModuleHash) -> Option<PathBuf> {
+        let key = CodeKey::new(module, self.kind(&Listeners::none(), None), CpuFeatures::host());
+        Some(self.inner.config.cache.as_ref()?.path(&key))
+    }
+
+    /// Forgets code that has turned out to be damaged, here and in the cache, so that the module is compiled
+    /// again.
+    ///
+    /// # Errors
+    /// When it is in the cache and cannot be removed.
+    pub fn discard(&self, damaged: &CompiledModule) -> Result<(), EngineError> {
+        let hash = damaged.hash();
+        if let Some(modules) = self.modules().as_mut() {
+            modules.remove(&hash);
+        }
+        let Some(cache) = &self.inner.config.cache else { return Ok(()) };
+        let listeners = damaged.listener().is_some();
+        let frame_maps = self.inner.config.frame_maps;
+        let kind = CodeKind { listeners, frame_maps, continuations: None };
+        let removed = cache.remove(&CodeKey::new(&hash, kind, CpuFeatures::host()));
+        removed.map_err(|error| EngineError::Cache(error.to_string()))
     }
 
     /// As [`Engine::compile_module`], and returns what it found or made; `progress` is called
@@ -219,7 +247,8 @@ impl NativeEngine {
         }
         let _lock = self.lock(&module.hash, self.kind(listeners, None));
         // Code of a module that was allowed more is replaced, so that later runs find it at once.
-        let found = self.open_cached(&module.hash, listeners, ensure_termination)?;
+        let found =
+            absent_if_damaged(self.open_cached(&module.hash, listeners, ensure_termination))?;
         if let Some(found) = found.filter(|found| self.is_allowed(found)) {
             return Ok((self.remember(found)?, CodeOrigin::Cache));
         }
@@ -275,7 +304,7 @@ impl NativeEngine {
         };
         let kind = self.kind(listeners, Some(sites));
         let _lock = self.lock(&hash, kind);
-        if let Some(found) = self.open_kind(&hash, kind, listeners, true)? {
+        if let Some(found) = absent_if_damaged(self.open_kind(&hash, kind, listeners, true))? {
             return Ok(Arc::new(found));
         }
         let bytes = compiler.compile_continuations(wasm, hash, sites, self.options(listeners));
@@ -360,12 +389,26 @@ impl NativeEngine {
         let file = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
         match file.map(open).transpose() {
             Ok(Some(found)) if found.hash() == *module => Ok(Some(found)),
-            // Damaged or made for something else: compiled again and replaced.
-            Ok(_) | Err(LoadError::File(_)) => Ok(None),
+            // Made for something else: compiled again and replaced.
+            Ok(_)
+            | Err(LoadError::File(CodeFileError::Version { .. } | CodeFileError::Features)) => {
+                Ok(None)
+            }
+            Err(LoadError::File(error)) => {
+                Err(EngineError::DamagedCode { module: *module, reason: error.to_string() })
+            }
             Err(LoadError::Io(source)) => {
                 Err(EngineError::Resource { what: "map the code", source })
             }
         }
+    }
+}
+
+/// What is damaged is replaced, as if it were not there.
+fn absent_if_damaged<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, EngineError> {
+    match found {
+        Err(EngineError::DamagedCode { .. }) => Ok(None),
+        found => found,
     }
 }
 

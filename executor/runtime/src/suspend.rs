@@ -234,14 +234,14 @@ impl StoreInner {
             let instance = instance.map(|i| i.vm.id()).ok_or_else(broken)?;
             return Err(SuspendError::NoFrameMap { instance, func });
         };
-        let slot = call.fp - slot as usize;
-        let word = |at: usize| vm::stack_word(stack, slot + at).map(|word| word as u64);
+        let slot = call.fp.checked_sub(slot as usize).ok_or_else(broken)?;
+        let word = |at: usize| vm::stack_word(stack, slot.checked_add(at)?).map(|word| word as u64);
         let vmctx = word(0).ok_or_else(broken)? as usize;
         let (instance, _) = self.owner_of(vmctx).ok_or_else(broken)?;
         let values = values.into_iter().map(|value| {
             let low = word(value.at as usize)?;
             let high = match value.ty {
-                ValType::V128 => word(value.at as usize + 8)?,
+                ValType::V128 => word((value.at as usize).checked_add(8)?)?,
                 _ => 0,
             };
             let raw = RawValue(u128::from(high) << 64 | u128::from(low)).truncated(value.ty);

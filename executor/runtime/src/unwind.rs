@@ -34,8 +34,11 @@ impl StoreInner {
         let mut found = None;
         vm::walk_frames(&self.header.code, &stack, fp, |call| {
             let told = builtin.take();
-            if let Some((site, handlers)) = call.entry.file.handlers_at(call.returns) {
-                let sp = call.fp - site.frame as usize;
+            let handlers = call.entry.file.handlers_at(call.returns);
+            let handlers = handlers.and_then(|(site, handlers)| {
+                Some((site, handlers, call.stack_pointer(site.frame)?))
+            });
+            if let Some((site, handlers, sp)) = handlers {
                 let of_frame = || {
                     let at = Some(site.context).filter(|context| *context != NO_CONTEXT)?;
                     let vmctx = vm::stack_word(&stack, sp + at as usize)?;

@@ -4,7 +4,7 @@
 //! share is known. Only hashes of the bytes are kept. A restore reads nothing of it but the ranges that
 //! are to be filled anew.
 
-use crate::{Errno, WasiCtx};
+use crate::{Errno, WasiCtx, state::ENCODING};
 use executor_model::InstanceId;
 use executor_runtime::{Caller, Store};
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,6 @@ use std::fmt;
 const MAX_DRAWS: usize = 256;
 /// How much of a backtrace is kept: nor can names of functions make it grow.
 const MAX_BACKTRACE: usize = 2048;
-/// How the ledger is encoded.
-const ENCODING: bincode::config::Configuration = bincode::config::standard();
 
 /// What becomes of randomness that the initialisation drew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use crate::dormant::{
 };
 use crate::entropy::{self, Draw, Entropy, Ledger, MemoryRange};
 use crate::{Errno, GuestPath, Rights, WasiCtx, WasiCtxBuilder, WasiError};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use executor_model::InstanceId;
 use executor_runtime::Store;
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,11 @@ use std::io;
 
 /// Changes when the encoding of a state does.
 const VERSION: u8 = 2;
-/// How a state is encoded after its version.
-const ENCODING: bincode::config::Configuration = bincode::config::standard();
+/// The most that decoding a state or a ledger allocates at once, in bytes; more than a snapshot's metadata may be.
+const MAX_DECODED: usize = 256 << 20;
+/// How a state is encoded after its version, and a ledger.
+pub(crate) type Encoding = Configuration<LittleEndian, Varint, Limit<MAX_DECODED>>;
+pub(crate) const ENCODING: Encoding = bincode::config::standard().with_limit();
 
 /// The WASI state of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

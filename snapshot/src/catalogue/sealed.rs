@@ -75,6 +75,16 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_is_not_there_is_refused_before_room_is_made_for_it() {
+        let huge = [&[253][..], &(1_u64 << 61).to_le_bytes()].concat();
+        for payload in [huge.clone(), [&[1][..], &huge].concat()] {
+            let prefix = Vec::<String>::PREFIX;
+            let bytes = [&prefix[..], &checksum(&prefix, &payload), &payload].concat();
+            assert_eq!(decode::<Vec<String>>(&bytes), None);
+        }
+    }
+
+    #[test]
     fn a_sealed_file_reads_back_and_any_change_to_it_is_refused() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = PrivateDir::open(temporary.path()).unwrap().unwrap();

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 /// The magic number at the start of [`CodeHeader`].
 pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
 /// The version of the file format.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The sections, by their position in [`CodeHeader::sections`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,18 @@ impl Section {
         Self::FrameValues,
         Self::Continuations,
     ];
+
+    /// Whether unsafe code relies on what the section says, and it is as small as an instance has
+    /// tables and memories, or a suspended call frames. Values of frames are so in a file of
+    /// continuations only.
+    #[must_use]
+    pub(super) fn is_checked_at_open(self, has_continuations: bool) -> bool {
+        match self {
+            Self::Tables | Self::Memories | Self::Continuations => true,
+            Self::FrameValues => has_continuations,
+            _ => false,
+        }
+    }
 }
 
 /// A range of the file.
@@ -145,6 +157,11 @@ pub struct CodeHeader {
     pub counts: Counts,
     /// Where each section lies.
     pub sections: [SectionRange; Section::ALL.len()],
+    /// The BLAKE3 hash of the sections that are checked whenever the file is opened (see
+    /// [`Section::is_checked_at_open`]), one after another.
+    pub open_hash: [u8; 32],
+    /// The BLAKE3 hash of [`Section::Info`], which is checked before that is decoded.
+    pub info_hash: [u8; 32],
     /// The BLAKE3 hash of everything from [`super::TEXT_OFFSET`] to the end of the file.
     pub body_hash: [u8; 32],
     /// The BLAKE3 hash of this header up to here.
@@ -239,8 +256,25 @@ pub struct TypeRecord {
     pub results: u32,
     /// The index of its declared supertype, or [`NO_SUPERTYPE`].
     pub supertype: u32,
+    /// What [`Self::compute_check`] must find: machine code reads and writes as many values of the
+    /// host as this says.
+    pub check: u32,
     /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
     pub digest: [u8; 32],
+}
+
+impl TypeRecord {
+    /// A check sum of the record (without its digest, which is one), of the words of its values, and
+    /// of the type's word in [`Section::Enter`]. It finds damage, not a forger.
+    #[must_use]
+    pub(super) fn compute_check(&self, words: &[u32], enter: u32) -> u32 {
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let mix = |sum: u64, n: u64| (sum ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let record = [pair(self.offset, self.params), pair(self.results, self.supertype)];
+        let words = words.iter().map(|word| u64::from(*word));
+        let sum = record.into_iter().chain([u64::from(enter)]).chain(words).fold(!0, mix);
+        (sum >> 32) as u32 ^ sum as u32
+    }
 }
 
 /// Stands in [`TypeRecord::supertype`] for a type that declares none.
@@ -322,7 +356,7 @@ pub enum CodeFileError {
         actual: u64,
     },
     /// Bytes have changed.
-    #[error("its checksum does not match: the file is damaged")]
+    #[error("its checksum does not match")]
     Checksum,
     /// Compiled for a processor with features that this one lacks.
     #[error("compiled for a processor with more features than this one")]

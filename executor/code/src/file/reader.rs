@@ -1,9 +1,12 @@
 //! Reading a code file in place.
 //!
 //! Invariant: a [`CodeFile`] exists only over bytes whose header passed its checksum and whose
-//! sections lie within them; opening costs the same whatever the file's size. The contents of
-//! sections are trusted because the cache hands out only files of this user ([`crate::CodeCache`]);
-//! accessors are bounds-checked all the same, and [`CodeFile::verify`] hashes everything.
+//! sections lie within them; opening costs the same whatever the file's size. No contents make an
+//! accessor panic, loop or allocate without bound: what it returns is inside the section, or the text,
+//! that it leads to. What unsafe code takes on trust has a check sum besides: the plans of tables and
+//! memories and the continuations, looked at when the file is opened; each type, when it is looked up;
+//! the declarations, before they are decoded. The rest can be wrong in a damaged file, which
+//! [`CodeFile::verify`] finds. Nobody but this user could have written it ([`crate::CodeCache`]).
 
 use super::frames::{
     self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Resumption,
@@ -22,6 +25,10 @@ use executor_model::{
 };
 use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// The most that decoding declarations allocates at once, and in all but for the lists, in bytes: more than
+/// those of any module that compiles take.
+const MAX_INFO: usize = 1 << 30;
 
 /// A code file over the bytes that hold it, normally a mapping.
 #[derive(Debug)]
@@ -100,7 +107,11 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
         check(imports == u64::from(self.counts().imported_functions), Section::Imports)?;
         check(self.tables().len() == self.counts().owned_tables as usize, Section::Tables)?;
-        check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)
+        check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)?;
+        match hash_at_open(|section| self.section(section)) == self.header.open_hash {
+            true => Ok(()),
+            false => Err(CodeFileError::Checksum),
+        }
     }
 
     /// Hashes the whole file.
@@ -108,7 +119,7 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// # Errors
     /// [`CodeFileError::Checksum`] when a byte has changed since it was written.
     pub fn verify(&self) -> Result<(), CodeFileError> {
-        let body = &self.bytes.as_ref()[TEXT_OFFSET as usize..];
+        let body = self.bytes.as_ref().get(TEXT_OFFSET as usize..).unwrap_or_default();
         match *blake3::hash(body).as_bytes() == self.header.body_hash {
             true => Ok(()),
             false => Err(CodeFileError::Checksum),
@@ -168,50 +179,67 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     pub fn function_offset(&self, func: FuncIndex) -> Option<u32> {
         let distance = *self.records::<i32>(Section::Functions).get(func as usize)?;
         let table = function_table_distance(self.section(Section::Text).len() as u64) as i64;
-        u32::try_from(table + i64::from(distance)).ok()
+        u32::try_from(table + i64::from(distance)).ok().filter(|offset| self.is_in_text(*offset))
+    }
+
+    fn is_in_text(&self, offset: u32) -> bool {
+        self.range(Section::Text).len() > offset as usize
     }
 
     /// A function's canonical type index.
     #[must_use]
     pub fn function_type(&self, func: FuncIndex) -> Option<TypeIndex> {
-        self.records::<u32>(Section::FunctionTypes).get(func as usize).copied()
+        let ty = self.records::<u32>(Section::FunctionTypes).get(func as usize).copied();
+        ty.filter(|ty| self.is_type(*ty))
     }
 
     /// Where the enter trampoline of a type begins, as an offset in the text.
     #[must_use]
     pub fn enter_offset(&self, ty: TypeIndex) -> Option<u32> {
-        let offset = *self.records::<u32>(Section::Enter).get(ty as usize)?;
-        (offset != NO_TRAMPOLINE).then_some(offset)
+        let (.., offset) = self.type_record(ty)?;
+        Some(offset).filter(|offset| *offset != NO_TRAMPOLINE && self.is_in_text(*offset))
+    }
+
+    fn is_type(&self, ty: TypeIndex) -> bool {
+        self.records::<TypeRecord>(Section::Types).len() > ty as usize
+    }
+
+    /// The record of a type, its words and where its enter trampoline begins; `None` when any of it is
+    /// damaged.
+    fn type_record(&self, ty: TypeIndex) -> Option<(&TypeRecord, &[u32], u32)> {
+        let record = self.records::<TypeRecord>(Section::Types).get(ty as usize)?;
+        let len = record.params.checked_add(record.results)? as usize;
+        let words = self.records::<u32>(Section::TypeWords).get(record.offset as usize..)?;
+        let words = words.get(..len)?;
+        let enter = *self.records::<u32>(Section::Enter).get(ty as usize)?;
+        let intact = record.check == record.compute_check(words, enter);
+        intact.then_some((record, words, enter))
     }
 
     /// The parameter and result types of a type, as words (see [`super::type_word`]).
     #[must_use]
     pub fn type_words(&self, ty: TypeIndex) -> Option<(&[u32], &[u32])> {
-        let record = self.records::<TypeRecord>(Section::Types).get(ty as usize)?;
-        let words = self.records::<u32>(Section::TypeWords).get(record.offset as usize..)?;
-        let (params, rest) = words.split_at_checked(record.params as usize)?;
-        Some((params, rest.get(..record.results as usize)?))
+        let (record, words, _) = self.type_record(ty)?;
+        words.split_at_checked(record.params as usize)
     }
 
     /// What a type is, whatever the module: equal for equal types of all modules.
     #[must_use]
     pub fn type_digest(&self, ty: TypeIndex) -> Option<&[u8; 32]> {
-        Some(&self.records::<TypeRecord>(Section::Types).get(ty as usize)?.digest)
+        Some(&self.type_record(ty)?.0.digest)
     }
 
     /// Whether a type is, or declares itself directly or through others a subtype of, the type of
     /// a digest.
     #[must_use]
     pub fn is_subtype(&self, ty: TypeIndex, of: &[u8; 32]) -> bool {
-        let records = self.records::<TypeRecord>(Section::Types);
-        let mut next = records.get(ty as usize);
-        // No chain is longer than there are types, in a file that is not damaged.
-        for _ in 0..records.len() {
-            match next {
-                Some(record) if record.digest == *of => return true,
-                Some(record) => next = records.get(record.supertype as usize),
-                None => return false,
+        let mut next = Some(ty);
+        // A supertype is declared before its subtypes.
+        while let Some((ty, (record, ..))) = next.and_then(|ty| Some((ty, self.type_record(ty)?))) {
+            if record.digest == *of {
+                return true;
             }
+            next = Some(record.supertype).filter(|supertype| *supertype < ty);
         }
         false
     }
@@ -219,7 +247,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// The canonical type index of a tag.
     #[must_use]
     pub fn tag_type(&self, tag: TagIndex) -> Option<TypeIndex> {
-        self.records::<u32>(Section::Tags).get(tag as usize).copied()
+        let ty = self.records::<u32>(Section::Tags).get(tag as usize).copied();
+        ty.filter(|ty| self.is_type(*ty))
     }
 
     /// A function type.
@@ -303,10 +332,11 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// # Errors
     /// When the section is damaged.
     pub fn info(&self) -> Result<ModuleInfo, CodeFileError> {
-        let config = bincode::config::standard();
-        bincode::serde::decode_from_slice(self.section(Section::Info), config)
-            .map(|(info, _)| info)
-            .map_err(|_| CodeFileError::Section(Section::Info))
+        let bytes = self.section(Section::Info);
+        if *blake3::hash(bytes).as_bytes() != self.header.info_hash {
+            return Err(CodeFileError::Section(Section::Info));
+        }
+        decode_info(bytes).ok_or(CodeFileError::Section(Section::Info))
     }
 
     /// Why the instruction at an offset of the text traps, if it can.
@@ -323,7 +353,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let call = self.records::<TryCallRecord>(Section::TryCalls).get(at)?;
         let handlers =
             self.records::<HandlerRecord>(Section::Handlers).get(call.first as usize..)?;
-        Some((call, handlers.get(..call.count as usize)?))
+        let handlers = handlers.get(..call.count as usize)?;
+        handlers.iter().all(|h| self.is_in_text(h.landing)).then_some((call, handlers))
     }
 
     /// The function whose code holds an offset of the text, `None` in a trampoline. Function code is
@@ -386,8 +417,24 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let map = self.section(Section::Map);
         let end = records.get(at + 1).map_or(map.len(), |next| next.run as usize);
         let run = map.get(records[at].run as usize..end)?;
-        operator_at(run, offset - records[at].code)
+        operator_at(run, offset.checked_sub(records[at].code)?)
     }
+}
+
+/// The hash that [`CodeHeader::open_hash`] must hold of a file with these sections.
+pub(super) fn hash_at_open<'a>(section: impl Fn(Section) -> &'a [u8]) -> [u8; 32] {
+    let has_continuations = !section(Section::Continuations).is_empty();
+    let mut hasher = blake3::Hasher::new();
+    for checked in Section::ALL.into_iter().filter(|s| s.is_checked_at_open(has_continuations)) {
+        hasher.update(section(checked));
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn decode_info(bytes: &[u8]) -> Option<ModuleInfo> {
+    let config = bincode::config::standard().with_limit::<MAX_INFO>();
+    let (info, len) = bincode::serde::decode_from_slice(bytes, config).ok()?;
+    (len == bytes.len()).then_some(info)
 }
 
 fn extern_kind(kind: u32) -> Option<ExternKind> {
@@ -399,4 +446,23 @@ fn extern_kind(kind: u32) -> Option<ExternKind> {
         4 => ExternKind::Tag,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_of_a_length_that_is_not_there_are_refused_before_room_is_made_for_it() {
+        let config = bincode::config::standard();
+        let bytes =
+            bincode::serde::encode_to_vec(ModuleInfo::default(), config).expect("plain data");
+        assert_eq!(decode_info(&bytes), Some(ModuleInfo::default()));
+        let huge = [&[253][..], &(1_u64 << 61).to_le_bytes()].concat();
+        for at in 0..bytes.len() {
+            let longer = [&bytes[..at], &huge, &bytes[at + 1..]].concat();
+            assert_eq!(decode_info(&longer), None, "at {at}");
+            assert_eq!(decode_info(&bytes[..at]), None, "cut at {at}");
+        }
+    }
 }

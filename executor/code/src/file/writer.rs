@@ -10,7 +10,7 @@ use super::header::{
     MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
     TypeRecord,
 };
-use super::{TEXT_OFFSET, function_table_distance, type_word};
+use super::{TEXT_OFFSET, function_table_distance, reader::hash_at_open, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
 use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode, TypeIndex};
 use object::{Endianness, elf, write::elf as out};
@@ -239,6 +239,8 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
         after: parts.layout.after,
         counts: parts.layout.counts,
         sections: ranges,
+        open_hash: hash_at_open(|section| &sections[section as usize]),
+        info_hash: *blake3::hash(&sections[Section::Info as usize]).as_bytes(),
         body_hash: *blake3::hash(&bytes[TEXT_OFFSET as usize..]).as_bytes(),
         header_hash: [0; 32],
     };
@@ -329,15 +331,16 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     }
     put(Section::Handlers, handlers.as_bytes());
     let mut offset = 0;
-    for ((ty, declaration), digest) in
-        info.types.iter().zip(&info.declarations).zip(info.type_digests())
+    for (((ty, declaration), digest), enter) in
+        info.types.iter().zip(&info.declarations).zip(info.type_digests()).zip(&parts.enter)
     {
-        for word in ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)) {
-            put(Section::TypeWords, &word.to_le_bytes());
-        }
+        let words: Vec<u32> =
+            ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)).collect();
+        put(Section::TypeWords, words.as_bytes());
         let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
         let supertype = declaration.supertype.unwrap_or(NO_SUPERTYPE);
-        let record = TypeRecord { offset, params, results, supertype, digest };
+        let mut record = TypeRecord { offset, params, results, supertype, check: 0, digest };
+        record.check = record.compute_check(&words, *enter);
         put(Section::Types, record.as_bytes());
         offset += params + results;
     }

@@ -15,7 +15,7 @@ use crate::{
     Error, Instance, Report, Snapshot, Source,
     given::{Given, GivenOptions, given_methods},
     instance::Call,
-    runtime::{Code, Runtime, WasmModule, failed},
+    runtime::{Check, Code, Runtime, WasmModule, failed},
 };
 use executor_files::check_output;
 use executor_runtime::Reached;
@@ -370,7 +370,7 @@ impl Creating {
         if inside_call {
             // The code that every run needs, so that the first is as quick as the others.
             for module in modules {
-                shared.code_of(Code::Plain, module, report)?;
+                shared.code_of(Code::Plain, module, Check::Restored, report)?;
             }
         }
         let working_set = match &self.record {

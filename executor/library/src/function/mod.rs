@@ -22,7 +22,7 @@ use self::images::Images;
 use crate::{
     Error, ExternType, Instance, InstanceBuilder, Report, Snapshot, Source,
     report::ModuleCode,
-    runtime::{Code, Runtime, WasmModule},
+    runtime::{Check, Code, Runtime, WasmModule},
 };
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
@@ -178,11 +178,12 @@ impl Function {
     pub(crate) fn of_module(
         runtime: &Runtime,
         source: &Source,
+        check: Check,
         report: &mut Report,
     ) -> Result<Self, Error> {
         let shared = &runtime.shared;
         let module = WasmModule::open(source, shared)?;
-        let main = shared.code_of(Code::Plain, &module, report)?;
+        let main = shared.code_of(Code::Plain, &module, check, report)?;
         let state = State::Fresh(Modules::new(Vec::new(), main));
         let why = "it has no snapshot".to_owned();
         Ok(Self::new(runtime, source.file_name(), state, why, report))

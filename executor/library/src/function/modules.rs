@@ -166,7 +166,8 @@ pub(crate) fn exports(module: &CompiledModule) -> Result<Vec<(String, ExternType
     exports
         .map(|(name, kind, index)| {
             let ty = extern_type(info, kind, index as usize).ok_or_else(|| {
-                Error::Engine(EngineError::Cache("the code file is damaged".to_owned()))
+                let reason = format!("it exports {name:?}, which is not there");
+                EngineError::DamagedCode { module: module.hash(), reason }
             })?;
             Ok((name.to_owned(), ty))
         })

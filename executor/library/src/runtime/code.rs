@@ -25,6 +25,27 @@ pub(crate) enum Code {
     WithFrameMaps,
 }
 
+/// How much of a code file that is at hand is read before it is taken as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// What must be right to restore an instance: a fixed number of bytes.
+    Restored,
+    /// Also what its module declares, which a fresh instance is made of.
+    Fresh,
+    /// All of it.
+    Whole,
+}
+
+impl Check {
+    fn of(self, module: &CompiledModule) -> Result<(), EngineError> {
+        match self {
+            Self::Restored => Ok(()),
+            Self::Fresh => module.info().map(drop),
+            Self::Whole => module.verify(),
+        }
+    }
+}
+
 /// What a module is to be linked to.
 #[derive(Clone, Copy)]
 pub(crate) struct Links<'a> {
@@ -94,9 +115,11 @@ impl Shared {
         &self,
         code: Code,
         module: &WasmModule,
+        check: Check,
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
-        self.code_of_hash(code, module.hash, std::slice::from_ref(module), report)
+        let at_hand = std::slice::from_ref(module);
+        self.find(code, module.hash, at_hand, None, check, report)
     }
 
     /// As [`Self::code_of`], of a module that is to be linked: what cannot be is not compiled.
@@ -107,7 +130,8 @@ impl Shared {
         links: Links<'_>,
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
-        self.find(code, module.hash, std::slice::from_ref(module), Some(links), report)
+        let at_hand = std::slice::from_ref(module);
+        self.find(code, module.hash, at_hand, Some(links), Check::Fresh, report)
     }
 
     /// The code of a module that a snapshot names: its bytes may be at hand, or in the store.
@@ -118,7 +142,7 @@ impl Shared {
         at_hand: &[WasmModule],
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
-        self.find(code, hash, at_hand, None, report)
+        self.find(code, hash, at_hand, None, Check::Restored, report)
     }
 
     fn find(
@@ -127,9 +151,17 @@ impl Shared {
         hash: ModuleHash,
         at_hand: &[WasmModule],
         links: Option<Links<'_>>,
+        check: Check,
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
-        let found = self.engine(code)?.load(&hash);
+        let engine = self.engine(code)?;
+        let found = engine.load(&hash).and_then(|found| match found {
+            Some((module, origin)) => match check.of(&module) {
+                Ok(()) => Ok(Some((module, origin))),
+                Err(damaged) => engine.discard(&module).and(Err(damaged)),
+            },
+            None => Ok(None),
+        });
         report.phases.end("load");
         match found {
             Ok(Some((module, origin))) => {
@@ -147,6 +179,24 @@ impl Shared {
                 self.compile(code, hash, &bytes, &format!("module {hash}"), links, report)
             }
         }
+    }
+
+    /// Reads the code that is at hand of modules, and checks it. What is not there, or not to be used, is made when
+    /// it is needed.
+    pub(crate) fn verify_code(
+        &self,
+        modules: impl Iterator<Item = ModuleHash>,
+    ) -> Result<(), Error> {
+        let engine = self.engine(Code::Plain)?;
+        for hash in modules {
+            let found = engine.load(&hash);
+            let checked = found.and_then(|found| found.map_or(Ok(()), |(code, _)| code.verify()));
+            if let Err(EngineError::DamagedCode { reason, .. }) = checked {
+                let path = engine.code_path(&hash).unwrap_or_default();
+                return Err(Error::DamagedCode { path, reason });
+            }
+        }
+        Ok(())
     }
 
     /// The code that goes on from calls of functions, in the order of the modules.

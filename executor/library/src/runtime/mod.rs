@@ -7,7 +7,7 @@ mod code;
 mod compiler;
 mod source;
 
-pub(crate) use code::{Code, Links};
+pub(crate) use code::{Check, Code, Links};
 pub use source::Source;
 pub(crate) use source::{WasmModule, failed};
 
@@ -120,7 +120,16 @@ impl Runtime {
     /// # Errors
     /// When the module cannot be read, is invalid, or cannot be compiled.
     pub fn compile(&self, module: impl Into<Source>) -> Result<Function, Error> {
-        Function::of_module(self, &module.into(), &mut Report::default())
+        Function::of_module(self, &module.into(), Check::Fresh, &mut Report::default())
+    }
+
+    /// As [`Self::compile`], and reads all of the machine code that is kept already: what is damaged is
+    /// compiled again, with a warning.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_checked(&self, module: impl Into<Source>) -> Result<Function, Error> {
+        Function::of_module(self, &module.into(), Check::Whole, &mut Report::default())
     }
 
     /// A function of a snapshot file that anyone may have made: all of it is checked before anything of
@@ -238,14 +247,17 @@ impl Runtime {
         Ok(catalogue.remove(name)?)
     }
 
-    /// Reads all that a function that is kept consists of, and checks it: its snapshot, and the modules that
-    /// it is compiled from where its code is not at hand.
+    /// Reads all that a function that is kept consists of, and checks it: its snapshot, the modules that
+    /// it is compiled from where its code is not at hand, and the code that is.
     ///
     /// # Errors
     /// When there is no such function, or anything of it cannot be read or is damaged.
     pub fn verify(&self, name: &str) -> Result<(), Error> {
         match self.shared.directory() {
-            Some(catalogue) => Ok(catalogue.verify_function(name)?),
+            Some(catalogue) => {
+                catalogue.verify_function(name)?;
+                self.shared.verify_code(catalogue.open_function(name)?.modules())
+            }
             None => self.snapshot_of(name)?.verify(),
         }
     }

@@ -189,6 +189,15 @@ pub(super) unsafe fn current_store<'a, S: Host>() -> &'a mut S {
     unsafe { &mut *(*CURRENT.get()).store.cast::<S>() }
 }
 
+/// The address just above the stack of the machine code that called a builtin.
+///
+/// # Safety
+/// As [`stub_frame`].
+pub(super) unsafe fn stack_top() -> usize {
+    // SAFETY: as in `stub_frame`.
+    unsafe { (*CURRENT.get()).top }
+}
+
 /// The frame pointer of the stub that called a builtin.
 ///
 /// # Safety
@@ -420,12 +429,20 @@ pub(crate) struct Call<'a> {
     pub(crate) returns: u32,
     /// The caller's frame pointer.
     pub(crate) fp: usize,
+    /// Where the frame that it called ends: the caller's begins there or above.
+    pub(crate) below: usize,
 }
 
 impl Call<'_> {
     /// The address of the call's last byte: an address that belongs to its operator.
     pub(crate) fn address(&self) -> usize {
         self.entry.text.start + self.returns as usize - 1
+    }
+
+    /// The address that lies so far below the frame pointer, if it can be the caller's stack pointer.
+    pub(crate) fn stack_pointer(&self, distance: u32) -> Option<usize> {
+        let sp = self.fp.checked_sub(distance as usize)?;
+        (sp >= self.below && sp.is_multiple_of(16)).then_some(sp)
     }
 }
 
@@ -450,7 +467,7 @@ pub(crate) fn walk_frames(
             },
         };
         let returns = (return_address - entry.text.start) as u32;
-        if next <= fp || visit(Call { entry, returns, fp: next }).is_break() {
+        if next <= fp || visit(Call { entry, returns, fp: next, below: fp + 16 }).is_break() {
             return;
         }
         (fp, last) = (next, Some(entry));

@@ -5,7 +5,7 @@
 //! store.
 
 use super::{
-    activation::{Header, Resume, current_store, resume_at, stub_frame},
+    activation::{Header, Resume, current_store, resume_at, stack_top, stub_frame},
     entry,
 };
 use executor_code::abi::{Builtin, VmHeader};
@@ -82,15 +82,23 @@ pub(crate) fn builtin_table() -> &'static [usize] {
 }
 
 /// The array of arguments and results that machine code lent to the host.
-pub(crate) struct Values(*mut RawValue);
+pub(crate) struct Values {
+    first: *mut RawValue,
+    /// The address just above the stack that it lies on.
+    top: usize,
+}
 
 impl Values {
-    /// The first `len` values.
-    pub(crate) fn first(&mut self, len: usize) -> &mut [RawValue] {
+    /// The first `len` values; `None` when so many do not lie on the stack, which the tables of a
+    /// damaged code file may say.
+    pub(crate) fn first(&mut self, len: usize) -> Option<&mut [RawValue]> {
+        if len > self.top.saturating_sub(self.first as usize) / size_of::<RawValue>() {
+            return None;
+        }
         // SAFETY: the compiler makes the array as long as the longer of the function's parameters
-        // and results, and callers ask for no more than those. It lies on the wasm stack, which
+        // and results, and callers ask for no more than those. It lies on the wasm stack (checked), which
         // nobody else reaches until the builtin returns.
-        unsafe { std::slice::from_raw_parts_mut(self.0, len) }
+        Some(unsafe { std::slice::from_raw_parts_mut(self.first, len) })
     }
 }
 
@@ -110,9 +118,10 @@ unsafe extern "C" fn handler<S: Host, const N: usize>(
     let builtin = Builtin::ALL[N];
     let values = match builtin {
         Builtin::CallImport | Builtin::Throw | Builtin::ListenerBefore | Builtin::ListenerAfter => {
-            Values(b as *mut RawValue)
+            // SAFETY: this is a builtin, and machine code waits.
+            Values { first: b as *mut RawValue, top: unsafe { stack_top() } }
         }
-        _ => Values(std::ptr::null_mut()),
+        _ => Values { first: std::ptr::null_mut(), top: 0 },
     };
     // SAFETY: `vmctx` is a live instance's; this is a builtin, and machine code waits.
     let (store, key, fp) = unsafe { (current_store::<S>(), (*vmctx).instance_key, stub_frame()) };

@@ -85,8 +85,20 @@ impl CompiledModule {
         if let Some(info) = self.info.get() {
             return Ok(info);
         }
-        let info = self.code().info().map_err(|e| EngineError::Cache(e.to_string()))?;
+        let info = self.code().info().map_err(|error| self.damaged(&error))?;
         Ok(self.info.get_or_init(|| info))
+    }
+
+    /// Reads the whole code file, machine code included, and checks it. Its cost grows with the file.
+    ///
+    /// # Errors
+    /// [`EngineError::DamagedCode`] when a byte has changed since it was written.
+    pub fn verify(&self) -> Result<(), EngineError> {
+        self.code().verify().map_err(|error| self.damaged(&error))
+    }
+
+    fn damaged(&self, error: &CodeFileError) -> EngineError {
+        EngineError::DamagedCode { module: self.hash(), reason: error.to_string() }
     }
 
     /// The address of an offset of the text.

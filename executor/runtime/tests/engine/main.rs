@@ -3,6 +3,7 @@
 mod budget;
 mod calls;
 mod compiling;
+mod damage;
 mod exceptions;
 mod interruption;
 mod kept;

@@ -353,6 +353,30 @@ fn a_state_reads_back_from_its_bytes_and_from_nothing_else() {
 }
 
 #[test]
+fn a_length_that_is_not_there_is_refused_before_room_is_made_for_it() {
+    // 2^61 of whatever comes next.
+    let huge = [&[253][..], &(1_u64 << 61).to_le_bytes()].concat();
+    let preopen = DescriptorState {
+        target: Target::Preopen { guest: String::new(), listing: None },
+        rights: Rights { base: 0, inheriting: 0 },
+        flags: 0,
+    };
+    let state = WasiState { descriptors: vec![(3, preopen)], ..WasiState::default() };
+    let bytes = state.encode();
+    for at in 1..bytes.len() {
+        let decoded = WasiState::decode(&[&bytes[..at], &huge, &bytes[at + 1..]].concat());
+        // The number of descriptors, and the length of the path. Others may be numbers and no lengths.
+        assert!(decoded.is_err() || ![1, 4].contains(&at), "at {at}");
+    }
+    // The ledger is read on its own.
+    for ledger in [huge.clone(), [&[1, 1, 1, 1, 1][..], &[0; 32], &huge].concat()] {
+        let state = WasiState { ledger, ..WasiState::default() };
+        let state = WasiState::decode(&state.encode()).unwrap();
+        assert!(state.entropy().is_err());
+    }
+}
+
+#[test]
 fn streams_lead_where_the_run_says() {
     let guest = Guest::new(|_| {});
     let state = guest.state().unwrap();
