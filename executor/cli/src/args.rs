@@ -113,7 +113,7 @@ pub struct GuestArgs {
     /// Give the guest clocks and randomness that are the same in every run, for tests
     #[arg(long)]
     pub deterministic: bool,
-    /// Call this export, without arguments, to initialise the module
+    /// Call this export, without arguments, to initialise the module; can be repeated
     #[arg(long = "init", value_name = "EXPORT")]
     pub init: Vec<String>,
     /// Call this export, without arguments, after each restore and before anything else of the guest

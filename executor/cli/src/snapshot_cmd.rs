@@ -126,7 +126,8 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
 fn remove(runtime: &Runtime, names: &[String]) -> Result<i32, Failure> {
     for name in names {
         let Swept { files, bytes } = runtime.remove(name)?;
-        out(format_args!("removed `{name}` and {files} files ({})\n", units::show_size(bytes)))?;
+        let s = if files == 1 { "" } else { "s" };
+        out(format_args!("removed `{name}` and {files} file{s} ({})\n", units::show_size(bytes)))?;
     }
     Ok(0)
 }
