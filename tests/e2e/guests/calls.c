@@ -1,6 +1,7 @@
 /* Calls functions of WASI as they are, where wasi-libc would stand in between, and says what they
    answer: flags, rights, listings, renumbering, positions, times, polling. Left out is what engines
-   may answer differently: above all, which error a descriptor of the wrong kind is. */
+   may answer differently: above all, which error a descriptor of the wrong kind is, and some paths that
+   end in a slash (executor/wasi/tests compares those with the host). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,7 +257,6 @@ static void times(void) {
     ASK(__wasi_path_filestat_set_times(root, 0, "t", 7, 8, ATIM | MTIM));
     ASK(__wasi_path_filestat_get(root, 0, "t", &s));
     printf("%llu %llu\n", s.atim, s.mtim);
-    ASK(__wasi_path_filestat_get(root, 0, "t/", &s));
     ASK(__wasi_path_filestat_get(root, 0, "", &s));
     ASK(__wasi_path_filestat_get(root, 0, ".", &s));
     printf("%d\n", s.filetype);
@@ -270,9 +270,7 @@ static void links(void) {
     puts("# links");
     ASK(__wasi_path_symlink("t", root, "sym"));
     ASK(__wasi_path_symlink("/etc", root, "absolute"));
-    ASK(__wasi_path_symlink("t", root, "sym/"));
     ASK(__wasi_path_symlink("t", root, "none/"));
-    ASK(__wasi_path_symlink("t", root, "t/"));
     ASK(__wasi_path_readlink(root, "sym", buffer, 10, &n));
     printf("%d\n", (int)n);
     ASK(__wasi_path_readlink(root, "sym", buffer, 0, &n));
