@@ -197,7 +197,8 @@ impl StoreInner {
 
     /// Makes the next exception that is kept look for its room again, since others have taken of it.
     pub(crate) fn room_shrank(&mut self) {
-        self.exceptions.due = self.exceptions.due.min(self.exceptions.bytes + self.room());
+        let most = self.exceptions.bytes.saturating_add(self.room());
+        self.exceptions.due = self.exceptions.due.min(most);
     }
 
     /// Frees every exception that nothing refers to. What `payload` refers to stays.

@@ -76,9 +76,8 @@ fn an_image_above_the_limit_is_refused_as_such() {
     }
 }
 
-#[test]
-fn exceptions_that_are_referred_to_take_of_the_limit_and_others_are_freed() {
-    let wat = r#"(module (memory 1) (table $kept 100000 exnref) (tag $t (param i64 i64 i64 i64))
+/// `run` keeps as many exceptions as the mask lets it; `memory` grows the memory.
+const KEEPS: &str = r#"(module (memory 1) (table $kept 100000 exnref) (tag $t (param i64 i64 i64 i64))
       (func $throw (result exnref)
         (block $caught (result i64 i64 i64 i64 exnref)
           (try_table (catch_ref $t $caught)
@@ -91,8 +90,11 @@ fn exceptions_that_are_referred_to_take_of_the_limit_and_others_are_freed() {
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $more (i32.lt_u (local.get $i) (local.get $n)))))
       (func (export "memory") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+
+#[test]
+fn exceptions_that_are_referred_to_take_of_the_limit_and_others_are_freed() {
     let engine = engine();
-    let module = compile(&engine, wat);
+    let module = compile(&engine, KEEPS);
     let room = 1 << 20;
     let mut store = store(&engine, PAGE + 800_000 + room);
     let id = store.instantiate(&module).unwrap();
@@ -107,4 +109,17 @@ fn exceptions_that_are_referred_to_take_of_the_limit_and_others_are_freed() {
     // What they take, a memory can't.
     let grown = call(&mut store, id, "memory", &[Val::I32(15)]).unwrap();
     assert_eq!(grown, [Val::I32(-1)]);
+}
+
+#[test]
+fn exceptions_are_kept_and_memories_grow_without_a_limit() {
+    let engine = engine();
+    let module = compile(&engine, KEEPS);
+    let mut store = store(&engine, u64::MAX);
+    let id = store.instantiate(&module).unwrap();
+    call(&mut store, id, "run", &[Val::I32(5000), Val::I32(-1)]).unwrap();
+    assert_eq!(store.kept_exceptions(), 5000);
+    let grown = call(&mut store, id, "memory", &[Val::I32(15)]).unwrap();
+    assert_eq!(grown, [Val::I32(1)]);
+    call(&mut store, id, "run", &[Val::I32(5000), Val::I32(1023)]).unwrap();
 }
