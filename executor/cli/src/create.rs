@@ -24,11 +24,7 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
             "say where the snapshot goes, before the module: --name NAME, -o FILE.snap or both",
         ));
     }
-    let stored = |name: &str| {
-        engine::with_store(store, code, &Talk::default())
-            .is_ok_and(|runtime| runtime.has_function(name))
-    };
-    let base = target::named(target, stored)?;
+    let base = target::named(target, |name| engine::has_function(store, name))?;
     let talk = Talk { verbose: guest.verbose, report: None };
     if let Some(path) = output {
         let output = Named { option: Some("--output"), path };

@@ -42,6 +42,12 @@ pub fn with_store(store: &StoreDirArgs, code: &CodeArgs, talk: &Talk) -> Result<
     Ok(builder(code, talk).store(dir).build()?)
 }
 
+/// Whether the store can be used and has a function of this name.
+pub fn has_function(store: &StoreDirArgs, name: &str) -> bool {
+    let runtime = with_store(store, &CodeArgs::default(), &Talk::default());
+    runtime.is_ok_and(|runtime| runtime.has_function(name))
+}
+
 /// The runtime of a command that can do without a store.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! does is proportional to the number of instances, never to their size.
 
 use crate::{
-    args::{RunArgs, SnapshotPolicy},
+    args::{RunArgs, SnapshotPolicy, StoreArgs, StoreDirArgs},
     engine::{self, Talk},
     error::Failure,
     given::{Given, give, plan},
@@ -27,10 +27,9 @@ use std::{ffi::OsStr, path::Path, sync::Arc};
 pub fn run(args: &RunArgs) -> Result<i32, Failure> {
     let mut report = executor::Report::default();
     let (target, rest) = args.split()?;
-    let stored = |name: &str| {
-        let runtime = engine::of_run(Some(name), &args.store, &args.code, &Talk::default());
-        runtime.is_ok_and(|runtime| runtime.has_function(name))
-    };
+    let StoreArgs { store, no_store } = &args.store;
+    let dir = StoreDirArgs { store: store.clone() };
+    let stored = |name: &str| !no_store && engine::has_function(&dir, name);
     let base = target::named(target, stored)?;
     let destination = match &args.report {
         None => None,

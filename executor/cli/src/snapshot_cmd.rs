@@ -71,7 +71,7 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
 
 /// What a target names.
 fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
-    target::named(target, |name| runtime(store).is_ok_and(|runtime| runtime.has_function(name)))
+    target::named(target, |name| engine::has_function(store, name))
 }
 
 /// Opens a snapshot by the name of its function or by its path.

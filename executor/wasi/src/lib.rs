@@ -65,25 +65,21 @@ fn serve(
     caller: &mut Caller<'_>,
     function: impl FnOnce(&mut WasiCtx, &mut Memory<'_>) -> Result<(), Errno>,
 ) -> Result<i32, HostError> {
-    if let Some(ctx) = caller.data::<WasiCtx>() {
-        let (first, holds) = (ctx.canceller.is_none(), ctx.holds());
-        if first {
-            let canceller = Canceller::new(caller.interrupts());
-            if let Some(ctx) = caller.data::<WasiCtx>() {
-                ctx.canceller = Some(canceller);
-            }
-        }
-        if holds {
-            let room = caller.room();
-            if let Some(ctx) = caller.data::<WasiCtx>() {
-                ctx.room = room;
-            }
-        }
-    }
+    // Nearly every call finds both as they are to be.
+    let (first, holds) = match caller.data::<WasiCtx>() {
+        Some(ctx) => (ctx.canceller.is_none(), ctx.holds()),
+        None => (false, false),
+    };
+    let canceller = first.then(|| Canceller::new(caller.interrupts()));
+    let room = if holds { caller.room() } else { u64::MAX };
     let Some((bytes, ctx)) = caller.memory_and_data::<WasiCtx>() else {
         let reason = "a WASI function was called by an instance without a memory (or with one that another thread holds), or in a store without a WASI context";
         return Err(HostError::new(reason));
     };
+    if canceller.is_some() {
+        ctx.canceller = canceller;
+    }
+    ctx.room = room;
     match function(ctx, &mut Memory::new(bytes)) {
         Ok(()) => Ok(0),
         Err(Errno::INTR) if ctx.cancelled() => Err(HostError::Trap(TrapCode::Interrupted)),

@@ -15,7 +15,7 @@ use crate::{
     Error, Instance, Report, Snapshot, Source,
     given::{Given, GivenOptions, given_methods},
     instance::Call,
-    runtime::{Check, Code, Runtime, WasmModule, failed},
+    runtime::{Check, Code, Runtime, WasmModule, failed, file_name},
 };
 use executor_files::check_output;
 use executor_runtime::Reached;
@@ -63,7 +63,7 @@ impl Base {
         let file = File::open(&path).map_err(failed(&path))?;
         let regular = file.metadata().map_err(failed(&path))?.is_file();
         if !regular {
-            let source = Source::of_opened(path.clone(), file)?;
+            let source = Source::read(file_name(&path), file).map_err(failed(&path))?;
             return match source.begins_with(&SNAPSHOT_MAGIC) {
                 true => Err(Error::SnapshotInPipe { path }),
                 false => Ok(Self::Module(source)),

@@ -9,7 +9,7 @@ mod source;
 
 pub(crate) use code::{Check, Code, Links};
 pub use source::Source;
-pub(crate) use source::{WasmModule, failed};
+pub(crate) use source::{WasmModule, failed, file_name};
 
 use crate::{
     Base, Creation, Error, Event, Function, Launch, Limits, Report, Snapshot, event::Listener,

@@ -36,27 +36,9 @@ enum Kind {
 const UNNAMED: &str = "module";
 
 impl Source {
-    /// A module in a file. A pipe or a device can be read once only: see [`Self::open`].
+    /// A module in a file, which is read when it is needed: a pipe or a device can be used once only.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Kind::File(path.into()))
-    }
-
-    /// A module in a file of any kind: all of a pipe or a device is read now.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let file = File::open(&path).map_err(failed(&path))?;
-        Self::of_opened(path, file)
-    }
-
-    /// The module in a file that was opened at `path`.
-    pub(crate) fn of_opened(path: PathBuf, file: File) -> Result<Self, Error> {
-        match file.metadata().map_err(failed(&path))?.is_file() {
-            true => Ok(Self::file(path)),
-            false => Self::read(file_name(&path), file).map_err(failed(&path)),
-        }
     }
 
     /// A module that is read to the end now. `name` is what it is called, and what its guest finds as
@@ -88,7 +70,7 @@ impl Source {
     }
 }
 
-fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
