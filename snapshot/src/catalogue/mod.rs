@@ -11,6 +11,7 @@
 //! functions/NAME         a symbolic link to the snapshot of a function
 //! auto/KEY               which automatic snapshots there are: see `auto`
 //! index/DEVICE-INODE     which module a file held when last looked at: see `stamp`
+//! key                    under which the store vouches for its code
 //! lock                   held shared while something is added, exclusively while unused files go
 //! ```
 
