@@ -18,10 +18,10 @@
 use crate::{
     CodeKey,
     cache::marker,
-    file::{CodeFile, CodeFileError, chunks},
+    file::{CodeFile, CodeFileError, CodeHeader, MAC_OFFSET, TEXT_OFFSET, chunks},
     store_key::{Purpose, StoreKey},
 };
-use executor_files::{Draft, PrivateDir};
+use executor_files::{Draft, PrivateDir, note_use};
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::{FileExt, MetadataExt},
@@ -71,14 +71,7 @@ impl StoredCode {
         check: Check,
     ) -> Result<(), CodeFileError> {
         let header = code.header();
-        let (page, mac) = code.authenticated();
-        let store_key = self.store_key.as_ref().ok_or(CodeFileError::Mac)?;
-        if store_key.mac(Purpose::CodeFile, &[page]) != *mac {
-            return Err(CodeFileError::Mac);
-        }
-        if header.key != self.key.0 {
-            return Err(CodeFileError::Misnamed);
-        }
+        let store_key = self.check_page(code.authenticated(), header)?;
         let marker = self.marker(store_key, &header.root);
         if check == Check::Once && marker.is_some() && marker == self.marked() {
             return Ok(());
@@ -98,15 +91,54 @@ impl StoredCode {
         Ok(())
     }
 
+    /// Checks all of a file that nothing is to be made of; `None` where it is of another format.
+    pub(crate) fn check_alone(&self) -> Result<Option<()>, CodeFileError> {
+        let mut page = [0; TEXT_OFFSET as usize];
+        if self.file.read_exact_at(&mut page, 0).is_err() {
+            return Err(CodeFileError::NotCode);
+        }
+        let Some(header) = CodeHeader::of(&self.file) else { return Ok(None) };
+        self.check_page(page.split_at(MAC_OFFSET as usize), &header)?;
+        let (expected, actual) = (header.file_len, self.metadata.len());
+        if expected != actual {
+            return Err(CodeFileError::Length { expected, actual });
+        }
+        if !chunks::fit(&header) {
+            return Err(CodeFileError::Hashes);
+        }
+        let read = |into: &mut [u8], at| self.file.read_exact_at(into, at);
+        chunks::check(&header, &read).map(Some)
+    }
+
+    /// Checks what the MAC covers; returns the key that it is under.
+    fn check_page(
+        &self,
+        (page, mac): (&[u8], &[u8]),
+        header: &CodeHeader,
+    ) -> Result<&StoreKey, CodeFileError> {
+        let store_key = self.store_key.as_ref().ok_or(CodeFileError::Mac)?;
+        if store_key.mac(Purpose::CodeFile, &[page]) != *mac {
+            return Err(CodeFileError::Mac);
+        }
+        match header.key == self.key.0 {
+            true => Ok(store_key),
+            false => Err(CodeFileError::Misnamed),
+        }
+    }
+
     /// What the marker must hold, unless the boot has no name.
     fn marker(&self, store_key: &StoreKey, root: &[u8; 32]) -> Option<[u8; 32]> {
         let mac = store_key.mac(Purpose::Checked, &[root, &identity(&self.metadata), boot()?]);
         Some(*mac.as_bytes())
     }
 
+    /// What the marker holds, if it is there. One that cannot be read says nothing.
     fn marked(&self) -> Option<[u8; 32]> {
-        // One that cannot be read says nothing.
-        self.dir.read_array(marker(&self.key)).ok()?
+        let (file, metadata) = self.dir.file_and_metadata(marker(&self.key)).ok()??;
+        let mut bytes = [0; 32];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        note_use(&file, &metadata);
+        Some(bytes)
     }
 
     /// Says that the file was checked, if nothing can have changed it since the draft was made. Where the

@@ -28,6 +28,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -50,6 +51,35 @@ pub enum Entry {
     Link(PathBuf),
     /// Anything else.
     NoLink,
+}
+
+/// What a name in a directory shows of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its length, in bytes.
+    pub len: u64,
+    /// When it was last written to, or [noted](note_use) to be used.
+    pub written: SystemTime,
+}
+
+/// Sets the time at which a file was last written to, if that is a day ago: such times tell to a day when
+/// files were last used, on file systems that keep no time of reading. Where it cannot be set it stays.
+pub fn note_use(file: &File, metadata: &Metadata) {
+    let now = SystemTime::now();
+    let last = metadata.modified().ok();
+    let long_ago =
+        last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age >= DAY);
+    if long_ago {
+        let _ = file.set_modified(now);
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
+    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    UNIX_EPOCH.checked_add(seconds + nanoseconds).unwrap_or(UNIX_EPOCH)
 }
 
 impl PrivateDir {
@@ -205,6 +235,23 @@ impl PrivateDir {
             names.map_err(|e: Errno| FileError::at(&self.path)(e.into()))?;
         names.retain(|name| name != "." && name != "..");
         Ok(names)
+    }
+
+    /// The length of what has a name in it and when it was last written to, without following links; `None`
+    /// where there is nothing.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn look(&self, name: impl AsRef<OsStr>) -> Result<Option<Look>, FileError> {
+        let name = name.as_ref();
+        match fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Look {
+                len: stat.st_size.cast_unsigned(),
+                written: time(stat.st_mtime, stat.st_mtime_nsec),
+            })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(self.at(name)(error.into())),
+        }
     }
 
     /// Writes a file in it, whole or not at all, and returns it open for reading. What has the name is
@@ -373,6 +420,9 @@ mod tests {
         assert_eq!(sub.read_array("f").unwrap(), Some(*b"bytes"));
         assert_eq!(sub.read_array::<4>("f").unwrap(), None);
         assert_eq!(sub.read_array::<6>("f").unwrap(), None);
+        assert_eq!(sub.look("f").unwrap().unwrap().len, 5);
+        assert_eq!(sub.look("l").unwrap().unwrap().len, 1);
+        assert_eq!(sub.look("absent").unwrap(), None);
         assert_eq!(sub.entry("l").unwrap(), Some(Entry::Link("f".into())));
         assert_eq!(sub.entry("f").unwrap(), Some(Entry::NoLink));
         for _ in 0..2 {
@@ -426,6 +476,20 @@ mod tests {
         chmod("", 0o777);
         assert_eq!(refusal(PrivateDir::open(temporary.path())).0, temporary.path());
         assert_eq!(refusal(PrivateDir::make(temporary.path())).0, temporary.path());
+    }
+
+    #[test]
+    fn a_use_is_noted_once_a_day() {
+        let (_temporary, dir) = private();
+        let file = dir.publish("f", |_| Ok(())).unwrap();
+        let written = || dir.look("f").unwrap().unwrap().written;
+        let now = SystemTime::now();
+        for (age, noted) in [(DAY - DAY / 24, false), (DAY * 2, true)] {
+            file.set_modified(now - age).unwrap();
+            let (file, metadata) = dir.file_and_metadata("f").unwrap().unwrap();
+            note_use(&file, &metadata);
+            assert_eq!(written() >= now, noted, "{age:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod lock;
 mod private;
 mod publish;
 
-pub use dir::{Entry, PrivateDir};
+pub use dir::{Entry, Look, PrivateDir, note_use};
 pub use error::FileError;
 pub use lock::Lock;
 pub use private::ensure_private;

@@ -19,6 +19,7 @@ mod auto;
 mod error;
 mod sealed;
 mod stamp;
+mod survey;
 mod sweep;
 
 use auto::AUTO;
@@ -26,7 +27,7 @@ pub use auto::{AutoEntry, AutoKey, AutoListed, Conditions, Digest, MAX_ENTRIES, 
 pub use error::CatalogueError;
 use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
-pub use sweep::Swept;
+pub use sweep::{Collect, Collected, Swept};
 
 use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
 use executor_code::CodeCache;
