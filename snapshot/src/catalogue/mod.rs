@@ -16,18 +16,22 @@
 //! ```
 
 mod auto;
+mod check;
 mod error;
 mod sealed;
 mod stamp;
 mod survey;
 mod sweep;
+mod usage;
 
-use auto::AUTO;
+use auto::{AUTO, key_of_name};
 pub use auto::{AutoEntry, AutoKey, AutoListed, Conditions, Digest, MAX_ENTRIES, digest};
+pub use check::{Checked, Fault};
 pub use error::CatalogueError;
 use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
 pub use sweep::{Collect, Collected, Swept};
+pub use usage::{Count, FunctionUsage, Usage};
 
 use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
 use executor_code::CodeCache;
@@ -260,6 +264,41 @@ impl Catalogue {
         let store = PrivateDir::make(&self.dir)?;
         let lock = store.lock_shared()?;
         Ok(Adding { catalogue: self, store, _lock: lock })
+    }
+
+    /// The most bytes that the files of the store may have together, if that is limited.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn quota(&self) -> Result<Option<u64>, CatalogueError> {
+        match self.store()? {
+            Some(store) => Ok(store.quota()?),
+            None => Ok(None),
+        }
+    }
+
+    /// Limits how many bytes the files of the store may have together, or no longer. What is there already may be
+    /// more.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_quota(&self, bytes: Option<u64>) -> Result<(), CatalogueError> {
+        Ok(PrivateDir::make(&self.dir)?.set_quota(bytes)?)
+    }
+
+    /// Collects caches until the quota, if there is one, leaves room for so many bytes. That there may be
+    /// too few is for who adds them to find out.
+    ///
+    /// # Errors
+    /// As [`Self::collect`].
+    pub fn make_room(&self, bytes: u64) -> Result<(), CatalogueError> {
+        if let Some(store) = self.store()?
+            && let Err(FileError::Quota { limit, .. }) = store.room_for(bytes)
+        {
+            let max_size = Some(limit.saturating_sub(bytes));
+            self.collect(Collect { max_size, ..Collect::default() })?;
+        }
+        Ok(())
     }
 
     /// The store directory, if it is there.

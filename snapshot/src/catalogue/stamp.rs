@@ -123,6 +123,11 @@ impl Catalogue {
     }
 }
 
+/// Checks an entry of the index.
+pub(super) fn read(dir: &PrivateDir, name: &str) -> Result<(), CatalogueError> {
+    sealed::read::<Known>(dir, name).map(drop)
+}
+
 /// The modules that files held when last looked at.
 pub(super) fn indexed(store: &PrivateDir) -> Result<HashSet<ModuleHash>, CatalogueError> {
     let Some(dir) = store.sub(INDEX)? else { return Ok(HashSet::new()) };

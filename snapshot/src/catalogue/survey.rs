@@ -278,6 +278,12 @@ impl Survey {
         self.found.iter().enumerate().filter(|(_, found)| is(found)).map(|(at, _)| at).collect()
     }
 
+    /// The length of the snapshot of an identity; 0 where it is not there.
+    pub(super) fn len_of(&self, id: SnapshotId) -> u64 {
+        let is = |found: &&Found| matches!(found.kind, Kind::Snapshot(Some(at)) if at == id);
+        self.found.iter().find(is).map_or(0, |found| found.len)
+    }
+
     /// How many bytes the files have together.
     pub(super) fn bytes(&self) -> u64 {
         self.found.iter().map(|found| found.len).sum()
