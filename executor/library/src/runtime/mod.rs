@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     /// The modules of those.
     modules: Mutex<HashMap<ModuleHash, WasmModule>>,
     pub(crate) limits: Limits,
+    /// All of a snapshot is read and checked before it is used.
+    pub(crate) verify_snapshots: bool,
     pub(crate) listener: Listener,
 }
 
@@ -317,6 +319,7 @@ pub struct RuntimeBuilder {
     threads: Option<usize>,
     max_compile_memory: Option<u64>,
     limits: Limits,
+    verify_snapshots: bool,
     pool: PoolConfig,
     linker: Linker,
     listener: Listener,
@@ -335,6 +338,7 @@ impl Default for RuntimeBuilder {
             threads: None,
             max_compile_memory: None,
             limits: Limits::default(),
+            verify_snapshots: false,
             pool: PoolConfig::default(),
             linker,
             listener: Listener::default(),
@@ -402,6 +406,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets whether all of a snapshot is read and checked against its hashes when it is opened to be used, its
+    /// bases too. Snapshot files from elsewhere always are; in the store, where only this user can write,
+    /// this finds what a disk has damaged.
+    #[must_use]
+    pub fn verify_snapshots(mut self, on: bool) -> Self {
+        self.verify_snapshots = on;
+        self
+    }
+
     /// Defines a function that modules can import; see [`Runtime::with_host_func`].
     #[must_use]
     pub fn host_func<P, R>(mut self, module: &str, name: &str, f: impl IntoHostFunc<P, R>) -> Self {
@@ -430,6 +443,7 @@ impl RuntimeBuilder {
             threads,
             max_compile_memory,
             limits,
+            verify_snapshots,
             pool,
             linker,
             listener,
@@ -449,6 +463,7 @@ impl RuntimeBuilder {
             functions: Mutex::default(),
             modules: Mutex::default(),
             limits,
+            verify_snapshots,
             listener,
         };
         shared.engine(Code::Plain)?;
