@@ -30,4 +30,5 @@ mod store;
 mod streams;
 mod syscalls;
 mod targets;
+mod verified;
 mod world;

@@ -146,10 +146,27 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?;
         match file.id() {
-            found if found == id => Ok(Some(file)),
+            found if found == id => {
+                find_bases(&mut file, &dir)?;
+                Ok(Some(file))
+            }
             found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
+        }
+    }
+
+    /// Looks in the store for the bases that a snapshot from elsewhere lacks.
+    ///
+    /// # Errors
+    /// When the file of one cannot be read, or is not a snapshot.
+    pub fn find_bases(&self, file: &mut SnapshotFile) -> Result<(), CatalogueError> {
+        if file.bases().is_empty() {
+            return Ok(());
+        }
+        match self.sub(SNAPSHOTS)? {
+            Some(dir) => find_bases(file, &dir),
+            None => Ok(()),
         }
     }
 
@@ -180,7 +197,10 @@ impl Catalogue {
         let mut missing = None;
         loop {
             let id = match target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(*file),
+                Target::File(mut file) => {
+                    self.find_bases(&mut file)?;
+                    return Ok(*file);
+                }
                 Target::Link(id) => id,
             };
             match self.snapshot_in(&store, id, functions.path().join(name))? {
@@ -387,6 +407,15 @@ impl Adding<'_> {
     fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
         self.catalogue.snapshot_in(&self.store, id, self.catalogue.snapshot_path(id))
     }
+}
+
+/// Looks for the bases of a snapshot in the directory of the snapshots.
+fn find_bases(file: &mut SnapshotFile, dir: &PrivateDir) -> Result<(), CatalogueError> {
+    file.find_bases(|base| {
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        Ok(dir.file(name)?.map(|file| (file, path)))
+    })
 }
 
 fn snapshot_name(id: SnapshotId) -> String {

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     /// The modules of those.
     modules: Mutex<HashMap<ModuleHash, WasmModule>>,
     pub(crate) limits: Limits,
+    /// All of a snapshot is read and checked before it is used.
+    pub(crate) verify_snapshots: bool,
     pub(crate) listener: Listener,
 }
 
@@ -318,6 +320,7 @@ pub struct RuntimeBuilder {
     threads: Option<usize>,
     max_compile_memory: Option<u64>,
     limits: Limits,
+    verify_snapshots: bool,
     pool: PoolConfig,
     linker: Linker,
     listener: Listener,
@@ -336,6 +339,7 @@ impl Default for RuntimeBuilder {
             threads: None,
             max_compile_memory: None,
             limits: Limits::default(),
+            verify_snapshots: false,
             pool: PoolConfig::default(),
             linker,
             listener: Listener::default(),
@@ -403,6 +407,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets whether all of a snapshot is read and checked against its hashes when it is opened to be used, its
+    /// bases too. Snapshot files from elsewhere always are; in the store, where only this user can write,
+    /// this finds what a disk has damaged.
+    #[must_use]
+    pub fn verify_snapshots(mut self, on: bool) -> Self {
+        self.verify_snapshots = on;
+        self
+    }
+
     /// Defines a function that modules can import; see [`Runtime::with_host_func`].
     #[must_use]
     pub fn host_func<P, R>(mut self, module: &str, name: &str, f: impl IntoHostFunc<P, R>) -> Self {
@@ -431,6 +444,7 @@ impl RuntimeBuilder {
             threads,
             max_compile_memory,
             limits,
+            verify_snapshots,
             pool,
             linker,
             listener,
@@ -450,6 +464,7 @@ impl RuntimeBuilder {
             functions: Mutex::default(),
             modules: Mutex::default(),
             limits,
+            verify_snapshots,
             listener,
         };
         shared.engine(Code::Plain)?;
