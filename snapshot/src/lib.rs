@@ -13,6 +13,7 @@
 mod call;
 mod capture;
 pub mod catalogue;
+mod contents;
 mod error;
 pub mod format;
 mod hooks;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use contents::{Item, PageBuffer};
 pub use error::SnapshotError;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError, after_restore, check_after_restore};

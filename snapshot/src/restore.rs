@@ -31,9 +31,9 @@ const VERIFY_READ: usize = 1 << 20;
 /// An open snapshot whose header and metadata are checked.
 #[derive(Debug)]
 pub struct SnapshotFile {
-    path: PathBuf,
-    file: Arc<File>,
-    header: Header,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<File>,
+    pub(crate) header: Header,
     metadata: Metadata,
 }
 
@@ -267,7 +267,7 @@ fn read_metadata(file: &File) -> Result<(Header, Metadata), ReadError> {
 }
 
 /// Reads until the buffer is full or the file ends; returns how much was read.
-fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn fill(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {

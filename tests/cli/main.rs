@@ -15,6 +15,7 @@ mod functions;
 mod guests;
 mod hooks;
 mod imports;
+mod inspect;
 mod messages;
 mod noexec;
 mod outputs;

@@ -220,6 +220,10 @@ pub enum SnapshotCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Also list every global, every element of a table, the runs of pages that are not zero (as JSON) and
+        /// the values of the frames
+        #[arg(long)]
+        full: bool,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,

@@ -3,6 +3,7 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod contents;
 mod error;
 mod event;
 mod function;
@@ -23,7 +24,7 @@ pub use error::Error;
 pub use event::{Event, Work};
 pub use function::{Base, Created, Creation, Function};
 pub use given::{DirAccess, Stdin, Stdout};
-pub use inspection::Inspection;
+pub use inspection::{Detail, Inspection};
 pub use instance::{Instance, InstanceBuilder, Outcome, TypedFunc};
 pub use launch::{Launch, SnapshotPolicy};
 pub use limits::Limits;
