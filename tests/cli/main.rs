@@ -8,6 +8,7 @@ mod binary;
 mod code;
 mod damage;
 mod defaults;
+mod diff;
 mod entry;
 mod errors;
 mod faults;

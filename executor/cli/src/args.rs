@@ -228,6 +228,24 @@ pub enum SnapshotCommand {
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
     },
+    /// Show what differs between two snapshots; exits with 0 if nothing does, 1 if something does
+    Diff {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Print JSON, which holds all that differs
+        #[arg(long)]
+        json: bool,
+        /// Show all that differs
+        #[arg(long)]
+        full: bool,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        a: OsString,
+        /// What to compare it with
+        #[arg(value_name = "NAME|FILE")]
+        b: OsString,
+    },
     /// Check every byte of a snapshot, or of all stored functions
     Verify {
         #[command(flatten)]

@@ -6,7 +6,7 @@ use crate::{
     args::{SnapshotCommand, StoreDirArgs},
     automatic,
     code_args::CodeArgs,
-    create,
+    create, diff,
     engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
     inspect, out, print, target, units,
@@ -24,6 +24,9 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         SnapshotCommand::List { store, auto: true } => automatic::list(&runtime(store)?),
         SnapshotCommand::List { store, auto: false } => list(&runtime(store)?),
         SnapshotCommand::Inspect { store, json, full, target } => show(store, target, *json, *full),
+        SnapshotCommand::Diff { store, json, full, a, b } => {
+            diff::diff(store, (a, b), *json, *full)
+        }
         SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
         SnapshotCommand::Rm { store, auto: true, names } => {
             automatic::remove(&runtime(store)?, names)
@@ -70,11 +73,17 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
 }
 
 /// What a target names.
-fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
+///
+/// # Errors
+/// As [`target::named`].
+pub fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
     target::named(target, |name| engine::has_function(store, name))
 }
 
 /// The runtime to look for modules in, and a snapshot, by the name of its function or by its path.
+///
+/// # Errors
+/// When either cannot be had.
 pub fn open(
     store: &StoreDirArgs,
     base: Base,

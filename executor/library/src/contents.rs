@@ -206,6 +206,11 @@ impl Contained<'_> {
         self.declared.as_ref().map(|declared| Counts::of(&declared.info))
     }
 
+    /// Its state block.
+    pub(crate) fn block(&self) -> &[u8] {
+        &self.block
+    }
+
     /// Its own globals; none where its module is not known.
     pub(crate) fn globals(&self) -> Vec<Global> {
         let Some(declared) = &self.declared else { return Vec::new() };

@@ -4,6 +4,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod contents;
+pub mod difference;
 mod error;
 mod event;
 mod function;
@@ -20,6 +21,7 @@ mod stop;
 mod types;
 mod watchdog;
 
+pub use difference::Difference;
 pub use error::Error;
 pub use event::{Event, Work};
 pub use function::{Base, Created, Creation, Function};

@@ -96,6 +96,11 @@ pub struct InspectedWasi {
     pub directories: Vec<String>,
     /// The files and directories that are open.
     pub open: Vec<InspectedOpen>,
+    /// The guest's paths of the given directories that it closed.
+    pub closed_directories: Vec<String>,
+    /// What it last saw of the monotonic clock and of the clocks of processor time, of the process and the
+    /// thread, in nanoseconds; 0 if it never looked.
+    pub clocks: [u64; 3],
     /// How many listening sockets a run has to give.
     pub listeners: u32,
     /// What random bytes were drawn.
@@ -242,6 +247,8 @@ impl InspectedWasi {
             environment_read: state.env,
             directories,
             open,
+            closed_directories: state.closed_preopens,
+            clocks: state.clocks,
             listeners: state.listeners,
             entropy,
             more_draws: more,
