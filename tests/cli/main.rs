@@ -7,6 +7,7 @@ mod automatic;
 mod binary;
 mod code;
 mod damage;
+mod deep;
 mod defaults;
 mod diff;
 mod entry;

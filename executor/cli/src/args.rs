@@ -251,6 +251,10 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
         store: StoreDirArgs,
+        /// Also make the stored function's instance again, as its snapshot says that it was made, and show what
+        /// differs. Its directories are read only then
+        #[arg(long, requires = "target")]
+        deep: bool,
         /// A stored function or a snapshot file (all functions where left out)
         #[arg(value_name = "NAME|FILE")]
         target: Option<OsString>,

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// How many of what there may be many of are shown where not all are asked for.
-const FEW: usize = 8;
+pub const FEW: usize = 8;
 
 /// Compares two snapshots.
 ///
@@ -38,7 +38,9 @@ pub fn diff(
         .and_then(|difference| {
             match json {
                 true => print::json(&difference)?,
-                false => out(format_args!("{}", text(&difference, limit(full))))?,
+                false => {
+                    out(format_args!("{}", text(&difference, if full { usize::MAX } else { FEW })))?
+                }
             }
             Ok(if difference.same { 0 } else { EXIT_FAILURE })
         })
@@ -49,11 +51,6 @@ fn compare(store: &StoreDirArgs, a: &OsStr, b: &OsStr) -> Result<Difference, Fai
     let (runtime, a) = open(store, named(store, a)?, a)?;
     let (_, b) = open(store, named(store, b)?, b)?;
     Ok(Difference::between(&runtime, &a, &b)?)
-}
-
-/// How many lines of a kind are shown.
-pub fn limit(full: bool) -> usize {
-    if full { usize::MAX } else { FEW }
 }
 
 /// What differs, as lines of text, at most so many of a kind; nothing where nothing differs.

@@ -11,6 +11,7 @@ mod automatic;
 mod code_args;
 mod compile;
 mod create;
+mod deep;
 mod diff;
 mod engine;
 mod error;

@@ -6,7 +6,7 @@ use crate::{
     args::{SnapshotCommand, StoreDirArgs},
     automatic,
     code_args::CodeArgs,
-    create, diff,
+    create, deep, diff,
     engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
     inspect, out, print, target, units,
@@ -27,7 +27,10 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         SnapshotCommand::Diff { store, json, full, a, b } => {
             diff::diff(store, (a, b), *json, *full)
         }
-        SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
+        SnapshotCommand::Verify { store, deep, target } => match (deep, target) {
+            (true, Some(target)) => deep::verify(store, target),
+            (_, target) => verify(store, target.as_deref()),
+        },
         SnapshotCommand::Rm { store, auto: true, names } => {
             automatic::remove(&runtime(store)?, names)
         }
@@ -36,7 +39,10 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
 }
 
 /// The runtime over the store, for a command that compiles nothing.
-fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
+///
+/// # Errors
+/// When there is none.
+pub fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
     engine::with_store(store, &CodeArgs::default(), &Talk::default())
 }
 

@@ -290,6 +290,11 @@ impl Declared {
         Some(demangle(&name).unwrap_or(name))
     }
 
+    /// The name that a function is exported under.
+    pub(crate) fn exported_function(&self, func: FuncIndex) -> Option<String> {
+        self.export(ExternKind::Func, func)
+    }
+
     fn export(&self, kind: ExternKind, index: u32) -> Option<String> {
         let export = self.info.exports.iter().find(|e| e.kind == kind && e.index == index);
         export.map(|export| export.name.clone())

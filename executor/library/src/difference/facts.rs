@@ -46,8 +46,14 @@ pub(super) fn compare(
     }
     let mut found = Vec::new();
     walk(String::new(), &a, &b, &mut found);
-    // An inspection does not tell all of WASI's state, such as rights and half-read directories.
-    let wasi = |manifest: &Manifest| manifest.wasi.as_deref().map(WasiState::decode).transpose();
+    // An inspection does not tell all of WASI's state, such as rights and half-read directories. It tells all
+    // of the ledger but what was drawn.
+    let wasi = |manifest: &Manifest| match &manifest.wasi {
+        None => Ok(None),
+        Some(state) => {
+            WasiState::decode(state).map(|state| Some(WasiState { ledger: Vec::new(), ..state }))
+        }
+    };
     let states = (wasi(manifests.0)?, wasi(manifests.1)?);
     if states.0 != states.1 && !found.iter().any(|fact| fact.fact.starts_with("wasi")) {
         let [a, b] = [&states.0, &states.1].map(json);
