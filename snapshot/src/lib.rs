@@ -17,6 +17,7 @@ mod error;
 mod file;
 pub mod format;
 mod hooks;
+mod layers;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use error::SnapshotError;
 pub use file::SnapshotFile;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError, after_restore, check_after_restore};
+pub use layers::Layers;
 pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };
