@@ -88,6 +88,12 @@ impl Layers {
         Ok(Self { instances, bases, files })
     }
 
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bases.is_empty()
+    }
+
     pub(crate) fn parts(&self, instance: usize, area: usize) -> Option<&Parts> {
         self.instances.get(instance)?.get(area)
     }

@@ -5,6 +5,7 @@
 
 mod error;
 mod event;
+mod flatten;
 mod function;
 mod given;
 mod imports;

@@ -33,10 +33,10 @@ mod write;
 
 pub use chunks::CHUNK;
 pub(crate) use chunks::ChunkHasher;
+pub(crate) use head::MAX_HEAD;
 pub use head::{
     HEADER_LEN, Head, Header, MAGIC, MAX_SECTIONS, REQUIRED, SECTION_LEN, SectionRecord, reseal,
 };
-pub(crate) use head::MAX_HEAD;
 
 use crate::{Manifest, SnapshotId};
 use executor_code::layout::STATE_VERSION;

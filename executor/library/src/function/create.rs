@@ -196,6 +196,8 @@ pub struct Creation {
     runtime: Runtime,
     name: Option<String>,
     base: Base,
+    /// What it is laid over.
+    over: Option<Base>,
     output: Option<PathBuf>,
     record: Option<Vec<u8>>,
     given: GivenOptions,
@@ -214,6 +216,7 @@ enum Origin {
 struct Creating {
     runtime: Runtime,
     name: Option<String>,
+    over: Option<Snapshot>,
     output: Option<PathBuf>,
     record: Option<Vec<u8>>,
     given: Given,
@@ -238,7 +241,7 @@ struct Ready {
 impl Creation {
     pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
         let (given, plan) = (GivenOptions::default(), Plan::default());
-        Self { runtime, name, base, output: None, record: None, given, plan }
+        Self { runtime, name, base, over: None, output: None, record: None, given, plan }
     }
 
     given_methods!();
@@ -247,6 +250,14 @@ impl Creation {
     /// Writes the snapshot to a file too: a new one, or in place of a regular file.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
+        self
+    }
+
+    /// Stores only the pages that are not in this snapshot, of the same instances in the same places. The others
+    /// are mapped from its file, which is kept as long as a stored function needs it; a file that
+    /// [`Self::output`] writes needs it in the store, or beside it. What the snapshot is stays the same.
+    pub fn over(mut self, base: impl Into<Base>) -> Self {
+        self.over = Some(base.into());
         self
     }
 
@@ -275,7 +286,7 @@ impl Creation {
     /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(self) -> Result<Created, Error> {
-        let Self { runtime, name, base, output, record, given, mut plan } = self;
+        let Self { runtime, name, base, over, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
         if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
             Catalogue::check_name(name)?;
@@ -290,7 +301,13 @@ impl Creation {
                 return Err(Error::Linked);
             }
             Base::Function(name) => Origin::Snapshot(runtime.snapshot_of(&name)?, Trust::Own),
-            Base::Snapshot(path) => Origin::Snapshot(Snapshot::open(path)?, Trust::Nobody),
+            Base::Snapshot(path) => Origin::Snapshot(runtime.snapshot_at(path)?, Trust::Nobody),
+        };
+        let over = match over {
+            None => None,
+            Some(Base::Function(name)) => Some(runtime.snapshot_of(&name)?),
+            Some(Base::Snapshot(path)) => Some(runtime.snapshot_at(path)?),
+            Some(Base::Module(module)) => return Err(Error::BaseIsModule(module.file_name())),
         };
         let report = &mut Report::default();
         if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
@@ -315,7 +332,7 @@ impl Creation {
             }
             (None, None) => {}
         }
-        Creating { runtime, name, output, record, given, plan, defaults }.save(origin, report)
+        Creating { runtime, name, over, output, record, given, plan, defaults }.save(origin, report)
     }
 }
 
@@ -393,8 +410,9 @@ impl Creating {
             (Some(_), None) => places.push(Place::Memory(&mut memory)),
             (None, _) => {}
         }
+        let (over, listener) = (self.over.as_ref(), &shared.listener);
         let created =
-            capture::write(instance, manifest, &working_set, &mut places, &shared.listener)?;
+            capture::write(instance, manifest, &working_set, over, &mut places, listener)?;
         drop(places);
         if let (Some(name), Some(adding)) = (&self.name, &adding) {
             adding.set_function(name, created.id)?;
