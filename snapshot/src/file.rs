@@ -219,14 +219,23 @@ impl SnapshotFile {
 
     /// The file itself, and then its bases.
     pub(crate) fn files(&self) -> Result<Vec<&DataFile>, SnapshotError> {
-        let bases = self.metadata.bases.iter().zip(&self.bases).map(|(base, file)| {
-            file.as_ref().ok_or_else(|| SnapshotError::MissingBase {
+        (0..=self.bases.len()).map(|source| self.source(source as u32)).collect()
+    }
+
+    /// The file that extents of a source are in.
+    ///
+    /// # Panics
+    /// When the snapshot has fewer bases.
+    pub(crate) fn source(&self, source: u32) -> Result<&DataFile, SnapshotError> {
+        let Some(base) = (source as usize).checked_sub(1) else { return Ok(&self.data) };
+        self.bases[base].as_ref().ok_or_else(|| {
+            let base = &self.metadata.bases[base];
+            SnapshotError::MissingBase {
                 path: self.data.path.clone(),
                 id: base.id,
                 file_name: base.file_name.as_ref().map(|name| Escaped(name).to_string()),
-            })
-        });
-        std::iter::once(Ok(&self.data)).chain(bases).collect()
+            }
+        })
     }
 
     /// What a range of the data of a source holds of the state.

@@ -13,6 +13,7 @@
 mod call;
 mod capture;
 pub mod catalogue;
+mod contents;
 mod error;
 mod file;
 mod flat;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use contents::{Item, PageBuffer};
 pub use error::SnapshotError;
 pub use file::SnapshotFile;
 pub use flat::Flat;

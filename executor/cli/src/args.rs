@@ -223,15 +223,41 @@ pub enum SnapshotCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Also list every global, every element of a table, the runs of pages that are not zero (as JSON) and
+        /// the values of the frames
+        #[arg(long)]
+        full: bool,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
+    },
+    /// Show what differs between two snapshots; exits with 0 if nothing does, 1 if something does
+    Diff {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Print JSON, which holds all that differs
+        #[arg(long)]
+        json: bool,
+        /// Show all that differs
+        #[arg(long)]
+        full: bool,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        a: OsString,
+        /// What to compare it with
+        #[arg(value_name = "NAME|FILE")]
+        b: OsString,
     },
     /// Check every byte of a snapshot, or of all stored functions
     Verify {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
         store: StoreDirArgs,
+        /// Also make the stored function's instance again, as its snapshot says that it was made, and show what
+        /// differs. Its directories are read only then
+        #[arg(long, requires = "target")]
+        deep: bool,
         /// A stored function or a snapshot file (all functions where left out)
         #[arg(value_name = "NAME|FILE")]
         target: Option<OsString>,

@@ -11,6 +11,8 @@ mod automatic;
 mod code_args;
 mod compile;
 mod create;
+mod deep;
+mod diff;
 mod engine;
 mod error;
 mod given;

@@ -245,6 +245,9 @@ pub enum Error {
     /// Instances were to be linked to those of a snapshot.
     #[error("the instances of a snapshot are linked already")]
     Linked,
+    /// A snapshot cannot be made again as it was made.
+    #[error("it cannot be made again: {0}")]
+    NotRepeatable(String),
     /// There is nothing to capture, because the guest did not get ready.
     #[error("{}", not_ready(.during, .source))]
     NotReady {

@@ -60,6 +60,12 @@ impl Snapshot {
         Ok(self.0.verify()?)
     }
 
+    /// What its initialisation observed of the world outside.
+    #[must_use]
+    pub fn observations(&self) -> &[String] {
+        &self.0.manifest().observations
+    }
+
     /// What a list of functions says of it.
     #[must_use]
     pub fn info(&self) -> FunctionInfo {

@@ -11,6 +11,7 @@
 //! functions/NAME         a symbolic link to the snapshot of a function
 //! auto/KEY               which automatic snapshots there are: see `auto`
 //! index/DEVICE-INODE     which module a file held when last looked at: see `stamp`
+//! key                    under which the store vouches for its code
 //! lock                   held shared while something is added, exclusively while unused files go
 //! ```
 
@@ -263,7 +264,19 @@ impl Catalogue {
     /// # Errors
     /// When they cannot be read, or are not the module's.
     pub fn module(&self, hash: ModuleHash) -> Result<Option<Vec<u8>>, CatalogueError> {
-        let Some(dir) = self.sub(MODULES)? else { return Ok(None) };
+        match self.store()? {
+            Some(store) => self.module_in(&store, hash),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::module`], in the open store.
+    fn module_in(
+        &self,
+        store: &PrivateDir,
+        hash: ModuleHash,
+    ) -> Result<Option<Vec<u8>>, CatalogueError> {
+        let Some(dir) = store.sub(MODULES)? else { return Ok(None) };
         match dir.read(module_name(hash))? {
             Some(bytes) if ModuleHash::of(&bytes) != hash => {
                 Err(CatalogueError::DamagedModule { path: self.module_path(hash) })
@@ -351,7 +364,7 @@ impl Adding<'_> {
         for (base, file) in capture.bases() {
             self.put_base(base, file)?;
         }
-        let whole = match self.catalogue.snapshot(id) {
+        let whole = match self.snapshot(id) {
             Ok(Some(file)) => file.verify().is_ok(),
             // What cannot be read is replaced.
             Ok(None) | Err(_) => false,
@@ -396,7 +409,7 @@ impl Adding<'_> {
     /// # Panics
     /// When `hash` is not the hash of `bytes`.
     pub fn put_module(&self, hash: ModuleHash, bytes: &[u8]) -> Result<(), CatalogueError> {
-        if matches!(self.catalogue.module(hash), Ok(Some(_))) {
+        if matches!(self.catalogue.module_in(&self.store, hash), Ok(Some(_))) {
             return Ok(());
         }
         assert_eq!(ModuleHash::of(bytes), hash, "a module is kept under its own hash");
@@ -413,12 +426,17 @@ impl Adding<'_> {
     /// written.
     pub fn set_function(&self, name: &str, id: SnapshotId) -> Result<(), CatalogueError> {
         Catalogue::check_name(name)?;
-        if self.catalogue.snapshot(id)?.is_none() {
+        if self.snapshot(id)?.is_none() {
             return Err(CatalogueError::Dangling { name: name.to_owned() });
         }
         let dir = self.store.make_sub(FUNCTIONS)?;
         dir.publish_link(name, &Path::new("../snapshots").join(snapshot_name(id)))?;
         Ok(())
+    }
+
+    /// Opens a snapshot in the directory that is added to, wherever that lies by now.
+    fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
+        self.catalogue.snapshot_in(&self.store, id, self.catalogue.snapshot_path(id))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 use executor_files::check_output;
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, Defaults, EntryKind, Hook, InstanceNames, check_after_restore,
+    Catalogue, Defaults, EntryKind, Hook, InstanceNames, Manifest, check_after_restore,
     format::MAGIC as SNAPSHOT_MAGIC,
 };
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
@@ -205,7 +205,7 @@ pub struct Creation {
 }
 
 /// What an instance that is to be kept begins as.
-enum Origin {
+pub(super) enum Origin {
     /// A module, with those that it is linked to.
     Modules(WasmModules),
     /// What was kept before.
@@ -213,16 +213,25 @@ enum Origin {
 }
 
 /// A creation that has begun.
-struct Creating {
-    runtime: Runtime,
-    name: Option<String>,
-    over: Option<Snapshot>,
-    output: Option<PathBuf>,
-    record: Option<Vec<u8>>,
-    given: Given,
-    plan: Plan,
+pub(super) struct Creating {
+    pub(super) runtime: Runtime,
+    pub(super) name: Option<String>,
+    pub(super) over: Option<Snapshot>,
+    pub(super) output: Option<PathBuf>,
+    pub(super) record: Option<Vec<u8>>,
+    pub(super) given: Given,
+    pub(super) plan: Plan,
     /// What instances of the function are to be given.
-    defaults: Defaults,
+    pub(super) defaults: Defaults,
+}
+
+/// An instance that is where it is to be kept.
+pub(super) struct Made {
+    pub(super) instance: Instance,
+    /// What its snapshot is to say about itself.
+    pub(super) manifest: Manifest,
+    /// The files of its modules, where they are not in the store already.
+    pub(super) modules: Vec<WasmModule>,
 }
 
 /// An instance that can be kept.
@@ -286,6 +295,14 @@ impl Creation {
     /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(self) -> Result<Created, Error> {
+        let report = &mut Report::default();
+        let (creating, origin) = self.begin(report)?;
+        let made = creating.make(origin, report)?;
+        creating.keep(made, report)
+    }
+
+    /// Looks at all that is to be used.
+    pub(super) fn begin(self, report: &mut Report) -> Result<(Creating, Origin), Error> {
         let Self { runtime, name, base, over, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
         if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
@@ -309,7 +326,6 @@ impl Creation {
             Some(Base::Snapshot(path)) => Some(runtime.snapshot_at(path)?),
             Some(Base::Module(module)) => return Err(Error::BaseIsModule(module.file_name())),
         };
-        let report = &mut Report::default();
         if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
             plan.at = checkpoint(&runtime, modules, report)?;
         }
@@ -332,13 +348,13 @@ impl Creation {
             }
             (None, None) => {}
         }
-        Creating { runtime, name, over, output, record, given, plan, defaults }.save(origin, report)
+        Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
     }
 }
 
 impl Creating {
-    /// Makes the instance, and keeps it.
-    fn save(self, origin: Origin, report: &mut Report) -> Result<Created, Error> {
+    /// Makes the instance.
+    pub(super) fn make(&self, origin: Origin, report: &mut Report) -> Result<Made, Error> {
         let code = match self.plan.at {
             Some(_) => Code::WithFrameMaps,
             None => Code::Plain,
@@ -371,23 +387,18 @@ impl Creating {
         manifest.warnings.extend(read_env.then(|| secrets(&self.defaults)).flatten());
         manifest.defaults = self.defaults.clone();
         manifest.after_restore = after_restore;
-        self.keep(&instance, manifest, &modules, report)
+        Ok(Made { instance, manifest, modules })
     }
 
     /// Writes the snapshot to where it goes.
-    fn keep(
-        &self,
-        instance: &Instance,
-        manifest: executor_snapshot::Manifest,
-        modules: &[WasmModule],
-        report: &mut Report,
-    ) -> Result<Created, Error> {
+    fn keep(&self, made: Made, report: &mut Report) -> Result<Created, Error> {
+        let Made { instance, manifest, modules } = &made;
         let (runtime, shared) = (&self.runtime, &self.runtime.shared);
         let inside_call = self.name.is_some() && self.plan.at.is_some();
         if inside_call {
             // The code that every run needs, so that the first is as quick as the others.
             for module in modules {
-                shared.code_of(Code::Plain, module, Check::Restored, report)?;
+                shared.code_of(Code::Plain, module, Check::Once, report)?;
             }
         }
         let working_set = match &self.record {
@@ -397,6 +408,7 @@ impl Creating {
                 recorder.record(instance, manifest.clone(), input, report)?
             }
         };
+        let manifest = manifest.clone();
         // A store that could not be written is an error here, though not while compiling.
         let adding = match (&self.name, shared.directory()) {
             (Some(_), Some(catalogue)) => Some(catalogue.add()?),

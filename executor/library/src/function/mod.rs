@@ -9,6 +9,7 @@ mod create;
 mod images;
 mod modules;
 mod record;
+mod repeat;
 
 pub use capture::Created;
 pub(crate) use capture::{Place, keep as keep_capture, manifest, write};

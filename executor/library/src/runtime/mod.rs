@@ -7,7 +7,8 @@ mod code;
 mod compiler;
 mod source;
 
-pub(crate) use code::{Check, Code, Links};
+pub(crate) use code::{Code, Links};
+pub(crate) use executor_code::Check;
 pub use source::Source;
 pub(crate) use source::{WasmModule, failed, file_name};
 
@@ -122,7 +123,7 @@ impl Runtime {
     /// # Errors
     /// When the module cannot be read, is invalid, or cannot be compiled.
     pub fn compile(&self, module: impl Into<Source>) -> Result<Function, Error> {
-        Function::of_module(self, &module.into(), Check::Fresh, &mut Report::default())
+        Function::of_module(self, &module.into(), Check::Once, &mut Report::default())
     }
 
     /// As [`Self::compile`], and reads all of the machine code that is kept already: what is damaged is
