@@ -158,6 +158,12 @@ impl SnapshotFile {
         &self.metadata.bases
     }
 
+    /// Whether every base was found.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.bases.iter().all(Option::is_some)
+    }
+
     /// The header and the section table of the file.
     #[must_use]
     pub fn head(&self) -> &Head {

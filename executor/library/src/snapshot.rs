@@ -46,6 +46,12 @@ impl Snapshot {
         self.0.id()
     }
 
+    /// Whether every snapshot that it has pages of was found.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.0.has_all()
+    }
+
     /// Where it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
