@@ -7,6 +7,7 @@ mod contents;
 pub mod difference;
 mod error;
 mod event;
+mod flatten;
 mod function;
 mod given;
 mod imports;
