@@ -26,6 +26,7 @@ const COMPILING: &str = "compiling";
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     store: PathBuf,
+    make_room: fn(&Path, u64),
 }
 
 impl CodeCache {
@@ -35,7 +36,13 @@ impl CodeCache {
     /// The cache of a store directory, which is made on the first write.
     #[must_use]
     pub fn new(store: PathBuf) -> Self {
-        Self { store }
+        Self { store, make_room: |_, _| {} }
+    }
+
+    /// The same cache, of a store with a quota: what is done before so many bytes are added to it.
+    #[must_use]
+    pub fn with_make_room(self, make_room: fn(&Path, u64)) -> Self {
+        Self { make_room, ..self }
     }
 
     /// Where the code files are.
@@ -65,13 +72,16 @@ impl CodeCache {
     /// Publishes a code file, with a MAC under the key of the store, and opens it.
     ///
     /// # Errors
-    /// When the directory or file cannot be written, or is not this user's own.
+    /// When the directory or file cannot be written, or is not this user's own; or the store's quota leaves
+    /// no room.
     ///
     /// # Panics
     /// When the bytes are not those of a code file.
     pub fn insert(&self, key: &CodeKey, bytes: &[u8]) -> Result<File, FileError> {
         let store = PrivateDir::make(&self.store)?;
+        (self.make_room)(&self.store, bytes.len() as u64);
         let _lock = store.lock_shared()?;
+        let _room = store.room_for(bytes.len() as u64)?;
         let store_key = StoreKey::read_or_make(&store)?;
         let (page, body) = bytes.split_at(TEXT_OFFSET as usize);
         let page = &page[..MAC_OFFSET as usize];

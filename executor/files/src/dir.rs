@@ -103,8 +103,7 @@ impl PrivateDir {
         if let Some(dir) = Self::open(&path)? {
             return Ok(dir);
         }
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&path).map_err(FileError::at(&path))?;
+        make_all(&path).map_err(FileError::at(&path))?;
         Self::open(&path)?.ok_or_else(|| gone(&path))
     }
 
@@ -133,9 +132,12 @@ impl PrivateDir {
         }
         let path = self.path.join(name);
         match mkdirat(&self.dir, name, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => self.sub(name)?.ok_or_else(|| gone(&path)),
-            Err(error) => Err(FileError::at(&path)(error.into())),
+            // What is published in it is not to be lost with it.
+            Ok(()) => self.sync()?,
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(FileError::at(&path)(error.into())),
         }
+        self.sub(name)?.ok_or_else(|| gone(&path))
     }
 
     fn checked(opened: nix::Result<OwnedFd>, path: PathBuf) -> Result<Option<Self>, FileError> {
@@ -368,6 +370,29 @@ impl PrivateDir {
     fn at(&self, name: &OsStr) -> impl FnOnce(io::Error) -> FileError {
         let path = self.path.join(name);
         move |error| FileError::at(&path)(error)
+    }
+}
+
+/// Makes a directory, and those above it, for this user alone, so that a crash keeps them.
+fn make_all(path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    let made = match make() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && above != Path::new(".") => {
+            make_all(above)?;
+            make()
+        }
+        made => made,
+    };
+    match made {
+        // One that cannot be read can be written to all the same.
+        Ok(()) => File::open(above).map_or(Ok(()), |dir| dir.sync_all()),
+        // Another process was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

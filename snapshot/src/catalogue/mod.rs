@@ -33,13 +33,17 @@ pub use stamp::{ModuleFile, Stamp};
 pub use sweep::{Collect, Collected, Swept};
 pub use usage::{Count, FunctionUsage, Usage};
 
-use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
+use crate::{
+    Capture, EntryKind, Progress, SnapshotFile, SnapshotId, file::DataFile, format::Base,
+    manifest::parse_hash,
+};
 use executor_code::CodeCache;
 use executor_files::{Entry, FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
+    cell::RefCell,
     ffi::OsStr,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -122,7 +126,10 @@ impl Catalogue {
     /// Its code files.
     #[must_use]
     pub fn code(&self) -> CodeCache {
-        CodeCache::new(self.dir.clone())
+        CodeCache::new(self.dir.clone()).with_make_room(|store, bytes| {
+            // Where it fails the code finds no room.
+            let _ = Self { dir: store.to_owned() }.make_room(bytes);
+        })
     }
 
     /// Where the snapshot of an identity is, if it is there at all.
@@ -151,10 +158,27 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?;
         match file.id() {
-            found if found == id => Ok(Some(file)),
+            found if found == id => {
+                find_bases(&mut file, &dir)?;
+                Ok(Some(file))
+            }
             found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
+        }
+    }
+
+    /// Looks in the store for the bases that a snapshot from elsewhere lacks.
+    ///
+    /// # Errors
+    /// When the file of one cannot be read, or is not a snapshot.
+    pub fn find_bases(&self, file: &mut SnapshotFile) -> Result<(), CatalogueError> {
+        if file.bases().is_empty() {
+            return Ok(());
+        }
+        match self.sub(SNAPSHOTS)? {
+            Some(dir) => find_bases(file, &dir),
+            None => Ok(()),
         }
     }
 
@@ -185,7 +209,10 @@ impl Catalogue {
         let mut missing = None;
         loop {
             let id = match target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(*file),
+                Target::File(mut file) => {
+                    self.find_bases(&mut file)?;
+                    return Ok(*file);
+                }
                 Target::Link(id) => id,
             };
             match self.snapshot_in(&store, id, functions.path().join(name))? {
@@ -246,7 +273,19 @@ impl Catalogue {
     /// # Errors
     /// When they cannot be read, or are not the module's.
     pub fn module(&self, hash: ModuleHash) -> Result<Option<Vec<u8>>, CatalogueError> {
-        let Some(dir) = self.sub(MODULES)? else { return Ok(None) };
+        match self.store()? {
+            Some(store) => self.module_in(&store, hash),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::module`], in the open store.
+    fn module_in(
+        &self,
+        store: &PrivateDir,
+        hash: ModuleHash,
+    ) -> Result<Option<Vec<u8>>, CatalogueError> {
+        let Some(dir) = store.sub(MODULES)? else { return Ok(None) };
         match dir.read(module_name(hash))? {
             Some(bytes) if ModuleHash::of(&bytes) != hash => {
                 Err(CatalogueError::DamagedModule { path: self.module_path(hash) })
@@ -263,7 +302,7 @@ impl Catalogue {
     pub fn add(&self) -> Result<Adding<'_>, CatalogueError> {
         let store = PrivateDir::make(&self.dir)?;
         let lock = store.lock_shared()?;
-        Ok(Adding { catalogue: self, store, _lock: lock })
+        Ok(Adding { catalogue: self, store, lock: RefCell::new(Some(lock)) })
     }
 
     /// The most bytes that the files of the store may have together, if that is limited.
@@ -351,11 +390,38 @@ fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, Catalogu
 pub struct Adding<'a> {
     catalogue: &'a Catalogue,
     store: PrivateDir,
-    _lock: Lock,
+    lock: RefCell<Option<Lock>>,
 }
 
 impl Adding<'_> {
-    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity.
+    /// Collects caches where the quota leaves no room for so many bytes. It is asked for before anything is added,
+    /// because others may sweep meanwhile. That there is too little room still is for who adds to find out.
+    ///
+    /// # Errors
+    /// When a directory cannot be read, or a file cannot be removed.
+    pub fn make_room(&self, bytes: u64) -> Result<(), CatalogueError> {
+        if !matches!(self.store.room_for(bytes), Err(FileError::Quota { .. })) {
+            return Ok(());
+        }
+        drop(self.lock.take());
+        let made = self.catalogue.make_room(bytes);
+        self.lock.replace(Some(self.store.lock_shared()?));
+        made
+    }
+
+    /// Whether the bytes of a module are kept, damaged perhaps.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn has_module(&self, hash: ModuleHash) -> Result<bool, CatalogueError> {
+        match self.store.sub(MODULES)? {
+            Some(dir) => Ok(dir.look(module_name(hash))?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity. The snapshots that
+    /// it has pages of are kept with it: those that are not here are copied.
     ///
     /// # Errors
     /// When it cannot be written; nothing of it is left then.
@@ -365,16 +431,44 @@ impl Adding<'_> {
         progress: Progress<'_>,
     ) -> Result<SnapshotId, CatalogueError> {
         let id = capture.id();
-        let whole = match self.catalogue.snapshot(id) {
+        for (base, file) in capture.bases() {
+            self.put_base(base, file)?;
+        }
+        let whole = match self.snapshot(id) {
             Ok(Some(file)) => file.verify().is_ok(),
             // What cannot be read is replaced.
             Ok(None) | Err(_) => false,
         };
         if !whole {
             let dir = self.store.make_sub(SNAPSHOTS)?;
+            let _room = self.store.room_for(capture.file_len())?;
             dir.publish(snapshot_name(id), |file| capture.write_to(file, progress))?;
         }
         Ok(id)
+    }
+
+    /// Keeps the file of a base.
+    fn put_base(&self, base: &Base, file: &DataFile) -> Result<(), CatalogueError> {
+        let dir = self.store.make_sub(SNAPSHOTS)?;
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        if let Ok(Some(here)) = dir.file(&name)
+            && let Ok(here) = DataFile::of(here, path.clone())
+            && (here.is_same(file) || here.is(base) && here.verify_alone().is_ok())
+        {
+            return Ok(());
+        }
+        dir.publish(&name, |copy| {
+            file.copy_to(copy)?;
+            // What is here is trusted: it is the copy that is looked at, not the original.
+            let copied = SnapshotFile::of(copy.try_clone()?, path).map_err(io::Error::other)?;
+            let sound = copied.verify_alone().map_err(io::Error::other);
+            match copied.id() == base.id && copied.is(base) {
+                true => sound,
+                false => Err(io::Error::other("the file of its base is of another snapshot")),
+            }
+        })?;
+        Ok(())
     }
 
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it
@@ -386,11 +480,12 @@ impl Adding<'_> {
     /// # Panics
     /// When `hash` is not the hash of `bytes`.
     pub fn put_module(&self, hash: ModuleHash, bytes: &[u8]) -> Result<(), CatalogueError> {
-        if matches!(self.catalogue.module(hash), Ok(Some(_))) {
+        if matches!(self.catalogue.module_in(&self.store, hash), Ok(Some(_))) {
             return Ok(());
         }
         assert_eq!(ModuleHash::of(bytes), hash, "a module is kept under its own hash");
         let dir = self.store.make_sub(MODULES)?;
+        let _room = self.store.room_for(bytes.len() as u64)?;
         dir.publish(module_name(hash), |file| file.write_all(bytes))?;
         Ok(())
     }
@@ -403,13 +498,27 @@ impl Adding<'_> {
     /// written.
     pub fn set_function(&self, name: &str, id: SnapshotId) -> Result<(), CatalogueError> {
         Catalogue::check_name(name)?;
-        if self.catalogue.snapshot(id)?.is_none() {
+        if self.snapshot(id)?.is_none() {
             return Err(CatalogueError::Dangling { name: name.to_owned() });
         }
         let dir = self.store.make_sub(FUNCTIONS)?;
         dir.publish_link(name, &Path::new("../snapshots").join(snapshot_name(id)))?;
         Ok(())
     }
+
+    /// Opens a snapshot in the directory that is added to, wherever that lies by now.
+    fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
+        self.catalogue.snapshot_in(&self.store, id, self.catalogue.snapshot_path(id))
+    }
+}
+
+/// Looks for the bases of a snapshot in the directory of the snapshots.
+fn find_bases(file: &mut SnapshotFile, dir: &PrivateDir) -> Result<(), CatalogueError> {
+    file.find_bases(|base| {
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        Ok(dir.file(name)?.map(|file| (file, path)))
+    })
 }
 
 fn snapshot_name(id: SnapshotId) -> String {

@@ -21,14 +21,16 @@ use std::{
 /// What a snapshot needs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Needs {
-    pub(super) modules: Vec<ModuleHash>,
-    pub(super) snapshots: Vec<SnapshotId>,
+    modules: Vec<ModuleHash>,
+    /// The snapshots that it has pages of, all of them: what these need is not needed for it.
+    bases: Vec<SnapshotId>,
 }
 
 impl Needs {
     /// What a snapshot refers to: all that a store keeps because it keeps the snapshot.
     pub(super) fn of(file: &SnapshotFile) -> Self {
-        Self { modules: file.modules().collect(), snapshots: Vec::new() }
+        let bases = file.bases().iter().map(|base| base.id).collect();
+        Self { modules: file.modules().collect(), bases }
     }
 }
 
@@ -85,8 +87,8 @@ pub(super) struct Survey {
     pub(super) found: Vec<Found>,
     /// What the snapshots need that something leads to; `None` for those that cannot be read.
     needs: HashMap<SnapshotId, Option<Needs>>,
-    /// The modules that files held when last looked at.
-    indexed: HashSet<ModuleHash>,
+    /// The modules that files held when last looked at; `None` where that is not known.
+    indexed: Option<HashSet<ModuleHash>>,
 }
 
 impl Survey {
@@ -135,7 +137,7 @@ impl Survey {
             }
         }
         survey.indexed = stamp::indexed(store)?;
-        survey.read_needs(catalogue);
+        survey.read_needs(catalogue, store);
         Ok(survey)
     }
 
@@ -161,28 +163,24 @@ impl Survey {
     }
 
     /// Opens all snapshots that something leads to.
-    fn read_needs(&mut self, catalogue: &Catalogue) {
+    fn read_needs(&mut self, catalogue: &Catalogue, store: &PrivateDir) {
         let mut open: Vec<SnapshotId> = Vec::new();
         for found in &self.found {
             match &found.kind {
                 Kind::Function(Leads::To(id)) => open.push(*id),
-                Kind::Function(Leads::Is(needs)) => open.extend(&needs.snapshots),
                 Kind::Auto(Some(ids)) => open.extend(ids),
                 _ => {}
             }
         }
-        while let Some(id) = open.pop() {
-            if self.needs.contains_key(&id) {
-                continue;
-            }
-            let needs = match catalogue.snapshot(id) {
-                // Nothing is needed for what is gone.
-                Ok(None) => Some(Needs::default()),
-                Ok(Some(file)) => Some(Needs::of(&file)),
-                Err(_) => None,
-            };
-            open.extend(needs.iter().flat_map(|needs| &needs.snapshots));
-            self.needs.insert(id, needs);
+        for id in open {
+            self.needs.entry(id).or_insert_with(|| {
+                match catalogue.snapshot_in(store, id, catalogue.snapshot_path(id)) {
+                    // Nothing is needed for what is gone.
+                    Ok(None) => Some(Needs::default()),
+                    Ok(Some(file)) => Some(Needs::of(&file)),
+                    Err(_) => None,
+                }
+            });
         }
     }
 
@@ -190,31 +188,15 @@ impl Survey {
     /// themselves.
     pub(super) fn needed_by<'a>(&'a self, roots: impl IntoIterator<Item = &'a Found>) -> Needed {
         let mut needed = Needed::default();
-        let mut open: Vec<SnapshotId> = Vec::new();
         for root in roots {
             match &root.kind {
-                Kind::Function(Leads::To(id)) => open.push(*id),
-                Kind::Function(Leads::Is(needs)) => {
-                    needed.modules.extend(&needs.modules);
-                    open.extend(&needs.snapshots);
-                }
+                Kind::Function(Leads::To(id)) => needed.add(*id, self.needs.get(id)),
+                Kind::Function(Leads::Is(needs)) => needed.extend(needs),
                 Kind::Function(Leads::Unknown) => needed.unknown = true,
-                Kind::Auto(ids) => open.extend(ids.iter().flatten()),
-                _ => {}
-            }
-        }
-        while let Some(id) = open.pop() {
-            if !needed.snapshots.insert(id) {
-                continue;
-            }
-            match self.needs.get(&id) {
-                Some(Some(needs)) => {
-                    needed.modules.extend(&needs.modules);
-                    open.extend(&needs.snapshots);
+                Kind::Auto(ids) => {
+                    ids.iter().flatten().for_each(|id| needed.add(*id, self.needs.get(id)));
                 }
-                // What a snapshot needs that cannot be read now is not known.
-                Some(None) => needed.unknown = true,
-                None => {}
+                _ => {}
             }
         }
         needed
@@ -233,7 +215,8 @@ impl Survey {
                 Kind::Snapshot(Some(_)) => !needed.unknown && !needed.has(found),
                 Kind::Module(Some(hash)) => {
                     let goes = !needed.unknown && !needed.has(found);
-                    if goes && !self.indexed.contains(hash) {
+                    let indexed = self.indexed.as_ref();
+                    if goes && indexed.is_some_and(|indexed| !indexed.contains(hash)) {
                         lost.insert(*hash);
                     }
                     goes
@@ -335,6 +318,22 @@ pub(super) struct Needed {
 }
 
 impl Needed {
+    fn extend(&mut self, needs: &Needs) {
+        self.modules.extend(&needs.modules);
+        self.snapshots.extend(&needs.bases);
+    }
+
+    /// Adds a snapshot and what it needs.
+    fn add(&mut self, id: SnapshotId, needs: Option<&Option<Needs>>) {
+        self.snapshots.insert(id);
+        match needs {
+            Some(Some(needs)) => self.extend(needs),
+            // What a snapshot needs that cannot be read now is not known.
+            Some(None) => self.unknown = true,
+            None => {}
+        }
+    }
+
     /// Whether a file is one of those that are needed.
     pub(super) fn has(&self, found: &Found) -> bool {
         match &found.kind {

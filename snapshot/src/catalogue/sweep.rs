@@ -2,7 +2,7 @@
 //!
 //! Invariant: with the lock held exclusively nobody is adding, so what no function and no automatic
 //! entry leads to is garbage: left by a removal, by an entry that was replaced, or by a crash. No function that a
-//! user named is ever removed for room.
+//! user named is ever removed for room. A snapshot that another has pages of is needed as long as that one is.
 //!
 //! Code goes with its module: when a sweep takes a module, it takes the module's code, unless a file
 //! that was run or compiled is known to hold the module too (see `stamp`). Code of a module that was

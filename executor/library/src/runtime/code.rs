@@ -220,7 +220,7 @@ impl Shared {
     }
 
     /// The bytes of a module that the store has.
-    fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
+    pub(crate) fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
         let bytes = match self.directory() {
             Some(catalogue) => catalogue.module(hash)?,
             None => {
