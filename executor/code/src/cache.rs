@@ -9,12 +9,13 @@ use crate::{
     file::{CodeFileError, CodeHeader, MAC_OFFSET, TEXT_OFFSET},
     store_key::{Purpose, StoreKey},
 };
-use executor_files::{FileError, Lock, Look, PrivateDir, is_temporary};
+use executor_files::{FileError, Lock, Look, PrivateDir, Trust, is_temporary};
 use executor_model::ModuleHash;
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::Write,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -26,6 +27,7 @@ const COMPILING: &str = "compiling";
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     store: PathBuf,
+    trust: Trust,
     make_room: fn(&Path, u64),
 }
 
@@ -36,7 +38,20 @@ impl CodeCache {
     /// The cache of a store directory, which is made on the first write.
     #[must_use]
     pub fn new(store: PathBuf) -> Self {
-        Self { store, make_room: |_, _| {} }
+        Self { store, trust: Trust::Own, make_room: |_, _| {} }
+    }
+
+    /// The cache of a store that the user vouches for, whoever owns it. It is not written to, and its files are not
+    /// read before they are used.
+    #[must_use]
+    pub fn trusted(store: PathBuf) -> Self {
+        Self { trust: Trust::Vouched, ..Self::new(store) }
+    }
+
+    /// Whether nothing can be added.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.trust == Trust::Vouched
     }
 
     /// The same cache, of a store with a quota: what is done before so many bytes are added to it.
@@ -62,7 +77,7 @@ impl CodeCache {
     /// # Errors
     /// When the file or a directory could have been written by someone else, or cannot be opened.
     pub fn open(&self, key: &CodeKey) -> Result<Option<StoredCode>, FileError> {
-        let Some(store) = PrivateDir::open(&self.store)? else { return Ok(None) };
+        let Some(store) = PrivateDir::open_with(&self.store, self.trust)? else { return Ok(None) };
         let Some(dir) = store.sub(Self::DIR)? else { return Ok(None) };
         let Some((file, metadata)) = dir.file_and_metadata(name(key))? else { return Ok(None) };
         let store_key = StoreKey::read(&store)?;
@@ -118,6 +133,8 @@ impl CodeCache {
     /// When it cannot be read.
     pub fn list(store: &PrivateDir) -> Result<Vec<CodeListed>, FileError> {
         let Some(dir) = store.sub(Self::DIR)? else { return Ok(Vec::new()) };
+        // Without a key no code can be used.
+        let store_key = StoreKey::read(store).ok().flatten();
         let mut listed = Vec::new();
         for name in dir.names()? {
             // Removed since.
@@ -129,7 +146,8 @@ impl CodeCache {
                 written = written.max(marker.map_or(written, |marker| marker.written));
                 let file = dir.file(&name).ok().flatten();
                 let module = file.as_ref().and_then(CodeHeader::of).map(|h| ModuleHash(h.module));
-                CodeEntry::Code { module, usable: file.is_some_and(|file| is_usable(&file, &name)) }
+                let usable = || is_usable(file.as_ref()?, &name, store_key.as_ref()?);
+                CodeEntry::Code { module, usable: usable() == Some(true) }
             } else if has_extension(&name, MARKER) {
                 CodeEntry::Marker { of: Path::new(&name).with_extension(ELF).into() }
             } else {
@@ -191,7 +209,7 @@ pub enum CodeEntry {
     Code {
         /// The module that it is of, where that can be told.
         module: Option<ModuleHash>,
-        /// Whether this build looks for it on this machine.
+        /// Whether this build looks for it on this machine, and this store wrote it.
         usable: bool,
     },
     /// The marker that a code file was checked.
@@ -205,20 +223,21 @@ pub enum CodeEntry {
     Other,
 }
 
-/// Whether this build looks for a file of this name on this machine, for the module that it is of.
-fn is_usable(file: &File, name: &OsStr) -> bool {
-    let usable = || {
-        let header = CodeHeader::of(file)?;
-        let sites = header.continuations(file)?;
-        let kind = CodeKind {
-            listeners: header.listeners != 0,
-            frame_maps: header.frame_maps != 0,
-            continuations: (!sites.is_empty()).then_some(&sites[..]),
-        };
-        let key = CodeKey::new(&ModuleHash(header.module), kind, CpuFeatures::host());
-        Some(key_of(name)? == key)
+/// Whether this build looks for a file of this name on this machine, for the module that it is of, and the store
+/// with this key wrote it; `None` where that cannot be told.
+fn is_usable(file: &File, name: &OsStr, store_key: &StoreKey) -> Option<bool> {
+    let mut page = [0; TEXT_OFFSET as usize];
+    file.read_exact_at(&mut page, 0).ok()?;
+    let (page, mac) = page.split_at(MAC_OFFSET as usize);
+    let header = CodeHeader::of(file)?;
+    let sites = header.continuations(file)?;
+    let kind = CodeKind {
+        listeners: header.listeners != 0,
+        frame_maps: header.frame_maps != 0,
+        continuations: (!sites.is_empty()).then_some(&sites[..]),
     };
-    usable() == Some(true)
+    let key = CodeKey::new(&ModuleHash(header.module), kind, CpuFeatures::host());
+    Some(key_of(name)? == key && store_key.mac(Purpose::CodeFile, &[page]) == *mac)
 }
 
 /// What names of code files end in.

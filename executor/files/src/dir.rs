@@ -1,12 +1,12 @@
 //! Directories that only this user could have written to, and what is in them.
 //!
 //! Invariant: a [`PrivateDir`] was this user's alone when it was opened, and so was every file that it
-//! hands out. Names are looked up in the open directory and are never followed: neither another
+//! hands out; or the user vouches for them, and nothing is written. Names are looked up in the open directory and are never followed: neither another
 //! directory put in its place nor a link, pipe or device put in a file's place is opened as one.
 
 use crate::{
     FileError, Lock,
-    private::{ensure_private, not_a_file, refused},
+    private::{Trust, ensure_trusted, not_a_file, refused},
     publish::{Draft, publish_in, publish_link_in, publish_new_in},
 };
 use nix::{
@@ -42,6 +42,7 @@ const LOCK: &str = "lock";
 pub struct PrivateDir {
     dir: File,
     path: PathBuf,
+    trust: Trust,
 }
 
 /// What has a name in a directory.
@@ -89,9 +90,33 @@ impl PrivateDir {
     /// # Errors
     /// When it is not this user's alone, or cannot be opened.
     pub fn open(path: impl Into<PathBuf>) -> Result<Option<Self>, FileError> {
+        Self::open_with(path, Trust::Own)
+    }
+
+    /// As [`Self::open`], of a directory that the user may vouch for: then it may be anyone's, and is only read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: impl Into<PathBuf>, trust: Trust) -> Result<Option<Self>, FileError> {
         let path = path.into();
         let opened = openat(AT_FDCWD, &path, DIRECTORY, Mode::empty());
-        Self::checked(opened, path)
+        Self::checked(opened, path, trust)
+    }
+
+    /// Whether the user vouches for it.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Refuses to write to what is only read.
+    fn ensure_writable(&self) -> Result<(), FileError> {
+        match self.trust {
+            Trust::Own => Ok(()),
+            Trust::Vouched => Err(FileError::at(&self.path)(refused(
+                "it is trusted as it is, and not written to (leave --trust-store out)",
+            ))),
+        }
     }
 
     /// Makes a directory, and those above it, for this user alone, and opens it.
@@ -118,7 +143,7 @@ impl PrivateDir {
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 Err(FileError::at(&path)(refused("it is not a directory (remove it)")))
             }
-            opened => Self::checked(opened, path),
+            opened => Self::checked(opened, path, self.trust),
         }
     }
 
@@ -130,6 +155,7 @@ impl PrivateDir {
         if let Some(dir) = self.sub(name)? {
             return Ok(dir);
         }
+        self.ensure_writable()?;
         let path = self.path.join(name);
         match mkdirat(&self.dir, name, Mode::S_IRWXU) {
             // What is published in it is not to be lost with it.
@@ -140,14 +166,18 @@ impl PrivateDir {
         self.sub(name)?.ok_or_else(|| gone(&path))
     }
 
-    fn checked(opened: nix::Result<OwnedFd>, path: PathBuf) -> Result<Option<Self>, FileError> {
+    fn checked(
+        opened: nix::Result<OwnedFd>,
+        path: PathBuf,
+        trust: Trust,
+    ) -> Result<Option<Self>, FileError> {
         let dir = match opened {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(FileError::at(&path)(error.into())),
         };
-        ensure_private(&dir).map_err(FileError::at(&path))?;
-        Ok(Some(Self { dir, path }))
+        ensure_trusted(&dir, trust).map_err(FileError::at(&path))?;
+        Ok(Some(Self { dir, path, trust }))
     }
 
     /// Where it was opened.
@@ -266,6 +296,7 @@ impl PrivateDir {
         name: impl AsRef<OsStr>,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, FileError> {
+        self.ensure_writable()?;
         publish_in(&self.dir, name.as_ref(), write).map_err(self.at(name.as_ref()))
     }
 
@@ -275,6 +306,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system; no temporary file is left then.
     pub fn publish_new(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<bool, FileError> {
+        self.ensure_writable()?;
         publish_new_in(&self.dir, name.as_ref(), bytes).map_err(self.at(name.as_ref()))
     }
 
@@ -283,6 +315,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system.
     pub fn draft(&self) -> Result<Draft<'_>, FileError> {
+        self.ensure_writable()?;
         Draft::new(&self.dir).map_err(FileError::at(&self.path))
     }
 
@@ -291,6 +324,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system.
     pub fn publish_link(&self, name: impl AsRef<OsStr>, target: &Path) -> Result<(), FileError> {
+        self.ensure_writable()?;
         publish_link_in(&self.dir, name.as_ref(), target).map_err(self.at(name.as_ref()))
     }
 
@@ -300,6 +334,7 @@ impl PrivateDir {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<Option<u64>, FileError> {
+        self.ensure_writable()?;
         let name = name.as_ref();
         let len = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_or(0, |s| s.st_size);
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
@@ -342,6 +377,7 @@ impl PrivateDir {
     }
 
     fn lock_file(&self, name: &str) -> Result<File, FileError> {
+        self.ensure_writable()?;
         let opened = self.open_file(name.as_ref(), OFlag::O_RDWR | OFlag::O_CREAT)?;
         opened.map(|(file, _)| file).ok_or_else(|| gone(&self.path))
     }
@@ -360,7 +396,7 @@ impl PrivateDir {
             }
             Err(error) => return Err(self.at(name)(error.into())),
         };
-        let meta = ensure_private(&file).map_err(self.at(name))?;
+        let meta = ensure_trusted(&file, self.trust).map_err(self.at(name))?;
         match meta.is_file() {
             true => Ok(Some((file, meta))),
             false => Err(self.at(name)(not_a_file(meta.file_type()))),

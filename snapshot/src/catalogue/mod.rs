@@ -38,7 +38,7 @@ use crate::{
     manifest::parse_hash,
 };
 use executor_code::CodeCache;
-use executor_files::{Entry, FileError, Lock, PrivateDir};
+use executor_files::{Entry, FileError, Lock, PrivateDir, Trust};
 use executor_model::ModuleHash;
 use std::{
     cell::RefCell,
@@ -61,6 +61,7 @@ const MAX_NAME: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     dir: PathBuf,
+    trust: Trust,
 }
 
 /// A function as [`Catalogue::list`] describes it.
@@ -112,9 +113,31 @@ impl Catalogue {
     /// # Errors
     /// When it exists and someone else owns it or may write to it.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, CatalogueError> {
+        Self::open_with(dir, Trust::Own)
+    }
+
+    /// As [`Self::open`], of a directory that the user may vouch for: then it may be anyone's, and is only read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: impl Into<PathBuf>, trust: Trust) -> Result<Self, CatalogueError> {
         let dir = dir.into();
-        PrivateDir::open(&dir)?;
-        Ok(Self { dir })
+        PrivateDir::open_with(&dir, trust)?;
+        Ok(Self { dir, trust })
+    }
+
+    /// Whether it is only read.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.trust == Trust::Vouched
+    }
+
+    /// The directory, to be written to.
+    fn make(&self) -> Result<PrivateDir, CatalogueError> {
+        match (self.trust, self.store()?) {
+            (Trust::Vouched, Some(store)) => Ok(store),
+            _ => Ok(PrivateDir::make(&self.dir)?),
+        }
     }
 
     /// The directory.
@@ -126,9 +149,12 @@ impl Catalogue {
     /// Its code files.
     #[must_use]
     pub fn code(&self) -> CodeCache {
+        if self.is_read_only() {
+            return CodeCache::trusted(self.dir.clone());
+        }
         CodeCache::new(self.dir.clone()).with_make_room(|store, bytes| {
             // Where it fails the code finds no room.
-            let _ = Self { dir: store.to_owned() }.make_room(bytes);
+            let _ = Self::open(store).and_then(|catalogue| catalogue.make_room(bytes));
         })
     }
 
@@ -158,7 +184,7 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let mut file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?.with_trust(self.trust);
         match file.id() {
             found if found == id => {
                 find_bases(&mut file, &dir)?;
@@ -300,7 +326,7 @@ impl Catalogue {
     /// # Errors
     /// When the directory cannot be made or locked, or is not this user's alone.
     pub fn add(&self) -> Result<Adding<'_>, CatalogueError> {
-        let store = PrivateDir::make(&self.dir)?;
+        let store = self.make()?;
         let lock = store.lock_shared()?;
         Ok(Adding { catalogue: self, store, lock: RefCell::new(Some(lock)) })
     }
@@ -322,7 +348,7 @@ impl Catalogue {
     /// # Errors
     /// When it cannot be written.
     pub fn set_quota(&self, bytes: Option<u64>) -> Result<(), CatalogueError> {
-        Ok(PrivateDir::make(&self.dir)?.set_quota(bytes)?)
+        Ok(self.make()?.set_quota(bytes)?)
     }
 
     /// Collects caches until the quota, if there is one, leaves room for so many bytes. That there may be
@@ -342,7 +368,7 @@ impl Catalogue {
 
     /// The store directory, if it is there.
     fn store(&self) -> Result<Option<PrivateDir>, CatalogueError> {
-        Ok(PrivateDir::open(&self.dir)?)
+        Ok(PrivateDir::open_with(&self.dir, self.trust)?)
     }
 
     /// A directory in it, if it is there.
@@ -379,7 +405,10 @@ fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, Catalogu
             Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
         }
         Some(Entry::NoLink) => match functions.file(name)? {
-            Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
+            Some(file) => {
+                let file = SnapshotFile::of(file, path())?.with_trust(functions.trust());
+                Ok(Some(Target::File(Box::new(file))))
+            }
             None => Ok(None),
         },
     }
