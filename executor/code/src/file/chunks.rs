@@ -74,7 +74,7 @@ pub(crate) fn check(header: &CodeHeader, read: &ReadAt<'_>) -> Result<(), CodeFi
     if count < WORTH_A_THREAD {
         return work();
     }
-    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &work) {
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, work) {
         Ok(other) => {
             let mine = work();
             // A panic there is a panic here.
