@@ -15,6 +15,7 @@ mod deep;
 mod diff;
 mod engine;
 mod error;
+mod explain;
 mod given;
 mod inspect;
 mod outputs;

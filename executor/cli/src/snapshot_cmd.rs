@@ -1,6 +1,6 @@
 //! `executor snapshot`: makes, shows, checks and removes snapshots.
 //!
-//! Invariant: only `create` runs a guest, and only `create` and `rm` write.
+//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create` and `rm` write.
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
@@ -9,7 +9,7 @@ use crate::{
     create, deep, diff,
     engine::{self, Talk},
     error::{EXIT_FAILURE, Failure},
-    inspect, out, print, target, units,
+    explain, inspect, out, print, target, units,
 };
 use executor::{Base, CatalogueError, Detail, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write};
@@ -27,6 +27,7 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         SnapshotCommand::Diff { store, json, full, a, b } => {
             diff::diff(store, (a, b), *json, *full)
         }
+        SnapshotCommand::Explain(args) => explain::explain(args),
         SnapshotCommand::Verify { store, deep, target } => match (deep, target) {
             (true, Some(target)) => deep::verify(store, target),
             (_, target) => verify(store, target.as_deref()),
