@@ -9,7 +9,7 @@
 
 use crate::{
     FormatError, Manifest, SnapshotError, SnapshotId,
-    format::{Area, Instance, MAX_EXTENTS, Metadata, Stretch},
+    format::{Area, ChunkHasher, Instance, MAX_EXTENTS, Metadata, Stretch},
 };
 use executor_code::layout::{PAGE, align_up};
 use executor_files::publish;
@@ -34,10 +34,12 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Capture<'a> {
     id: SnapshotId,
+    /// What is before the data.
     head: Vec<u8>,
     /// The data, in order; each piece is followed by zeroes up to a whole page.
     pieces: Vec<&'a [u8]>,
     data_len: u64,
+    chunk_hashes: Vec<u8>,
 }
 
 impl<'a> Capture<'a> {
@@ -86,17 +88,20 @@ impl<'a> Capture<'a> {
                 memories,
             });
         }
-        let metadata = Metadata { instances, call: state.call.cloned().map(Arc::new), manifest };
+        let call = state.call.cloned().map(Arc::new);
+        let metadata = Metadata { instances, bases: Vec::new(), call, manifest };
         let Layout { pieces, data_len } = layout;
+        let encoded = metadata.encode()?;
 
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = ChunkHasher::default();
         let Ok(()) = each_chunk(&pieces, data_len, progress, |chunk| {
             hasher.update(chunk);
             Ok::<_, Infallible>(())
         });
-        let data_hash = *hasher.finalize().as_bytes();
-        let head = metadata.encode(data_len, data_hash)?;
-        Ok(Self { id: metadata.id(data_hash), head, pieces, data_len })
+        let chunk_hashes = hasher.finish();
+        let id = encoded.id(blake3::hash(&chunk_hashes).as_bytes());
+        let head = encoded.head(data_len, &chunk_hashes)?;
+        Ok(Self { id, head, pieces, data_len, chunk_hashes })
     }
 
     /// The identity of the snapshot.
@@ -108,7 +113,7 @@ impl<'a> Capture<'a> {
     /// The length of the file.
     #[must_use]
     pub fn file_len(&self) -> u64 {
-        self.head.len() as u64 + self.data_len
+        self.head.len() as u64 + self.data_len + self.chunk_hashes.len() as u64
     }
 
     /// Writes the bytes of the file.
@@ -117,7 +122,8 @@ impl<'a> Capture<'a> {
     /// Those of `out`.
     pub fn write_to(&self, out: &mut impl Write, progress: Progress<'_>) -> io::Result<()> {
         out.write_all(&self.head)?;
-        each_chunk(&self.pieces, self.data_len, progress, |chunk| out.write_all(chunk))
+        each_chunk(&self.pieces, self.data_len, progress, |chunk| out.write_all(chunk))?;
+        out.write_all(&self.chunk_hashes)
     }
 
     /// Writes the file at `path`, whole or not at all, replacing what is there.
@@ -148,7 +154,7 @@ impl<'a> Layout<'a> {
         let extent = |range: Range<usize>| {
             let at = range.start as u64;
             let Stretch { offset, len } = self.place(&bytes[range]);
-            Extent { at, offset, len }
+            Extent { source: 0, at, offset, len }
         };
         Area {
             len: bytes.len() as u64,

@@ -5,9 +5,8 @@
 //! [`SnapshotFile::verify`] knows.
 
 use crate::{
-    FormatError, SnapshotError, SnapshotFile,
+    SnapshotError, SnapshotFile,
     format::{Area, Instance},
-    restore::fill,
 };
 use executor_code::layout::PAGE;
 use std::ops::Range;
@@ -36,7 +35,7 @@ impl Item {
 }
 
 impl Area {
-    /// The pages that are in the file, as runs of page numbers, ascending. All others are zero.
+    /// The pages that are in the file or a base of it, as runs of page numbers, ascending. All others are zero.
     pub fn stored(&self) -> impl Iterator<Item = Range<u64>> {
         self.extents.iter().map(|extent| extent.at / PAGE..(extent.at + extent.len) / PAGE)
     }
@@ -50,15 +49,15 @@ impl SnapshotFile {
     pub fn block(&self, instance: &Instance) -> Result<Vec<u8>, SnapshotError> {
         // At most the length of the file.
         let mut block = vec![0; instance.block.len as usize];
-        self.read(&mut block, instance.block.offset)?;
+        self.source(0)?.read(&mut block, instance.block.offset)?;
         Ok(block)
     }
 
-    /// Reads a page of a memory or table of this file, zeroes where the file holds none of it. Whether
-    /// the file holds it.
+    /// Reads a page of a memory or table of this file, zeroes where neither the file nor a base of it holds it.
+    /// Whether one of them does.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or its base is missing.
     pub fn page(
         &self,
         area: &Area,
@@ -73,22 +72,9 @@ impl SnapshotFile {
                 Ok(false)
             }
             Some(extent) => {
-                self.read(buffer, extent.offset + page * PAGE - extent.at)?;
+                self.source(extent.source)?.read(buffer, extent.offset + page * PAGE - extent.at)?;
                 Ok(true)
             }
-        }
-    }
-
-    /// Reads bytes of the data.
-    fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), SnapshotError> {
-        let at = self.header.data_start() + offset;
-        match fill(&self.file, buffer, at).map_err(SnapshotError::io(&self.path))? {
-            n if n == buffer.len() => Ok(()),
-            // Its length was checked when it was opened.
-            n => Err(SnapshotError::format(&self.path)(FormatError::Length {
-                expected: self.file_len(),
-                found: at + n as u64,
-            })),
         }
     }
 }

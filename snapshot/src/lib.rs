@@ -15,6 +15,7 @@ mod capture;
 pub mod catalogue;
 mod contents;
 mod error;
+mod file;
 pub mod format;
 mod hooks;
 mod manifest;
@@ -26,9 +27,10 @@ pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
 pub use contents::{Item, PageBuffer};
 pub use error::SnapshotError;
+pub use file::SnapshotFile;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError, after_restore, check_after_restore};
 pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };
-pub use restore::{SnapshotFile, image, image_untrusted, restore, restore_untrusted};
+pub use restore::{image, image_untrusted, restore, restore_untrusted};

@@ -34,4 +34,5 @@ mod store;
 mod streams;
 mod syscalls;
 mod targets;
+mod verified;
 mod world;

@@ -175,6 +175,9 @@ pub struct StoreArgs {
     /// Keep nothing and use nothing that was kept
     #[arg(long)]
     pub no_store: bool,
+    /// Check every byte of a snapshot before it is used, which otherwise only those are that come from elsewhere
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `executor compile`.

@@ -69,11 +69,12 @@ pub struct InstanceState<'a> {
     pub memories: Vec<&'a [u8]>,
 }
 
-/// Where a captured store lies in a file.
+/// Where a captured store lies in files.
 #[derive(Debug)]
 pub struct RestorePlan {
-    /// The file; it must be private to this user.
-    pub file: Arc<File>,
+    /// The files; they must be private to this user. The state blocks are in the first, and each is mapped
+    /// from by the extents that name it.
+    pub files: Vec<Arc<File>>,
     /// The instances, in the order of their ids.
     pub instances: Vec<InstancePlan>,
     /// The call that is suspended in it.
@@ -87,7 +88,7 @@ pub struct InstancePlan {
     pub module: Arc<CompiledModule>,
     /// As in [`InstanceState`].
     pub instantiated: bool,
-    /// Where its state block lies in the file, a multiple of 4096.
+    /// Where its state block lies in the first file, a multiple of 4096.
     pub block: u64,
     /// The parts of each owned table that are not null.
     pub tables: Vec<Vec<Extent>>,
@@ -98,9 +99,11 @@ pub struct InstancePlan {
     pub working_set: Vec<Vec<Range<u64>>>,
 }
 
-/// A part of a table or memory that is mapped from the file. Every field is a multiple of 4096.
+/// A part of a table or memory that is mapped from a file. Places and lengths are multiples of 4096.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
+    /// The position of the file in [`RestorePlan::files`].
+    pub source: u32,
     /// Where it lies in the table or memory, in bytes.
     pub at: u64,
     /// Where it lies in the file.

@@ -11,6 +11,7 @@
 //! functions/NAME         a symbolic link to the snapshot of a function
 //! auto/KEY               which automatic snapshots there are: see `auto`
 //! index/DEVICE-INODE     which module a file held when last looked at: see `stamp`
+//! key                    under which the store vouches for its code
 //! lock                   held shared while something is added, exclusively while unused files go
 //! ```
 
@@ -145,10 +146,27 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?;
         match file.id() {
-            found if found == id => Ok(Some(file)),
+            found if found == id => {
+                find_bases(&mut file, &dir)?;
+                Ok(Some(file))
+            }
             found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
+        }
+    }
+
+    /// Looks in the store for the bases that a snapshot from elsewhere lacks.
+    ///
+    /// # Errors
+    /// When the file of one cannot be read, or is not a snapshot.
+    pub fn find_bases(&self, file: &mut SnapshotFile) -> Result<(), CatalogueError> {
+        if file.bases().is_empty() {
+            return Ok(());
+        }
+        match self.sub(SNAPSHOTS)? {
+            Some(dir) => find_bases(file, &dir),
+            None => Ok(()),
         }
     }
 
@@ -179,7 +197,10 @@ impl Catalogue {
         let mut missing = None;
         loop {
             let id = match target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(*file),
+                Target::File(mut file) => {
+                    self.find_bases(&mut file)?;
+                    return Ok(*file);
+                }
                 Target::Link(id) => id,
             };
             match self.snapshot_in(&store, id, functions.path().join(name))? {
@@ -240,7 +261,19 @@ impl Catalogue {
     /// # Errors
     /// When they cannot be read, or are not the module's.
     pub fn module(&self, hash: ModuleHash) -> Result<Option<Vec<u8>>, CatalogueError> {
-        let Some(dir) = self.sub(MODULES)? else { return Ok(None) };
+        match self.store()? {
+            Some(store) => self.module_in(&store, hash),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Self::module`], in the open store.
+    fn module_in(
+        &self,
+        store: &PrivateDir,
+        hash: ModuleHash,
+    ) -> Result<Option<Vec<u8>>, CatalogueError> {
+        let Some(dir) = store.sub(MODULES)? else { return Ok(None) };
         match dir.read(module_name(hash))? {
             Some(bytes) if ModuleHash::of(&bytes) != hash => {
                 Err(CatalogueError::DamagedModule { path: self.module_path(hash) })
@@ -324,7 +357,7 @@ impl Adding<'_> {
         progress: Progress<'_>,
     ) -> Result<SnapshotId, CatalogueError> {
         let id = capture.id();
-        let whole = match self.catalogue.snapshot(id) {
+        let whole = match self.snapshot(id) {
             Ok(Some(file)) => file.verify().is_ok(),
             // What cannot be read is replaced.
             Ok(None) | Err(_) => false,
@@ -345,7 +378,7 @@ impl Adding<'_> {
     /// # Panics
     /// When `hash` is not the hash of `bytes`.
     pub fn put_module(&self, hash: ModuleHash, bytes: &[u8]) -> Result<(), CatalogueError> {
-        if matches!(self.catalogue.module(hash), Ok(Some(_))) {
+        if matches!(self.catalogue.module_in(&self.store, hash), Ok(Some(_))) {
             return Ok(());
         }
         assert_eq!(ModuleHash::of(bytes), hash, "a module is kept under its own hash");
@@ -362,13 +395,27 @@ impl Adding<'_> {
     /// written.
     pub fn set_function(&self, name: &str, id: SnapshotId) -> Result<(), CatalogueError> {
         Catalogue::check_name(name)?;
-        if self.catalogue.snapshot(id)?.is_none() {
+        if self.snapshot(id)?.is_none() {
             return Err(CatalogueError::Dangling { name: name.to_owned() });
         }
         let dir = self.store.make_sub(FUNCTIONS)?;
         dir.publish_link(name, &Path::new("../snapshots").join(snapshot_name(id)))?;
         Ok(())
     }
+
+    /// Opens a snapshot in the directory that is added to, wherever that lies by now.
+    fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
+        self.catalogue.snapshot_in(&self.store, id, self.catalogue.snapshot_path(id))
+    }
+}
+
+/// Looks for the bases of a snapshot in the directory of the snapshots.
+fn find_bases(file: &mut SnapshotFile, dir: &PrivateDir) -> Result<(), CatalogueError> {
+    file.find_bases(|base| {
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        Ok(dir.file(name)?.map(|file| (file, path)))
+    })
 }
 
 fn snapshot_name(id: SnapshotId) -> String {

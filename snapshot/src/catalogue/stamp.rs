@@ -123,16 +123,19 @@ impl Catalogue {
     }
 }
 
-/// The modules that files held when last looked at.
-pub(super) fn indexed(store: &PrivateDir) -> Result<HashSet<ModuleHash>, CatalogueError> {
-    let Some(dir) = store.sub(INDEX)? else { return Ok(HashSet::new()) };
+/// The modules that files held when last looked at; `None` where something in the index cannot be read
+/// now and so is not known.
+pub(super) fn indexed(store: &PrivateDir) -> Result<Option<HashSet<ModuleHash>>, CatalogueError> {
     let mut modules = HashSet::new();
+    let Some(dir) = store.sub(INDEX)? else { return Ok(Some(modules)) };
     for name in dir.names()? {
-        if let Some(Ok(Some(known))) = name.to_str().map(|name| sealed::read::<Known>(&dir, name)) {
-            modules.insert(known.module);
+        match name.to_str().map(|name| sealed::read::<Known>(&dir, name)) {
+            Some(Ok(Some(known))) => drop(modules.insert(known.module)),
+            Some(Ok(None) | Err(CatalogueError::Damaged { .. })) | None => {}
+            Some(Err(_)) => return Ok(None),
         }
     }
-    Ok(modules)
+    Ok(Some(modules))
 }
 
 impl Adding<'_> {

@@ -108,7 +108,7 @@ impl Catalogue {
         })?;
         swept.each(store, INDEX, |_, _| Ok(true))?;
         for id in snapshots {
-            match self.snapshot(id) {
+            match self.snapshot_in(store, id, self.snapshot_path(id)) {
                 // Nothing is needed for what is gone.
                 Ok(None) => {}
                 Ok(file) => need(file),
@@ -125,8 +125,10 @@ impl Catalogue {
             Ok(keep)
         })?;
         if !lost.is_empty() {
-            let indexed = stamp::indexed(store)?;
-            lost.retain(|module: &ModuleHash| !indexed.contains(module));
+            match stamp::indexed(store)? {
+                Some(indexed) => lost.retain(|module: &ModuleHash| !indexed.contains(module)),
+                None => lost.clear(),
+            }
         }
         for len in CodeCache::sweep(store, |module| lost.contains(module))? {
             swept.count(len);

@@ -2,6 +2,7 @@
 
 mod capture;
 mod catalogue;
+mod documented;
 mod hostile;
 
 use crate::{Capture, EntryKind, InstanceNames, Manifest};

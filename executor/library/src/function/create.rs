@@ -381,7 +381,7 @@ impl Creating {
         if inside_call {
             // The code that every run needs, so that the first is as quick as the others.
             for module in modules {
-                shared.code_of(Code::Plain, module, Check::Restored, report)?;
+                shared.code_of(Code::Plain, module, Check::Once, report)?;
             }
         }
         let working_set = match &self.record {
