@@ -72,7 +72,8 @@ impl SnapshotFile {
                 Ok(false)
             }
             Some(extent) => {
-                self.source(extent.source)?.read(buffer, extent.offset + page * PAGE - extent.at)?;
+                self.source(extent.source)?
+                    .read(buffer, extent.offset + page * PAGE - extent.at)?;
                 Ok(true)
             }
         }

@@ -293,8 +293,7 @@ impl DataFile {
         let mut hashes = vec![0; (section.end - section.start) as usize];
         let read = fill(&self.file, &mut hashes, section.start);
         let read = read.map_err(SnapshotError::io(&self.path))?;
-        if read != hashes.len()
-            || *blake3::hash(&hashes).as_bytes() != self.head.header().data_hash
+        if read != hashes.len() || *blake3::hash(&hashes).as_bytes() != self.head.header().data_hash
         {
             return Err(damaged("the checksums of its data do not match their own"));
         }

@@ -227,6 +227,9 @@ pub enum SnapshotCommand {
         /// the values of the frames
         #[arg(long)]
         full: bool,
+        /// Write a page for a browser to this file instead: maps of the memories, and all that there is to list
+        #[arg(long, value_name = "FILE.html", conflicts_with_all = ["json", "full"])]
+        html: Option<PathBuf>,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,

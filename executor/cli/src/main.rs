@@ -19,6 +19,7 @@ mod explain;
 mod given;
 mod inspect;
 mod outputs;
+mod page;
 mod print;
 mod progress;
 mod report;

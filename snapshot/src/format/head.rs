@@ -84,7 +84,8 @@ impl Head {
         if !bytes.starts_with(&MAGIC) {
             return Err(FormatError::Magic);
         }
-        let short = |expected: usize| FormatError::Length { expected: expected as u64, found: file_len };
+        let short =
+            |expected: usize| FormatError::Length { expected: expected as u64, found: file_len };
         let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| short(HEADER_LEN))?;
         // Before the hash, whose place another version may have moved.
         if header.format.get() != VERSION {

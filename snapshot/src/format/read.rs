@@ -60,11 +60,8 @@ impl Metadata {
         let bases: Vec<Base> = bases.collect();
 
         let data_lens = std::iter::once(head.data_len()).chain(bases.iter().map(|b| b.data_len));
-        let mut reader = Reader {
-            areas: areas.iter(),
-            extents: extents.iter(),
-            data_lens: data_lens.collect(),
-        };
+        let mut reader =
+            Reader { areas: areas.iter(), extents: extents.iter(), data_lens: data_lens.collect() };
         let instances = records::<InstanceRecord>(section(Section::Instances))?.iter();
         let mut instances = instances.map(|r| reader.instance(r)).collect::<Result<Vec<_>, _>>()?;
         if reader.areas.next().is_some() || reader.extents.next().is_some() {
@@ -77,6 +74,7 @@ impl Metadata {
         let mut manifest: crate::Manifest =
             plain(section(Section::Manifest), "its manifest cannot be decoded")?;
         (manifest.engine, manifest.created) = (origin.engine, origin.created);
+        manifest.timeline = origin.timeline;
         let metadata = Self { instances, bases, call, manifest };
         metadata.check().map_err(Damaged)?;
         let sections = head.sections().iter().filter_map(|record| {

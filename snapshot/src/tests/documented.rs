@@ -4,8 +4,7 @@ use crate::{
     call::{FrameRecord, ValueRecord},
     format::{
         AreaRecord, BaseRecord, CHUNK, ExtentRecord, HEADER_LEN, Header, InstanceRecord,
-        MAX_SECTIONS, RunRecord, SECTION_LEN, Section,
-        SectionRecord,
+        MAX_SECTIONS, RunRecord, SECTION_LEN, Section, SectionRecord,
     },
 };
 use executor_code::layout::PAGE;

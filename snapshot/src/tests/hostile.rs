@@ -193,8 +193,7 @@ fn with_section(good: &[u8], kind: u32, flags: u32, content: &[u8]) -> Vec<u8> {
     header.sections += 1;
     header.metadata_len -= SECTION_LEN as u64;
     header.file_len += content.len() as u64;
-    let mut bytes =
-        [header.as_bytes(), table.as_bytes(), metadata, &good[end..], content].concat();
+    let mut bytes = [header.as_bytes(), table.as_bytes(), metadata, &good[end..], content].concat();
     reseal(&mut bytes);
     bytes
 }
