@@ -46,9 +46,9 @@ fn a_page_has_a_map_of_each_memory_and_the_lists() {
     for text in [
         "<li class=\"zero\">zero <b>45</b></li>",
         "<li class=\"own\">in this file <b>3</b></li>",
-        // Pages 2, and 24 and 25, in a row of 64.
-        "<rect class=\"own\" x=\"20\" y=\"0\" width=\"9\" height=\"9\"><title>0x2000..0x3000",
-        "<rect class=\"own\" x=\"240\" y=\"0\" width=\"19\" height=\"9\"><title>0x18000..0x1a000",
+        // Pages 2, and 24 and 25, in a row of 32.
+        "<rect class=\"own\" x=\"20\" y=\"0\" width=\"10\" height=\"10\"><title>0x2000..0x3000",
+        "<rect class=\"own\" x=\"240\" y=\"0\" width=\"20\" height=\"10\"><title>0x18000..0x1a000",
         "Memory 0 heap",
         "app::init",
         "counter",
