@@ -44,6 +44,16 @@ pub enum SnapshotError {
         /// What its file was called.
         file_name: Option<String>,
     },
+    /// A snapshot over this one would have pages of too many files.
+    #[error(
+        "{path}: it has pages of as many snapshots as one can have: put all in one file first (executor \
+         snapshot flatten), and lay the new one over that",
+        path = path.display()
+    )]
+    Chain {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The state recorded for an instance does not fit the module it is said to be of.
     #[error(
         "{path}: the state of instance {instance} does not fit module {module}: the snapshot is \

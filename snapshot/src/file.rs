@@ -16,14 +16,16 @@ use executor_model::{Escaped, ModuleHash};
 use executor_runtime::CallState;
 use std::{
     fs::File,
-    io,
-    os::unix::fs::FileExt,
+    io::{self, Write},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// What the first read asks for: enough for the metadata of most snapshots.
 const FIRST_READ: usize = 8 << 10;
+/// Copied at once.
+const COPY: usize = 1 << 20;
 
 /// An open snapshot whose header and metadata are checked.
 #[derive(Debug)]
@@ -119,6 +121,13 @@ impl SnapshotFile {
         Ok(())
     }
 
+    /// Takes these for its bases, each where it is one.
+    pub(crate) fn adopt<'a>(&mut self, files: impl Iterator<Item = &'a DataFile> + Clone) {
+        for (base, found) in self.metadata.bases.iter().zip(&mut self.bases) {
+            *found = found.take().or_else(|| files.clone().find(|file| file.is(base)).cloned());
+        }
+    }
+
     /// Where it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -147,6 +156,12 @@ impl SnapshotFile {
     #[must_use]
     pub fn bases(&self) -> &[Base] {
         &self.metadata.bases
+    }
+
+    /// Whether every base was found.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.bases.iter().all(Option::is_some)
     }
 
     /// The header and the section table of the file.
@@ -192,6 +207,16 @@ impl SnapshotFile {
             file.verify(|chunk| self.describe(source as u32, chunk))?;
         }
         Ok(())
+    }
+
+    /// Whether it is this base.
+    pub(crate) fn is(&self, base: &Base) -> bool {
+        self.data.is(base)
+    }
+
+    /// As [`Self::verify`], without the bases.
+    pub(crate) fn verify_alone(&self) -> Result<(), SnapshotError> {
+        self.data.verify(|chunk| self.describe(0, chunk))
     }
 
     pub(crate) fn metadata(&self) -> &Metadata {
@@ -254,7 +279,7 @@ impl SnapshotFile {
 }
 
 impl DataFile {
-    fn of(file: File, path: PathBuf) -> Result<Self, SnapshotError> {
+    pub(crate) fn of(file: File, path: PathBuf) -> Result<Self, SnapshotError> {
         match read_head(&file) {
             Ok((head, _, _)) => Ok(Self { path, file: Arc::new(file), head }),
             Err(ReadError::Io(source)) => Err(SnapshotError::Io { path, source }),
@@ -263,9 +288,30 @@ impl DataFile {
     }
 
     /// Whether its data is that of a base.
-    fn is(&self, base: &Base) -> bool {
+    pub(crate) fn is(&self, base: &Base) -> bool {
         let header = self.head.header();
         header.data_hash == base.data_hash && self.head.data_len() == base.data_len
+    }
+
+    /// Whether the two are one file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+        identity(&self.file).is_some_and(|ours| identity(&other.file) == Some(ours))
+    }
+
+    /// Writes all of the file to another.
+    pub(crate) fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut buffer = vec![0; COPY];
+        let mut offset = 0;
+        while offset < self.head.header().file_len.get() {
+            let len = fill(&self.file, &mut buffer, offset)?;
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out.write_all(&buffer[..len])?;
+            offset += len as u64;
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -284,6 +330,11 @@ impl DataFile {
     pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), SnapshotError> {
         let at = self.head.data_start() + offset;
         self.file.read_exact_at(buffer, at).map_err(SnapshotError::io(&self.path))
+    }
+
+    /// Reads all of the data and checks it.
+    pub(crate) fn verify_alone(&self) -> Result<(), SnapshotError> {
+        self.verify(|_| "the data of a base".to_owned())
     }
 
     /// Reads all of the data and checks it; `holds` says what is in a range of it.

@@ -16,8 +16,10 @@ pub mod catalogue;
 mod contents;
 mod error;
 mod file;
+mod flat;
 pub mod format;
 mod hooks;
+mod layers;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -28,8 +30,10 @@ pub use catalogue::{Catalogue, CatalogueError};
 pub use contents::{Item, PageBuffer};
 pub use error::SnapshotError;
 pub use file::SnapshotFile;
+pub use flat::Flat;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError, after_restore, check_after_restore};
+pub use layers::Layers;
 pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };

@@ -267,6 +267,23 @@ pub enum SnapshotCommand {
         #[arg(value_name = "NAME|FILE")]
         target: Option<OsString>,
     },
+    /// Make one file of a snapshot that shares pages with others (see create --base)
+    ///
+    /// A stored function is replaced, unless --name gives the result another name or -o writes it to a file.
+    Flatten {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Write it to this file
+        #[arg(short, long, value_name = "FILE.snap", conflicts_with = "name")]
+        output: Option<PathBuf>,
+        /// Keep it in the store as the function NAME
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        target: OsString,
+    },
     /// Remove stored functions, or automatic snapshots, and every file that nothing else uses
     Rm {
         #[command(flatten)]
@@ -293,6 +310,10 @@ pub struct CreateArgs {
     /// Keep it in the store as the function NAME
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Store only the pages that differ from this snapshot's, in the same place of instances of the same modules;
+    /// runs map the others from its file
+    #[arg(long, value_name = "NAME|FILE.snap")]
+    pub base: Option<OsString>,
     /// What runs call instead of `_start`, with ARGS as its arguments; with --at, what is called now
     #[arg(long, value_name = "EXPORT")]
     pub invoke: Option<String>,

@@ -16,6 +16,7 @@ mod diff;
 mod engine;
 mod error;
 mod explain;
+mod flatten;
 mod given;
 mod inspect;
 mod outputs;

@@ -1,6 +1,6 @@
 //! `executor snapshot`: makes, shows, checks and removes snapshots.
 //!
-//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create` and `rm` write.
+//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create`, `flatten` and `rm` write.
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
@@ -9,7 +9,7 @@ use crate::{
     create, deep, diff,
     engine::{self, Talk},
     error::{Context, EXIT_FAILURE, Failure},
-    explain, inspect, out,
+    explain, flatten, inspect, out,
     outputs::{Named, refuse_inputs},
     page, print, target, units,
 };
@@ -39,6 +39,9 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
             (true, Some(target)) => deep::verify(store, target),
             (_, target) => verify(store, target.as_deref()),
         },
+        SnapshotCommand::Flatten { store, output, name, target } => {
+            flatten::flatten(store, target, output.as_deref(), name.as_deref())
+        }
         SnapshotCommand::Rm { store, auto: true, names } => {
             automatic::remove(&runtime(store)?, names)
         }
@@ -112,7 +115,8 @@ pub fn open(
         Base::Snapshot(path) => {
             let (code, talk) = (CodeArgs::default(), Talk::default());
             let runtime = engine::with_store_if_usable(store, &code, &talk)?;
-            Ok((runtime, Snapshot::open(path)?))
+            let snapshot = runtime.snapshot_at(path)?;
+            Ok((runtime, snapshot))
         }
         Base::Module(_) => Err(Failure::new(format_args!(
             "{} is a module, not a snapshot (to make one: executor snapshot create)",
@@ -150,7 +154,10 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
     if let Some(target) = target {
         match named(store, target)? {
             Base::Function(name) => runtime(store)?.verify(&name)?,
-            Base::Snapshot(path) => Snapshot::open(path)?.verify()?,
+            Base::Snapshot(path) => match Snapshot::open(&path)? {
+                whole if whole.has_all() => whole.verify()?,
+                _ => open(store, Base::Snapshot(path), target)?.1.verify()?,
+            },
             base => open(store, base, target).map(drop)?,
         }
         out(format_args!("{}: ok\n", target.display()))?;

@@ -136,6 +136,12 @@ pub enum Error {
     /// A snapshot without a name is no function; [`Creation::save`](crate::Creation::save) makes one.
     #[error("a snapshot without a name is no function")]
     NoName,
+    /// What a snapshot is laid over is a snapshot, and this is a module.
+    #[error(
+        "{0} is a module: what a snapshot shares pages with is another snapshot (to make one of the module: \
+         executor snapshot create)"
+    )]
+    BaseIsModule(String),
     /// A snapshot file.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -8,6 +8,7 @@ pub mod difference;
 mod error;
 mod event;
 pub mod explanation;
+mod flatten;
 mod function;
 mod given;
 mod imports;

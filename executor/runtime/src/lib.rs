@@ -58,7 +58,7 @@ pub use pool::{PoolConfig, PoolStats};
 pub use shared::{OutOfBounds, SharedMemory};
 pub use state::{
     CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue,
-    StoreState, nonzero,
+    StoreState, is_zero, joined, nonzero, runs_unlike,
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};

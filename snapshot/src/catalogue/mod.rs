@@ -28,13 +28,16 @@ use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
 pub use sweep::Swept;
 
-use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
+use crate::{
+    Capture, EntryKind, Progress, SnapshotFile, SnapshotId, file::DataFile, format::Base,
+    manifest::parse_hash,
+};
 use executor_code::CodeCache;
 use executor_files::{Entry, FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -347,7 +350,8 @@ pub struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity.
+    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity. The snapshots that
+    /// it has pages of are kept with it: those that are not here are copied.
     ///
     /// # Errors
     /// When it cannot be written; nothing of it is left then.
@@ -357,6 +361,9 @@ impl Adding<'_> {
         progress: Progress<'_>,
     ) -> Result<SnapshotId, CatalogueError> {
         let id = capture.id();
+        for (base, file) in capture.bases() {
+            self.put_base(base, file)?;
+        }
         let whole = match self.snapshot(id) {
             Ok(Some(file)) => file.verify().is_ok(),
             // What cannot be read is replaced.
@@ -367,6 +374,30 @@ impl Adding<'_> {
             dir.publish(snapshot_name(id), |file| capture.write_to(file, progress))?;
         }
         Ok(id)
+    }
+
+    /// Keeps the file of a base.
+    fn put_base(&self, base: &Base, file: &DataFile) -> Result<(), CatalogueError> {
+        let dir = self.store.make_sub(SNAPSHOTS)?;
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        if let Ok(Some(here)) = dir.file(&name)
+            && let Ok(here) = DataFile::of(here, path.clone())
+            && (here.is_same(file) || here.is(base) && here.verify_alone().is_ok())
+        {
+            return Ok(());
+        }
+        dir.publish(&name, |copy| {
+            file.copy_to(copy)?;
+            // What is here is trusted: it is the copy that is looked at, not the original.
+            let copied = SnapshotFile::of(copy.try_clone()?, path).map_err(io::Error::other)?;
+            let sound = copied.verify_alone().map_err(io::Error::other);
+            match copied.id() == base.id && copied.is(base) {
+                true => sound,
+                false => Err(io::Error::other("the file of its base is of another snapshot")),
+            }
+        })?;
+        Ok(())
     }
 
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it

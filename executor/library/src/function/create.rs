@@ -196,6 +196,8 @@ pub struct Creation {
     runtime: Runtime,
     name: Option<String>,
     base: Base,
+    /// What it is laid over.
+    over: Option<Base>,
     output: Option<PathBuf>,
     record: Option<Vec<u8>>,
     given: GivenOptions,
@@ -214,6 +216,7 @@ pub(super) enum Origin {
 pub(super) struct Creating {
     pub(super) runtime: Runtime,
     pub(super) name: Option<String>,
+    pub(super) over: Option<Snapshot>,
     pub(super) output: Option<PathBuf>,
     pub(super) record: Option<Vec<u8>>,
     pub(super) given: Given,
@@ -247,7 +250,7 @@ struct Ready {
 impl Creation {
     pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
         let (given, plan) = (GivenOptions::default(), Plan::default());
-        Self { runtime, name, base, output: None, record: None, given, plan }
+        Self { runtime, name, base, over: None, output: None, record: None, given, plan }
     }
 
     given_methods!();
@@ -256,6 +259,14 @@ impl Creation {
     /// Writes the snapshot to a file too: a new one, or in place of a regular file.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
+        self
+    }
+
+    /// Stores only the pages that are not in this snapshot, of the same instances in the same places. The others
+    /// are mapped from its file, which is kept as long as a stored function needs it; a file that
+    /// [`Self::output`] writes needs it in the store, or beside it. What the snapshot is stays the same.
+    pub fn over(mut self, base: impl Into<Base>) -> Self {
+        self.over = Some(base.into());
         self
     }
 
@@ -292,7 +303,7 @@ impl Creation {
 
     /// Looks at all that is to be used.
     pub(super) fn begin(self, report: &mut Report) -> Result<(Creating, Origin), Error> {
-        let Self { runtime, name, base, output, record, given, mut plan } = self;
+        let Self { runtime, name, base, over, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
         if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
             Catalogue::check_name(name)?;
@@ -307,7 +318,13 @@ impl Creation {
                 return Err(Error::Linked);
             }
             Base::Function(name) => Origin::Snapshot(runtime.snapshot_of(&name)?, Trust::Own),
-            Base::Snapshot(path) => Origin::Snapshot(Snapshot::open(path)?, Trust::Nobody),
+            Base::Snapshot(path) => Origin::Snapshot(runtime.snapshot_at(path)?, Trust::Nobody),
+        };
+        let over = match over {
+            None => None,
+            Some(Base::Function(name)) => Some(runtime.snapshot_of(&name)?),
+            Some(Base::Snapshot(path)) => Some(runtime.snapshot_at(path)?),
+            Some(Base::Module(module)) => return Err(Error::BaseIsModule(module.file_name())),
         };
         if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
             plan.at = checkpoint(&runtime, modules, report)?;
@@ -331,7 +348,7 @@ impl Creation {
             }
             (None, None) => {}
         }
-        Ok((Creating { runtime, name, output, record, given, plan, defaults }, origin))
+        Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
     }
 }
 
@@ -408,8 +425,9 @@ impl Creating {
             (Some(_), None) => places.push(Place::Memory(&mut memory)),
             (None, _) => {}
         }
+        let (over, listener) = (self.over.as_ref(), &shared.listener);
         let created =
-            capture::write(instance, manifest, &working_set, &mut places, &shared.listener)?;
+            capture::write(instance, manifest, &working_set, over, &mut places, listener)?;
         drop(places);
         if let (Some(name), Some(adding)) = (&self.name, &adding) {
             adding.set_function(name, created.id)?;

@@ -12,7 +12,7 @@ mod record;
 mod repeat;
 
 pub use capture::Created;
-pub(crate) use capture::{Place, manifest, write};
+pub(crate) use capture::{Place, keep as keep_capture, manifest, write};
 pub use create::{Base, Creation};
 pub(crate) use create::{Plan, plan_methods};
 pub(crate) use modules::{

@@ -31,7 +31,7 @@ impl Runtime {
         let Made { instance, manifest, .. } = &made;
         let (mut file, listener) = (None, &self.shared.listener);
         let places = &mut [Place::Memory(&mut file)];
-        capture::write(instance, manifest.clone(), &[], places, listener)?;
+        capture::write(instance, manifest.clone(), &[], None, places, listener)?;
         Ok(Snapshot::new(file.ok_or(Error::NoMainInstance)?))
     }
 }
@@ -121,8 +121,8 @@ pub(super) fn begin(
     let mut given = Given { attribute, ..given };
     given.dirs.iter_mut().for_each(|dir| dir.access = DirAccess::ReadOnly);
     let origin = Origin::Modules(modules(runtime, file)?);
-    let (runtime, name, output, record) = (runtime.clone(), None, None, None);
-    Ok((Creating { runtime, name, output, record, given, plan, defaults }, origin))
+    let (runtime, name, over, output, record) = (runtime.clone(), None, None, None, None);
+    Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
 }
 
 /// The modules of a snapshot, which the store has to have.

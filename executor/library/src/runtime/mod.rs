@@ -160,7 +160,7 @@ impl Runtime {
     ) -> Result<Function, Error> {
         let open = |source| WasmModule::open(source, &self.shared);
         let at_hand: Vec<WasmModule> = modules.iter().map(open).collect::<Result<_, _>>()?;
-        let snapshot = Snapshot::open(path.as_ref())?;
+        let snapshot = self.snapshot_at(path.as_ref())?;
         report.phases.end("open");
         Function::of_file(self, snapshot, &at_hand, report)
     }
@@ -234,6 +234,14 @@ impl Runtime {
             Some(catalogue) => Ok(Snapshot::new(catalogue.open_function(name)?)),
             None => Ok(self.function(name)?.snapshot().cloned().ok_or(Error::NoMainInstance)?),
         }
+    }
+
+    /// Opens a snapshot file. The snapshots that it has pages of are looked for in the store, then beside it.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn snapshot_at(&self, path: impl Into<PathBuf>) -> Result<Snapshot, Error> {
+        Snapshot::open_with(path.into(), self.shared.directory())
     }
 
     /// Removes a function, and every file of the store that nothing refers to any more. Instances, and
