@@ -22,6 +22,7 @@ mod inspect;
 mod messages;
 mod noexec;
 mod outputs;
+mod page;
 mod points;
 #[path = "../support/process.rs"]
 mod process;
