@@ -115,6 +115,9 @@ pub struct Manifest {
     /// When it was made, in seconds since 1970.
     #[serde(skip)]
     pub created: u64,
+    /// What its making took, phase by phase, as far as that was known when it was written.
+    #[serde(skip)]
+    pub timeline: Vec<(String, Duration)>,
 }
 
 /// What may differ between two files of one identity, in a section of its own.
@@ -124,6 +127,7 @@ pub(crate) struct Origin {
     pub(crate) created: u64,
     /// What the file of each base was called, where it had a name.
     pub(crate) base_files: Vec<Option<String>>,
+    pub(crate) timeline: Vec<(String, Duration)>,
 }
 
 impl Manifest {
@@ -146,6 +150,7 @@ impl Manifest {
             wasi: None,
             engine: ENGINE_VERSION.to_owned(),
             created,
+            timeline: Vec::new(),
         }
     }
 }

@@ -54,16 +54,19 @@ fn the_state_of_an_instance_is_told_with_the_names_of_its_items() {
     assert_eq!(
         instance["memories"],
         json!([{
-            "index": 0, "name": "heap", "bytes": 3 << 16, "stored_bytes": 3 << 12,
+            "index": 0, "name": "heap", "bytes": 3 << 16, "stored_bytes": 3 << 12, "base_bytes": 0,
             "pages": 48, "stored_pages": 3, "zero_pages": 45,
-            "extents": [{"at": 2 << 12, "bytes": 1 << 12}, {"at": 24 << 12, "bytes": 2 << 12}],
+            "extents": [
+                {"at": 2 << 12, "bytes": 1 << 12, "source": 0},
+                {"at": 24 << 12, "bytes": 2 << 12, "source": 0},
+            ],
             "working_set": [],
         }])
     );
     assert_eq!(
         instance["tables"],
         json!([{
-            "index": 0, "name": "dispatch", "bytes": 32, "stored_bytes": 1 << 12, "elements": 4,
+            "index": 0, "name": "dispatch", "bytes": 32, "stored_bytes": 1 << 12, "base_bytes": 0, "elements": 4,
             "non_null": 2,
         }])
     );
@@ -84,6 +87,10 @@ fn the_state_of_an_instance_is_told_with_the_names_of_its_items() {
     );
     assert_eq!(instance["dropped_elements"], json!([0]));
     assert_eq!((&json["frames"], &json["stack"]), (&json!(0), &json!([])));
+    let phases: Vec<&str> =
+        json["timeline"].as_array().unwrap().iter().map(|p| p["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["load", "decode", "compile", "instantiate"]);
+    assert!(json["timeline"][2]["seconds"].as_f64() > Some(0.0), "{json}");
 }
 
 #[test]

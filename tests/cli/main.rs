@@ -12,6 +12,7 @@ mod defaults;
 mod diff;
 mod entry;
 mod errors;
+mod explain;
 mod faults;
 mod functions;
 mod guests;

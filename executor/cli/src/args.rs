@@ -227,6 +227,9 @@ pub enum SnapshotCommand {
         /// the values of the frames
         #[arg(long)]
         full: bool,
+        /// Write a page for a browser to this file instead: maps of the memories, and all that there is to list
+        #[arg(long, value_name = "FILE.html", conflicts_with_all = ["json", "full"])]
+        html: Option<PathBuf>,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
@@ -249,6 +252,8 @@ pub enum SnapshotCommand {
         #[arg(value_name = "NAME|FILE")]
         b: OsString,
     },
+    /// Show which functions wrote the pages that a snapshot holds
+    Explain(Box<ExplainArgs>),
     /// Check every byte of a snapshot, or of all stored functions
     Verify {
         #[command(flatten)]
@@ -336,6 +341,52 @@ pub struct CreateArgs {
 
 impl CreateArgs {
     /// What a snapshot is made of, and its arguments.
+    ///
+    /// # Errors
+    /// As [`RunArgs::split`].
+    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
+        split(&self.target_and_args)
+    }
+}
+
+/// `executor snapshot explain`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "executor snapshot explain [OPTIONS] <NAME|FILE.wasm|FILE.wat> [ARGS]..."
+)]
+pub struct ExplainArgs {
+    /// Print JSON, which holds the pages too
+    #[arg(long)]
+    pub json: bool,
+    /// Also list the pages
+    #[arg(long)]
+    pub pages: bool,
+    /// Show all functions
+    #[arg(long)]
+    pub full: bool,
+    /// With --at: what is called instead of `_start`, with ARGS as its arguments
+    #[arg(long, value_name = "EXPORT")]
+    pub invoke: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub guest: GuestArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub capture: CaptureArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// A stored function, which is made again as its snapshot says that it was made; or a file with a module,
+    /// then the guest's arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
+    pub target_and_args: Vec<OsString>,
+}
+
+impl ExplainArgs {
+    /// What is explained, and its arguments.
     ///
     /// # Errors
     /// As [`RunArgs::split`].

@@ -1,6 +1,6 @@
 //! `executor snapshot`: makes, shows, checks and removes snapshots.
 //!
-//! Invariant: only `create` runs a guest, and only `create`, `flatten` and `rm` write.
+//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create`, `flatten` and `rm` write.
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
@@ -8,11 +8,13 @@ use crate::{
     code_args::CodeArgs,
     create, deep, diff,
     engine::{self, Talk},
-    error::{EXIT_FAILURE, Failure},
-    flatten, inspect, out, print, target, units,
+    error::{Context, EXIT_FAILURE, Failure},
+    explain, flatten, inspect, out,
+    outputs::{Named, refuse_inputs},
+    page, print, target, units,
 };
 use executor::{Base, CatalogueError, Detail, Error, Inspection, Runtime, Snapshot, Swept};
-use std::{ffi::OsStr, fmt::Write};
+use std::{ffi::OsStr, fmt::Write, path::Path};
 
 /// Runs one of the commands.
 ///
@@ -23,10 +25,16 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         SnapshotCommand::Create(args) => create::create(args),
         SnapshotCommand::List { store, auto: true } => automatic::list(&runtime(store)?),
         SnapshotCommand::List { store, auto: false } => list(&runtime(store)?),
-        SnapshotCommand::Inspect { store, json, full, target } => show(store, target, *json, *full),
+        SnapshotCommand::Inspect { store, html: Some(file), target, .. } => {
+            write_page(store, target, file)
+        }
+        SnapshotCommand::Inspect { store, json, full, target, .. } => {
+            show(store, target, *json, *full)
+        }
         SnapshotCommand::Diff { store, json, full, a, b } => {
             diff::diff(store, (a, b), *json, *full)
         }
+        SnapshotCommand::Explain(args) => explain::explain(args),
         SnapshotCommand::Verify { store, deep, target } => match (deep, target) {
             (true, Some(target)) => deep::verify(store, target),
             (_, target) => verify(store, target.as_deref()),
@@ -125,6 +133,20 @@ fn show(store: &StoreDirArgs, target: &OsStr, json: bool, full: bool) -> Result<
         true => print::json(&inspection)?,
         false => out(format_args!("{}", inspect::text(&inspection, full)))?,
     }
+    Ok(0)
+}
+
+/// Writes the page of a snapshot.
+fn write_page(store: &StoreDirArgs, target: &OsStr, file: &Path) -> Result<i32, Failure> {
+    let base = named(store, target)?;
+    if let Base::Snapshot(path) = &base {
+        let output = Named { option: Some("--html"), path: file };
+        refuse_inputs(output, [Named { option: None, path }])?;
+    }
+    let (runtime, snapshot) = open(store, base, target)?;
+    let inspection = Inspection::of(&runtime, &snapshot, Detail::Full)?;
+    let page = page::page(&target.to_string_lossy(), &inspection);
+    std::fs::write(file, page).context(file.display())?;
     Ok(0)
 }
 

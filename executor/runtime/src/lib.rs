@@ -9,6 +9,7 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod attribution;
 mod backtrace;
 mod budget;
 mod builtins;
@@ -43,6 +44,7 @@ mod validate;
 mod vm;
 mod working_set;
 
+pub use attribution::{FirstWrite, FirstWrites};
 pub use capture::CaptureError;
 pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
 pub use exception::TagIdentity;

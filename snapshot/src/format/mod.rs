@@ -77,8 +77,8 @@ pub enum Section {
     WorkingSet = 6,
     /// The [`Manifest`], encoded by bincode.
     Manifest = 7,
-    /// When and by which release the file was made, and what the files of its bases were called, encoded by
-    /// bincode. It is no part of the snapshot's identity.
+    /// When and by which release the file was made, what that took, and what the files of its bases were called,
+    /// encoded by bincode. It is no part of the snapshot's identity.
     Origin = 8,
     /// [`BaseRecord`]s.
     Bases = 9,

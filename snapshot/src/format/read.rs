@@ -74,6 +74,7 @@ impl Metadata {
         let mut manifest: crate::Manifest =
             plain(section(Section::Manifest), "its manifest cannot be decoded")?;
         (manifest.engine, manifest.created) = (origin.engine, origin.created);
+        manifest.timeline = origin.timeline;
         let metadata = Self { instances, bases, call, manifest };
         metadata.check().map_err(Damaged)?;
         let sections = head.sections().iter().filter_map(|record| {

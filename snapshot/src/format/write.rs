@@ -32,6 +32,7 @@ impl Metadata {
             engine: self.manifest.engine.clone(),
             created: self.manifest.created,
             base_files: self.bases.iter().map(|base| base.file_name.clone()).collect(),
+            timeline: self.manifest.timeline.clone(),
         };
         let sections = Section::ALL.into_iter().filter(|section| section.is_metadata());
         let sections = sections.map(|section| {

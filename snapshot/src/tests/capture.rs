@@ -95,6 +95,8 @@ fn equal_states_have_one_identity_whenever_and_by_whomever_made() {
     let state = state(&areas);
     let id = |m| Capture::new(&state, m, &quiet).unwrap().id();
     let first = id(manifest());
+    let timeline = vec![("compile".to_owned(), std::time::Duration::from_nanos(1))];
+    assert_eq!(id(Manifest { timeline, ..manifest() }), first);
     assert_eq!(id(Manifest { created: 5, engine: "other".to_owned(), ..manifest() }), first);
     assert_ne!(id(Manifest { inits: Vec::new(), ..manifest() }), first);
     assert_ne!(id(Manifest { wasi: None, ..manifest() }), first);

@@ -11,7 +11,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What is no state, or is compared by itself: see [`super::Difference`].
-const NOT_COMPARED: [&str; 10] = [
+const NOT_COMPARED: [&str; 12] = [
+    "timeline",
+    "bases",
     "backtrace",
     "snapshot",
     "path",

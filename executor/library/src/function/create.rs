@@ -370,6 +370,7 @@ impl Creating {
         if let Some(point) = &self.plan.at {
             let reached = instance.run_until(point.clone());
             let during = format!("the call that was to reach {point}");
+            report.phases.end("call");
             match reached.map_err(|error| not_ready(&during, error))? {
                 Reached::Point => {}
                 Reached::End(_) => return Err(Error::PointNotReached(point.clone())),
@@ -387,6 +388,8 @@ impl Creating {
         manifest.warnings.extend(read_env.then(|| secrets(&self.defaults)).flatten());
         manifest.defaults = self.defaults.clone();
         manifest.after_restore = after_restore;
+        let phases = report.phases.iter();
+        manifest.timeline = phases.map(|(phase, time)| (phase.to_owned(), time)).collect();
         Ok(Made { instance, manifest, modules })
     }
 

@@ -5,11 +5,11 @@
 
 use super::{
     Place, capture,
-    create::{Creating, Made, Origin, Plan},
+    create::{Creating, Creation, Made, Origin, Plan},
     modules::WasmModules,
 };
 use crate::{
-    Error, Report, Runtime, Snapshot,
+    Error, Explanation, Report, Runtime, Snapshot,
     given::{DirAccess, Given, GivenOptions},
     instance::Call,
     runtime::WasmModule,
@@ -33,6 +33,38 @@ impl Runtime {
         let places = &mut [Place::Memory(&mut file)];
         capture::write(instance, manifest.clone(), &[], None, places, listener)?;
         Ok(Snapshot::new(file.ok_or(Error::NoMainInstance)?))
+    }
+}
+
+impl Runtime {
+    /// Makes a function's instance afresh, as [`Self::repeat`] does, and tells which functions wrote the
+    /// pages that its snapshot holds.
+    ///
+    /// # Errors
+    /// As for [`Self::repeat`].
+    pub fn explain(&self, name: &str) -> Result<Explanation, Error> {
+        let snapshot = self.snapshot_of(name)?;
+        let (creating, origin) = begin(self, &snapshot, true)?;
+        let made = creating.make(origin, &mut Report::default()).map_err(why)?;
+        Explanation::of(&made.instance.store)
+    }
+}
+
+impl Creation {
+    /// Makes the instance of a module, keeps nothing of it, and tells which functions wrote the pages that a
+    /// snapshot of it would hold.
+    ///
+    /// # Errors
+    /// As for [`Self::save`]; [`Error::NotRepeatable`] of what is no module.
+    pub fn explain(self) -> Result<Explanation, Error> {
+        let report = &mut Report::default();
+        let (mut creating, origin) = self.begin(report)?;
+        if matches!(origin, Origin::Snapshot(..)) {
+            return refuse("a snapshot does not tell who wrote what is in it");
+        }
+        creating.given.attribute = true;
+        let made = creating.make(origin, report)?;
+        Explanation::of(&made.instance.store)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
 };
 use executor_code::layout::PAGE;
 use executor_model::{ExternKind, FuncRef};
+use executor_runtime::Extent;
 use executor_snapshot::{InstanceNames, Item, format};
 use serde::Serialize;
 use std::ops::Range;
@@ -49,16 +50,18 @@ pub struct InspectedMemory {
     pub name: Option<String>,
     /// How many bytes it has.
     pub bytes: u64,
-    /// How many of them the file holds.
+    /// How many of them the file itself holds.
     pub stored_bytes: u64,
+    /// How many of them the files of bases hold.
+    pub base_bytes: u64,
     /// How many pages it has.
     pub pages: u64,
-    /// How many of them the file holds, some of them of zeroes only.
+    /// How many of them the file or a base holds, some of them of zeroes only.
     pub stored_pages: u64,
     /// How many of them hold nothing but zeroes.
     pub zero_pages: u64,
-    /// What the file holds.
-    pub extents: Vec<InspectedRange>,
+    /// What the file and its bases hold.
+    pub extents: Vec<InspectedExtent>,
     /// The pages that the first call is known to write to.
     pub working_set: Vec<InspectedRange>,
     /// The pages that are not zero; with [`Detail::Full`] only.
@@ -66,7 +69,18 @@ pub struct InspectedMemory {
     pub nonzero: Option<Vec<InspectedRange>>,
 }
 
-/// A part of a memory or table, in bytes.
+/// A part of a memory that is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct InspectedExtent {
+    /// Where in the memory it begins.
+    pub at: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Whose file: 0 is the snapshot's own, k that of its k-th base.
+    pub source: u32,
+}
+
+/// A part of a memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct InspectedRange {
     /// Where it begins.
@@ -84,8 +98,10 @@ pub struct InspectedTable {
     pub name: Option<String>,
     /// How many bytes it has, 8 for each element.
     pub bytes: u64,
-    /// How many of them the file holds.
+    /// How many of them the file itself holds.
     pub stored_bytes: u64,
+    /// How many of them the files of bases hold.
+    pub base_bytes: u64,
     /// How many elements it has.
     pub elements: u64,
     /// How many of them are not null.
@@ -199,26 +215,36 @@ fn memory(
     })?;
     let pages = area.len.div_ceil(PAGE);
     let filled: u64 = nonzero.iter().map(|run| run.end - run.start).sum();
-    let stored = area.extents.iter().map(|extent| extent.len).sum::<u64>();
-    let extents = area.extents.iter().map(|e| InspectedRange { at: e.at, bytes: e.len });
+    let (own, of_bases) = stored_bytes(area);
+    let extent = |e: &Extent| InspectedExtent { at: e.at, bytes: e.len, source: e.source };
     let range = |run: &Range<u64>| InspectedRange { at: run.start, bytes: run.end - run.start };
     let run = |run: Range<u64>| range(&(run.start * PAGE..run.end * PAGE));
     Ok(InspectedMemory {
         index,
         name: instance.name(ExternKind::Memory, index),
         bytes: area.len,
-        stored_bytes: stored,
+        stored_bytes: own,
+        base_bytes: of_bases,
         pages,
-        stored_pages: stored / PAGE,
+        stored_pages: (own + of_bases) / PAGE,
         zero_pages: pages.saturating_sub(filled),
-        extents: extents.collect(),
+        extents: area.extents.iter().map(extent).collect(),
         working_set: area.working_set.iter().map(range).collect(),
         nonzero: (detail == Detail::Full).then(|| nonzero.into_iter().map(run).collect()),
     })
 }
 
+/// How many bytes of a memory or table the file itself holds, and how many its bases.
+fn stored_bytes(area: &format::Area) -> (u64, u64) {
+    let of = |own: bool| {
+        let extents = area.extents.iter().filter(|extent| (extent.source == 0) == own);
+        extents.map(|extent| extent.len).sum()
+    };
+    (of(true), of(false))
+}
+
 /// Adds the next page to runs of pages.
-pub(crate) fn extend(runs: &mut Vec<Range<u64>>, page: u64) {
+fn extend(runs: &mut Vec<Range<u64>>, page: u64) {
     match runs.last_mut() {
         Some(last) if last.end == page => last.end += 1,
         _ => runs.push(page..page + 1),
@@ -248,7 +274,8 @@ fn table(
         index,
         name: instance.name(ExternKind::Table, index),
         bytes: area.len,
-        stored_bytes: area.extents.iter().map(|extent| extent.len).sum(),
+        stored_bytes: stored_bytes(area).0,
+        base_bytes: stored_bytes(area).1,
         elements: area.len / 8,
         non_null: elements.len() as u64,
         entries: (detail == Detail::Full).then(|| elements.iter().map(element).collect()),

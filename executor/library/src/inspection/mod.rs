@@ -6,8 +6,8 @@
 mod instances;
 
 pub use instances::{
-    InspectedElement, InspectedFrame, InspectedGlobal, InspectedInstance, InspectedMemory,
-    InspectedRange, InspectedTable, InspectedValue,
+    InspectedElement, InspectedExtent, InspectedFrame, InspectedGlobal, InspectedInstance,
+    InspectedMemory, InspectedRange, InspectedTable, InspectedValue,
 };
 
 use crate::{Error, Runtime, Snapshot, contents::Contents};
@@ -28,6 +28,10 @@ pub struct Inspection {
     pub created_unix: u64,
     /// The release that made it.
     pub engine: String,
+    /// What its making took, phase by phase; what came after it was written is not known.
+    pub timeline: Vec<InspectedPhase>,
+    /// The snapshots that it has pages of, which stay in their own files.
+    pub bases: Vec<InspectedBase>,
     /// How it is meant to be called: `command`, `reactor` or `call`.
     pub kind: String,
     /// The number of the instance that calls go to.
@@ -56,6 +60,24 @@ pub struct Inspection {
     pub wasi: Option<InspectedWasi>,
     /// The instances, in order of their numbers.
     pub instances: Vec<InspectedInstance>,
+}
+
+/// A phase of the making of a snapshot.
+#[derive(Debug, Serialize)]
+pub struct InspectedPhase {
+    /// Which.
+    pub phase: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A snapshot that another has pages of.
+#[derive(Debug, Serialize)]
+pub struct InspectedBase {
+    /// Its identity.
+    pub snapshot: String,
+    /// What its file was called.
+    pub file_name: Option<String>,
 }
 
 /// What a run is given where it says nothing else.
@@ -171,6 +193,22 @@ impl Inspection {
             file_bytes: file.file_len(),
             created_unix: manifest.created,
             engine: manifest.engine.clone(),
+            timeline: manifest
+                .timeline
+                .iter()
+                .map(|(phase, time)| InspectedPhase {
+                    phase: phase.clone(),
+                    seconds: time.as_secs_f64(),
+                })
+                .collect(),
+            bases: file
+                .bases()
+                .iter()
+                .map(|base| InspectedBase {
+                    snapshot: base.id.to_string(),
+                    file_name: base.file_name.clone(),
+                })
+                .collect(),
             kind: manifest.entry.to_string(),
             main: manifest.main,
             init: manifest.inits.clone(),
