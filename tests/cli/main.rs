@@ -19,6 +19,7 @@ mod guests;
 mod hooks;
 mod imports;
 mod inspect;
+mod layers;
 mod messages;
 mod noexec;
 mod outputs;
