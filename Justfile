@@ -57,5 +57,10 @@ compile-cost FILE TIMES="3": build
 differential SEED="0" COUNT="1000":
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features differential --bin differential -- --seed {{SEED}} --count {{COUNT}}
 
+# Looks for inputs for which a property of tests/oracles does not hold: decode_compile, code_file, snapshot_file or
+# wasi_hostile. The first build takes some minutes.
+fuzz TARGET SECONDS="60":
+    fuzz/run {{TARGET}} {{SECONDS}}
+
 demo:
     ./examples/demo.sh
