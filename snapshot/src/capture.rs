@@ -8,17 +8,20 @@
 //! written at all, and the file is one forward stream.
 
 use crate::{
-    FormatError, Manifest, SnapshotError, SnapshotId,
-    format::{Area, Instance, MAX_EXTENTS, Metadata, Stretch},
+    FormatError, Layers, Manifest, SnapshotError, SnapshotFile, SnapshotId,
+    file::DataFile,
+    format::{Area, Base, ChunkHasher, Instance, MAX_EXTENTS, Metadata, Stretch},
+    layers::Parts,
 };
 use executor_code::layout::{PAGE, align_up};
 use executor_files::publish;
-use executor_runtime::{Extent, StoreState, nonzero};
+use executor_runtime::{Extent, StoreState};
 use std::{
     convert::Infallible,
+    fs::File,
     io::{self, Write},
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -34,10 +37,14 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Capture<'a> {
     id: SnapshotId,
+    /// What is before the data.
     head: Vec<u8>,
     /// The data, in order; each piece is followed by zeroes up to a whole page.
     pieces: Vec<&'a [u8]>,
     data_len: u64,
+    chunk_hashes: Vec<u8>,
+    /// The snapshots that it has pages of, and their files.
+    bases: Vec<(Base, DataFile)>,
 }
 
 impl<'a> Capture<'a> {
@@ -64,6 +71,20 @@ impl<'a> Capture<'a> {
         working_set: &[Vec<Vec<Range<u64>>>],
         progress: Progress<'_>,
     ) -> Result<Self, FormatError> {
+        Self::layered(state, manifest, working_set, &Layers::default(), progress)
+    }
+
+    /// As [`Self::with_working_set`], without the pages that are in other snapshots already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn layered(
+        state: &'a StoreState<'a>,
+        manifest: Manifest,
+        working_set: &[Vec<Vec<Range<u64>>>],
+        layers: &Layers,
+        progress: Progress<'_>,
+    ) -> Result<Self, FormatError> {
         let mut layout = Layout::default();
         let mut instances = Vec::with_capacity(state.instances.len());
         for (i, instance) in state.instances.iter().enumerate() {
@@ -71,11 +92,18 @@ impl<'a> Capture<'a> {
             if block.len != instance.block.len() as u64 || block.len == 0 {
                 return Err(FormatError::Unwritable("a state block is not whole pages"));
             }
-            let tables = instance.tables.iter().map(|t| layout.area(t, 1)).collect();
+            let count = instance.tables.len();
+            let parts = |area, bytes: &[u8], most| match layers.parts(i, area) {
+                Some(parts) => parts.clone(),
+                None => Parts::alone(bytes, most),
+            };
+            let tables = instance.tables.iter().enumerate();
+            let tables = tables.map(|(index, table)| layout.area(table, parts(index, table, 1)));
+            let tables = tables.collect();
             let runs = |memory: usize| working_set.get(i).and_then(|of| of.get(memory)).cloned();
             let memories = instance.memories.iter().enumerate().map(|(index, memory)| Area {
                 working_set: runs(index).unwrap_or_default(),
-                ..layout.area(memory, MAX_EXTENTS)
+                ..layout.area(memory, parts(count + index, memory, MAX_EXTENTS))
             });
             let memories = memories.collect();
             instances.push(Instance {
@@ -86,17 +114,21 @@ impl<'a> Capture<'a> {
                 memories,
             });
         }
-        let metadata = Metadata { instances, call: state.call.cloned().map(Arc::new), manifest };
+        let call = state.call.cloned().map(Arc::new);
+        let metadata = Metadata { instances, bases: layers.bases().to_vec(), call, manifest };
         let Layout { pieces, data_len } = layout;
+        let encoded = metadata.encode()?;
 
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = ChunkHasher::default();
         let Ok(()) = each_chunk(&pieces, data_len, progress, |chunk| {
             hasher.update(chunk);
             Ok::<_, Infallible>(())
         });
-        let data_hash = *hasher.finalize().as_bytes();
-        let head = metadata.encode(data_len, data_hash)?;
-        Ok(Self { id: metadata.id(data_hash), head, pieces, data_len })
+        let chunk_hashes = hasher.finish();
+        let id = encoded.id(blake3::hash(&chunk_hashes).as_bytes());
+        let head = encoded.head(data_len, &chunk_hashes)?;
+        let bases = layers.bases().iter().cloned().zip(layers.files().iter().cloned()).collect();
+        Ok(Self { id, head, pieces, data_len, chunk_hashes, bases })
     }
 
     /// The identity of the snapshot.
@@ -108,7 +140,22 @@ impl<'a> Capture<'a> {
     /// The length of the file.
     #[must_use]
     pub fn file_len(&self) -> u64 {
-        self.head.len() as u64 + self.data_len
+        self.head.len() as u64 + self.data_len + self.chunk_hashes.len() as u64
+    }
+
+    /// The snapshots that it has pages of.
+    pub(crate) fn bases(&self) -> &[(Base, DataFile)] {
+        &self.bases
+    }
+
+    /// Opens what was written of it to a file.
+    ///
+    /// # Errors
+    /// As `SnapshotFile::open`.
+    pub fn opened(&self, file: File, path: PathBuf) -> Result<SnapshotFile, SnapshotError> {
+        let mut opened = SnapshotFile::of(file, path)?;
+        opened.adopt(self.bases.iter().map(|(_, file)| file));
+        Ok(opened)
     }
 
     /// Writes the bytes of the file.
@@ -117,7 +164,8 @@ impl<'a> Capture<'a> {
     /// Those of `out`.
     pub fn write_to(&self, out: &mut impl Write, progress: Progress<'_>) -> io::Result<()> {
         out.write_all(&self.head)?;
-        each_chunk(&self.pieces, self.data_len, progress, |chunk| out.write_all(chunk))
+        each_chunk(&self.pieces, self.data_len, progress, |chunk| out.write_all(chunk))?;
+        out.write_all(&self.chunk_hashes)
     }
 
     /// Writes the file at `path`, whole or not at all, replacing what is there.
@@ -144,17 +192,15 @@ impl<'a> Layout<'a> {
         stretch
     }
 
-    fn area(&mut self, bytes: &'a [u8], most: usize) -> Area {
-        let extent = |range: Range<usize>| {
+    fn area(&mut self, bytes: &'a [u8], parts: Parts) -> Area {
+        let own = parts.own.into_iter().map(|range| {
             let at = range.start as u64;
             let Stretch { offset, len } = self.place(&bytes[range]);
-            Extent { at, offset, len }
-        };
-        Area {
-            len: bytes.len() as u64,
-            extents: nonzero(bytes, most).into_iter().map(extent).collect(),
-            working_set: Vec::new(),
-        }
+            Extent { source: 0, at, offset, len }
+        });
+        let mut extents: Vec<Extent> = own.chain(parts.shared).collect();
+        extents.sort_unstable_by_key(|extent| extent.at);
+        Area { len: bytes.len() as u64, extents, working_set: Vec::new() }
     }
 }
 

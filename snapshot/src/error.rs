@@ -2,7 +2,7 @@
 //!
 //! Invariant: every message names the file.
 
-use crate::format::FormatError;
+use crate::{SnapshotId, format::FormatError};
 use executor_model::ModuleHash;
 use executor_runtime::RestoreError;
 use std::{
@@ -28,6 +28,31 @@ pub enum SnapshotError {
         path: PathBuf,
         /// What is wrong with it.
         source: FormatError,
+    },
+    /// A snapshot of whose data this one has pages was not found.
+    #[error(
+        "{path}: it has pages of snapshot {id}{}, which was found neither in the store nor beside it: put that \
+         file beside it as {id}.snap, or create the snapshot again",
+        file_name.as_ref().map(|name| format!(" (its file was {name})")).unwrap_or_default(),
+        path = path.display()
+    )]
+    MissingBase {
+        /// Which file.
+        path: PathBuf,
+        /// The snapshot that is missing.
+        id: SnapshotId,
+        /// What its file was called.
+        file_name: Option<String>,
+    },
+    /// A snapshot over this one would have pages of too many files.
+    #[error(
+        "{path}: it has pages of as many snapshots as one can have: put all in one file first (executor \
+         snapshot flatten), and lay the new one over that",
+        path = path.display()
+    )]
+    Chain {
+        /// Which file.
+        path: PathBuf,
     },
     /// The state recorded for an instance does not fit the module it is said to be of.
     #[error(

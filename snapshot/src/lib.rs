@@ -13,9 +13,13 @@
 mod call;
 mod capture;
 pub mod catalogue;
+mod contents;
 mod error;
+mod file;
+mod flat;
 pub mod format;
 mod hooks;
+mod layers;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -23,10 +27,14 @@ mod tests;
 
 pub use capture::{Capture, Progress};
 pub use catalogue::{Catalogue, CatalogueError};
+pub use contents::{Item, PageBuffer};
 pub use error::SnapshotError;
+pub use file::SnapshotFile;
+pub use flat::Flat;
 pub use format::FormatError;
 pub use hooks::{Hook, HookError, after_restore, check_after_restore};
+pub use layers::Layers;
 pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };
-pub use restore::{SnapshotFile, image, image_untrusted, restore, restore_untrusted};
+pub use restore::{image, image_untrusted, restore, restore_untrusted};

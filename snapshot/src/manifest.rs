@@ -83,7 +83,8 @@ pub struct Defaults {
     pub timeout: Option<Duration>,
 }
 
-/// The facts about a snapshot that people and the command line want.
+/// The facts about a snapshot that people and the command line want. Its encoding is a section of the file,
+/// and does not describe itself: no release may change it (see [`crate::format`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The names of every instance, in order of their ids.
@@ -109,9 +110,24 @@ pub struct Manifest {
     /// The state of the host's side of WASI, as its crate encodes it.
     pub wasi: Option<Vec<u8>>,
     /// The release that made the snapshot.
+    #[serde(skip)]
     pub engine: String,
     /// When it was made, in seconds since 1970.
+    #[serde(skip)]
     pub created: u64,
+    /// What its making took, phase by phase, as far as that was known when it was written.
+    #[serde(skip)]
+    pub timeline: Vec<(String, Duration)>,
+}
+
+/// What may differ between two files of one identity, in a section of its own.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) engine: String,
+    pub(crate) created: u64,
+    /// What the file of each base was called, where it had a name.
+    pub(crate) base_files: Vec<Option<String>>,
+    pub(crate) timeline: Vec<(String, Duration)>,
 }
 
 impl Manifest {
@@ -134,12 +150,8 @@ impl Manifest {
             wasi: None,
             engine: ENGINE_VERSION.to_owned(),
             created,
+            timeline: Vec::new(),
         }
-    }
-
-    /// The manifest without what may differ between two snapshots of one identity.
-    pub(crate) fn without_origin(&self) -> Self {
-        Self { engine: String::new(), created: 0, ..self.clone() }
     }
 }
 

@@ -62,6 +62,14 @@ impl Sandbox {
         Run::from(self.command(args).finish())
     }
 
+    /// As [`Self::run`], which succeeds.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> Run {
+        let run = self.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {run:?}");
+        run
+    }
+
     /// `executor run` with a report.
     pub fn report(&self, args: &[&str]) -> Run {
         let file = self.path().join("report.json");

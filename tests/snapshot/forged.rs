@@ -9,10 +9,9 @@ use executor_model::{
 use executor_runtime::StoreConfig;
 use executor_snapshot::{
     SnapshotError,
-    format::{HEADER_LEN, Header},
+    format::{Head, reseal},
 };
 use std::fs;
-use zerocopy::{FromBytes, IntoBytes};
 
 /// What [`MAIN`] is linked to.
 const LIBRARY: &str = r#"(module (memory (export "m") 1 3) (table (export "t") 4 9 funcref)
@@ -95,17 +94,6 @@ impl Numbers {
     }
 }
 
-/// Makes every checksum right, where the lengths leave something to hash.
-pub fn reseal(bytes: &mut [u8]) {
-    let Ok((header, rest)) = Header::mut_from_prefix(bytes) else { return };
-    let len = usize::try_from(header.metadata_len.get()).unwrap_or(usize::MAX);
-    let Some((metadata, data)) = rest.split_at_checked(len) else { return };
-    header.metadata_hash = *blake3::hash(metadata).as_bytes();
-    header.data_hash = *blake3::hash(data).as_bytes();
-    let covered = HEADER_LEN - header.header_hash.len();
-    header.header_hash = *blake3::hash(&header.as_bytes()[..covered]).as_bytes();
-}
-
 /// Changes one word to something that is worth trying there.
 fn change(bytes: &mut [u8], words: &[usize], numbers: &mut Numbers) {
     let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -155,9 +143,10 @@ fn a_forged_file_is_refused_or_its_calls_end_as_calls_do() {
     let good = fs::read(&path).unwrap();
     let all = (0..good.len()).step_by(8);
     let nonzero: Vec<usize> = all.filter(|at| good[*at..*at + 8] != [0; 8]).collect();
-    let data_start = Header::read(&good, good.len() as u64).unwrap().data_start() as usize;
+    let head = Head::read(&good, good.len() as u64).unwrap();
+    let data = head.data_start() as usize..(head.data_start() + head.data_len()) as usize;
     // The words of the state blocks that are zero matter as well as the others.
-    let data: Vec<usize> = (data_start..good.len()).step_by(8).collect();
+    let data: Vec<usize> = data.step_by(8).collect();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let (mut refused, mut restored) = (0, 0);
     for round in 0..3000 {

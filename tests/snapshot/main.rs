@@ -9,6 +9,7 @@
 mod forged;
 mod kept;
 mod kinds;
+mod layered;
 mod linked;
 mod memories;
 mod portable;

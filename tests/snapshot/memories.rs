@@ -128,7 +128,7 @@ fn a_link_to_a_memory_of_another_kind_is_refused() {
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(32).position(|window| window == links).unwrap();
     bytes[at..at + 32].rotate_left(16);
-    crate::forged::reseal(&mut bytes);
+    executor_snapshot::format::reseal(&mut bytes);
     fs::write(&path, &bytes).unwrap();
     let engine = scene.other_engine();
     let config = StoreConfig::default();

@@ -11,7 +11,7 @@ use executor_runtime::{
     StoreConfig,
 };
 use executor_snapshot::{
-    Capture, EntryKind, InstanceNames, Manifest, SnapshotError, SnapshotFile, SnapshotId,
+    Capture, EntryKind, InstanceNames, Layers, Manifest, SnapshotError, SnapshotFile, SnapshotId,
 };
 use std::{
     path::{Path, PathBuf},
@@ -182,6 +182,16 @@ impl Guest {
         capture.id()
     }
 
+    /// Captures the store into a file, without the pages that are in another.
+    pub fn write_over(&self, path: &Path, base: &Path) -> SnapshotFile {
+        let state = self.store.capture().unwrap();
+        let layers = Layers::find(&state, &SnapshotFile::open(base).unwrap()).unwrap();
+        let manifest = self.manifest();
+        let capture = Capture::layered(&state, manifest, &[], &layers, &|_, _| ()).unwrap();
+        capture.publish(path, &|_, _| ()).unwrap();
+        SnapshotFile::open(path).unwrap()
+    }
+
     /// The identity of what a capture would write.
     pub fn snapshot_id(&self) -> SnapshotId {
         let state = self.store.capture().unwrap();
@@ -324,6 +334,14 @@ impl Scene {
             assert_eq!(guest.ticks(), ticks, "{who}");
             assert_eq!(guest.pictures(), after, "{who}");
             assert_eq!(guest.snapshot_id(), after_id, "{who}");
+        }
+        // Over the state before them, the state after the calls is the same.
+        let layered = self.path("layered.snap");
+        self.guest.write_over(&layered, &first);
+        for trust in [Trust::Own, Trust::Elsewhere] {
+            let restored = self.restore(&layered, trust);
+            assert_eq!(restored.pictures(), after);
+            assert_eq!(restored.snapshot_id(), after_id);
         }
         // What the restored stores did, they did to copies.
         let again = self.restore(&first, Trust::Elsewhere);

@@ -1,7 +1,13 @@
 //! Restoring takes a fixed number of system calls, whatever the size of code and state.
 
-use crate::scene::Scene;
-use std::{collections::BTreeMap, fmt::Write, fs, process::Command};
+use crate::{process::Finish, scene::Scene};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// A module of so many functions, all in its table, whose start function writes to every 4 KiB of
 /// so many pages of 64 KiB.
@@ -27,9 +33,26 @@ pub fn sized(functions: u32, pages: u32) -> String {
     format!("{text}(elem (i32.const 0) func {elements}))")
 }
 
+/// Restores the scene's snapshot until every code file is known to be right: one that has just been written is
+/// read whole, by each process anew.
+fn settle(scene: &Scene) {
+    let ending = |end: &str| {
+        let names = fs::read_dir(scene.path("code/code")).unwrap().map(|e| e.unwrap().path());
+        names.filter(|path| path.extension().is_some_and(|extension| extension == end)).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ending("checked") < ending("elf") {
+        assert!(Instant::now() < deadline, "code files stay unchecked");
+        let mut restorer = Command::new(env!("CARGO_BIN_EXE_restorer"));
+        restorer.arg(scene.path("code")).arg(scene.path("s.snap")).arg("1");
+        assert!(restorer.finish().status.success());
+    }
+}
+
 /// How often each system call is made by a process that restores the scene's snapshot so many
 /// times, in the way that `how` says; `None`, with the reason printed, where strace cannot trace.
 pub fn count(scene: &Scene, times: u32, how: &[&str]) -> Option<BTreeMap<String, u32>> {
+    settle(scene);
     let log = scene.path("strace.log");
     let mut strace = Command::new("strace");
     strace.arg("-f").arg("-o").arg(&log).arg(env!("CARGO_BIN_EXE_restorer"));

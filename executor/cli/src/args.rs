@@ -175,6 +175,9 @@ pub struct StoreArgs {
     /// Keep nothing and use nothing that was kept
     #[arg(long)]
     pub no_store: bool,
+    /// Check every byte of a snapshot before it is used, which otherwise only those are that come from elsewhere
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `executor compile`.
@@ -220,18 +223,66 @@ pub enum SnapshotCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Also list every global, every element of a table, the runs of pages that are not zero (as JSON) and
+        /// the values of the frames
+        #[arg(long)]
+        full: bool,
+        /// Write a page for a browser to this file instead: maps of the memories, and all that there is to list
+        #[arg(long, value_name = "FILE.html", conflicts_with_all = ["json", "full"])]
+        html: Option<PathBuf>,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
     },
+    /// Show what differs between two snapshots; exits with 0 if nothing does, 1 if something does
+    Diff {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Print JSON, which holds all that differs
+        #[arg(long)]
+        json: bool,
+        /// Show all that differs
+        #[arg(long)]
+        full: bool,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        a: OsString,
+        /// What to compare it with
+        #[arg(value_name = "NAME|FILE")]
+        b: OsString,
+    },
+    /// Show which functions wrote the pages that a snapshot holds
+    Explain(Box<ExplainArgs>),
     /// Check every byte of a snapshot, or of all stored functions
     Verify {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
         store: StoreDirArgs,
+        /// Also make the stored function's instance again, as its snapshot says that it was made, and show what
+        /// differs. Its directories are read only then
+        #[arg(long, requires = "target")]
+        deep: bool,
         /// A stored function or a snapshot file (all functions where left out)
         #[arg(value_name = "NAME|FILE")]
         target: Option<OsString>,
+    },
+    /// Make one file of a snapshot that shares pages with others (see create --base)
+    ///
+    /// A stored function is replaced, unless --name gives the result another name or -o writes it to a file.
+    Flatten {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// Write it to this file
+        #[arg(short, long, value_name = "FILE.snap", conflicts_with = "name")]
+        output: Option<PathBuf>,
+        /// Keep it in the store as the function NAME
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        target: OsString,
     },
     /// Remove stored functions, or automatic snapshots, and every file that nothing else uses
     Rm {
@@ -259,6 +310,10 @@ pub struct CreateArgs {
     /// Keep it in the store as the function NAME
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Store only the pages that differ from this snapshot's, in the same place of instances of the same modules;
+    /// runs map the others from its file
+    #[arg(long, value_name = "NAME|FILE.snap")]
+    pub base: Option<OsString>,
     /// What runs call instead of `_start`, with ARGS as its arguments; with --at, what is called now
     #[arg(long, value_name = "EXPORT")]
     pub invoke: Option<String>,
@@ -286,6 +341,52 @@ pub struct CreateArgs {
 
 impl CreateArgs {
     /// What a snapshot is made of, and its arguments.
+    ///
+    /// # Errors
+    /// As [`RunArgs::split`].
+    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
+        split(&self.target_and_args)
+    }
+}
+
+/// `executor snapshot explain`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "executor snapshot explain [OPTIONS] <NAME|FILE.wasm|FILE.wat> [ARGS]..."
+)]
+pub struct ExplainArgs {
+    /// Print JSON, which holds the pages too
+    #[arg(long)]
+    pub json: bool,
+    /// Also list the pages
+    #[arg(long)]
+    pub pages: bool,
+    /// Show all functions
+    #[arg(long)]
+    pub full: bool,
+    /// With --at: what is called instead of `_start`, with ARGS as its arguments
+    #[arg(long, value_name = "EXPORT")]
+    pub invoke: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub guest: GuestArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub code: CodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub capture: CaptureArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// A stored function, which is made again as its snapshot says that it was made; or a file with a module,
+    /// then the guest's arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
+    pub target_and_args: Vec<OsString>,
+}
+
+impl ExplainArgs {
+    /// What is explained, and its arguments.
     ///
     /// # Errors
     /// As [`RunArgs::split`].

@@ -10,14 +10,17 @@ use crate::{
     target::{self, inputs},
     units, warn,
 };
-use executor::Created;
+use executor::{Base, Created};
+use std::path::Path;
 
 /// Makes a snapshot.
 ///
 /// # Errors
 /// When there is none to make, or it cannot be written.
 pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
-    let CreateArgs { output, name, invoke, record, guest, capture, store, code, .. } = args;
+    let CreateArgs {
+        output, name, base: over, invoke, record, guest, capture, store, code, ..
+    } = args;
     let (target, rest) = args.split()?;
     if name.is_none() && output.is_none() {
         return Err(Failure::usage(
@@ -25,11 +28,18 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
         ));
     }
     let base = target::named(target, |name| engine::has_function(store, name))?;
+    let over = over.as_ref().map(|word| {
+        let found = target::named(word, |name| engine::has_function(store, name))?;
+        Ok::<_, Failure>((word, found))
+    });
+    let over = over.transpose()?;
     let talk = Talk { verbose: guest.verbose, report: None };
     if let Some(path) = output {
         let output = Named { option: Some("--output"), path };
         let record = record.iter().map(|path| Named { option: Some("--record"), path });
-        refuse_inputs(output, inputs(&base, target, guest).chain(record))?;
+        let over = over.iter().filter(|(_, found)| !matches!(found, Base::Function(_)));
+        let over = over.map(|(word, _)| Named { option: Some("--base"), path: Path::new(word) });
+        refuse_inputs(output, inputs(&base, target, guest).chain(record).chain(over))?;
     }
     let runtime = match name {
         // A file can be written without a store.
@@ -49,6 +59,9 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     if let Some(path) = record {
         let what = format_args!("--record {}", path.display());
         creation = creation.record(std::fs::read(path).context(what)?);
+    }
+    if let Some((_, over)) = over {
+        creation = creation.over(over);
     }
     let Created { id, len, warnings } = creation.save()?;
     warnings.iter().for_each(warn);

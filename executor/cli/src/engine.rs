@@ -12,7 +12,10 @@ use crate::{
     store_dir, units, warn,
 };
 use executor::{Event, Features, Runtime, RuntimeBuilder, SnapshotPolicy, Work};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// What a command says of its work.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +41,12 @@ fn builder(code: &CodeArgs, talk: &Talk) -> RuntimeBuilder {
 /// # Errors
 /// When there is none to be had.
 pub fn with_store(store: &StoreDirArgs, code: &CodeArgs, talk: &Talk) -> Result<Runtime, Failure> {
-    let dir = store_dir::directory(store.store.as_deref())?;
-    Ok(builder(code, talk).store(dir).build()?)
+    in_store(builder(code, talk), store.store.as_deref())
+}
+
+/// A runtime with a store.
+fn in_store(builder: RuntimeBuilder, dir: Option<&Path>) -> Result<Runtime, Failure> {
+    Ok(builder.store(store_dir::directory(dir)?).build()?)
 }
 
 /// Whether the store can be used and has a function of this name.
@@ -57,11 +64,18 @@ pub fn with_store_if_usable(
     code: &CodeArgs,
     talk: &Talk,
 ) -> Result<Runtime, Failure> {
-    match with_store(store, code, talk) {
+    in_store_if_usable(|| builder(code, talk), store.store.as_deref())
+}
+
+fn in_store_if_usable(
+    builder: impl Fn() -> RuntimeBuilder,
+    dir: Option<&Path>,
+) -> Result<Runtime, Failure> {
+    match in_store(builder(), dir) {
         Ok(runtime) => Ok(runtime),
         Err(failure) => {
             warn(failure.line());
-            Ok(builder(code, talk).build()?)
+            Ok(builder().build()?)
         }
     }
 }
@@ -76,14 +90,15 @@ pub fn of_run(
     code: &CodeArgs,
     talk: &Talk,
 ) -> Result<Runtime, Failure> {
-    let dir = StoreDirArgs { store: store.store.clone() };
+    let builder = || builder(code, talk).verify_snapshots(store.verify);
+    let dir = store.store.as_deref();
     match (function, store.no_store) {
         (Some(name), true) => Err(Failure::usage(format_args!(
             "`{name}` is no file, and with --no-store there are no stored functions"
         ))),
-        (Some(_), false) => with_store(&dir, code, talk),
-        (None, true) => Ok(builder(code, talk).build()?),
-        (None, false) => with_store_if_usable(&dir, code, talk),
+        (Some(_), false) => in_store(builder(), dir),
+        (None, true) => Ok(builder().build()?),
+        (None, false) => in_store_if_usable(builder, dir),
     }
 }
 

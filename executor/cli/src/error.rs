@@ -34,6 +34,11 @@ impl Failure {
         Self { message: print::line(&message.to_string()), code: EXIT_USAGE }
     }
 
+    /// The same of a command whose other exit codes say what it found.
+    pub fn trouble(self) -> Self {
+        Self { code: EXIT_USAGE, ..self }
+    }
+
     /// The message as one line.
     pub fn line(&self) -> String {
         print::line(&self.message)

@@ -3,11 +3,17 @@
 use crate::units;
 use executor::{
     Escaped,
-    inspection::{InspectedArea, InspectedDefaults, InspectedOpen, InspectedWasi, Inspection},
+    inspection::{
+        InspectedDefaults, InspectedFrame, InspectedInstance, InspectedOpen, InspectedWasi,
+        Inspection,
+    },
 };
 
-/// A snapshot as lines of text.
-pub fn text(inspection: &Inspection) -> String {
+/// How many globals are shown where not all are asked for.
+const FEW: usize = 8;
+
+/// A snapshot as lines of text; in full, with the values of frames and all globals and elements of tables.
+pub fn text(inspection: &Inspection, full: bool) -> String {
     let mut text = format!(
         "snapshot     {}\nfile         {} ({})\ncreated      {} by {}\nkind         {}\n\
          main         instance {}\ninit         {}\nobservations {}\nwarnings     {}\n",
@@ -40,6 +46,9 @@ pub fn text(inspection: &Inspection) -> String {
             "call         {} frames ({size})\n{}\n",
             inspection.frames, inspection.backtrace
         );
+        if full {
+            text += &inspection.stack.iter().map(frame).collect::<String>();
+        }
     }
     for instance in &inspection.instances {
         let name =
@@ -54,12 +63,69 @@ pub fn text(inspection: &Inspection) -> String {
             "instance {:<3} module {}{name}{registered}{failed}\n",
             instance.id, instance.module
         );
-        for (what, areas) in [("memory", &instance.memories), ("table", &instance.tables)] {
-            for (i, InspectedArea { bytes, stored_bytes }) in areas.iter().enumerate() {
-                let (bytes, stored) = (units::show_size(*bytes), units::show_size(*stored_bytes));
-                text += &format!("  {what} {i}: {bytes}, of which {stored} in the file\n");
-            }
+        text += &items(instance, full);
+    }
+    text
+}
+
+/// The items of an instance.
+fn items(instance: &InspectedInstance, full: bool) -> String {
+    let named = |name: &Option<String>| match name {
+        Some(name) => format!(" ({})", Escaped(name)),
+        None => String::new(),
+    };
+    let mut text = String::new();
+    for memory in &instance.memories {
+        let (bytes, stored) =
+            (units::show_size(memory.bytes), units::show_size(memory.stored_bytes));
+        let filled = memory.pages - memory.zero_pages.min(memory.pages);
+        text += &format!(
+            "  memory {}{}: {bytes}, of which {stored} in the file; {filled} of {} pages are not zero\n",
+            memory.index,
+            named(&memory.name),
+            memory.pages
+        );
+    }
+    for table in &instance.tables {
+        let stored = units::show_size(table.stored_bytes);
+        text += &format!(
+            "  table {}{}: {} elements, of which {} are not null; {stored} in the file\n",
+            table.index,
+            named(&table.name),
+            table.elements,
+            table.non_null
+        );
+        for element in table.entries.iter().flatten() {
+            text += &format!("    {}: {}\n", element.index, Escaped(&element.value));
         }
+    }
+    let shown = if full { instance.globals.len() } else { FEW };
+    for global in instance.globals.iter().take(shown) {
+        text += &format!(
+            "  global {}{}: {} = {}\n",
+            global.index,
+            named(&global.name),
+            global.ty,
+            Escaped(&global.value)
+        );
+    }
+    if instance.globals.len() > shown {
+        let more = instance.globals.len() - shown;
+        text += &format!("  and {more} more globals (to see them: --full)\n");
+    }
+    if !instance.module_found {
+        text += "  neither its module nor code of it is in the store: globals and names are not known\n";
+    }
+    text
+}
+
+/// A frame of a suspended call, with its values.
+fn frame(frame: &InspectedFrame) -> String {
+    let mut text = format!("  frame of {}\n", Escaped(&frame.name));
+    for value in &frame.values {
+        let name = value.name.as_ref().map(|name| format!(" ({})", Escaped(name)));
+        let (name, shown) = (name.unwrap_or_default(), Escaped(&value.value));
+        text += &format!("    {}{name}: {} = {shown}\n", value.place, value.ty);
     }
     text
 }

@@ -5,6 +5,7 @@
 
 use crate::error::Failure;
 use executor::Escaped;
+use serde::Serialize;
 use std::{
     fmt::{self, Display},
     io::{self, Write},
@@ -24,6 +25,15 @@ pub fn out(text: fmt::Arguments<'_>) -> Result<(), Failure> {
 /// As [`out`].
 pub fn raw(text: &str) -> Result<(), Failure> {
     succeeded(io::stdout().write_all(text.as_bytes()))
+}
+
+/// Writes a value as JSON to standard output.
+///
+/// # Errors
+/// As [`out`].
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(Failure::new)?;
+    raw(&(json + "\n"))
 }
 
 /// What became of writing to standard output.

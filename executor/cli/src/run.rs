@@ -27,7 +27,7 @@ use std::{ffi::OsStr, path::Path, sync::Arc};
 pub fn run(args: &RunArgs) -> Result<i32, Failure> {
     let mut report = executor::Report::default();
     let (target, rest) = args.split()?;
-    let StoreArgs { store, no_store } = &args.store;
+    let StoreArgs { store, no_store, .. } = &args.store;
     let dir = StoreDirArgs { store: store.clone() };
     let stored = |name: &str| !no_store && engine::has_function(&dir, name);
     let base = target::named(target, stored)?;

@@ -1,18 +1,20 @@
 //! `executor snapshot`: makes, shows, checks and removes snapshots.
 //!
-//! Invariant: only `create` runs a guest, and only `create` and `rm` write.
+//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create`, `flatten` and `rm` write.
 
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
     automatic,
     code_args::CodeArgs,
-    create,
+    create, deep, diff,
     engine::{self, Talk},
-    error::{EXIT_FAILURE, Failure},
-    inspect, out, print, target, units,
+    error::{Context, EXIT_FAILURE, Failure},
+    explain, flatten, inspect, out,
+    outputs::{Named, refuse_inputs},
+    page, print, target, units,
 };
-use executor::{Base, CatalogueError, Error, Inspection, Runtime, Snapshot, Swept};
-use std::{ffi::OsStr, fmt::Write};
+use executor::{Base, CatalogueError, Detail, Error, Inspection, Runtime, Snapshot, Swept};
+use std::{ffi::OsStr, fmt::Write, path::Path};
 
 /// Runs one of the commands.
 ///
@@ -23,8 +25,23 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         SnapshotCommand::Create(args) => create::create(args),
         SnapshotCommand::List { store, auto: true } => automatic::list(&runtime(store)?),
         SnapshotCommand::List { store, auto: false } => list(&runtime(store)?),
-        SnapshotCommand::Inspect { store, json, target } => show(store, target, *json),
-        SnapshotCommand::Verify { store, target } => verify(store, target.as_deref()),
+        SnapshotCommand::Inspect { store, html: Some(file), target, .. } => {
+            write_page(store, target, file)
+        }
+        SnapshotCommand::Inspect { store, json, full, target, .. } => {
+            show(store, target, *json, *full)
+        }
+        SnapshotCommand::Diff { store, json, full, a, b } => {
+            diff::diff(store, (a, b), *json, *full)
+        }
+        SnapshotCommand::Explain(args) => explain::explain(args),
+        SnapshotCommand::Verify { store, deep, target } => match (deep, target) {
+            (true, Some(target)) => deep::verify(store, target),
+            (_, target) => verify(store, target.as_deref()),
+        },
+        SnapshotCommand::Flatten { store, output, name, target } => {
+            flatten::flatten(store, target, output.as_deref(), name.as_deref())
+        }
         SnapshotCommand::Rm { store, auto: true, names } => {
             automatic::remove(&runtime(store)?, names)
         }
@@ -33,7 +50,10 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
 }
 
 /// The runtime over the store, for a command that compiles nothing.
-fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
+///
+/// # Errors
+/// When there is none.
+pub fn runtime(store: &StoreDirArgs) -> Result<Runtime, Failure> {
     engine::with_store(store, &CodeArgs::default(), &Talk::default())
 }
 
@@ -70,15 +90,34 @@ fn list(runtime: &Runtime) -> Result<i32, Failure> {
 }
 
 /// What a target names.
-fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
+///
+/// # Errors
+/// As [`target::named`].
+pub fn named(store: &StoreDirArgs, target: &OsStr) -> Result<Base, Failure> {
     target::named(target, |name| engine::has_function(store, name))
 }
 
-/// Opens a snapshot by the name of its function or by its path.
-fn open(store: &StoreDirArgs, base: Base, target: &OsStr) -> Result<Snapshot, Failure> {
+/// The runtime to look for modules in, and a snapshot, by the name of its function or by its path.
+///
+/// # Errors
+/// When either cannot be had.
+pub fn open(
+    store: &StoreDirArgs,
+    base: Base,
+    target: &OsStr,
+) -> Result<(Runtime, Snapshot), Failure> {
     match base {
-        Base::Function(name) => Ok(runtime(store)?.snapshot_of(&name)?),
-        Base::Snapshot(path) => Ok(Snapshot::open(path)?),
+        Base::Function(name) => {
+            let runtime = runtime(store)?;
+            let snapshot = runtime.snapshot_of(&name)?;
+            Ok((runtime, snapshot))
+        }
+        Base::Snapshot(path) => {
+            let (code, talk) = (CodeArgs::default(), Talk::default());
+            let runtime = engine::with_store_if_usable(store, &code, &talk)?;
+            let snapshot = runtime.snapshot_at(path)?;
+            Ok((runtime, snapshot))
+        }
         Base::Module(_) => Err(Failure::new(format_args!(
             "{} is a module, not a snapshot (to make one: executor snapshot create)",
             target.display()
@@ -86,15 +125,28 @@ fn open(store: &StoreDirArgs, base: Base, target: &OsStr) -> Result<Snapshot, Fa
     }
 }
 
-fn show(store: &StoreDirArgs, target: &OsStr, json: bool) -> Result<i32, Failure> {
-    let inspection = Inspection::of(&open(store, named(store, target)?, target)?)?;
+fn show(store: &StoreDirArgs, target: &OsStr, json: bool, full: bool) -> Result<i32, Failure> {
+    let (runtime, snapshot) = open(store, named(store, target)?, target)?;
+    let detail = if full { Detail::Full } else { Detail::Summary };
+    let inspection = Inspection::of(&runtime, &snapshot, detail)?;
     match json {
-        true => {
-            let json = serde_json::to_string_pretty(&inspection).map_err(Failure::new)?;
-            print::raw(&(json + "\n"))?;
-        }
-        false => out(format_args!("{}", inspect::text(&inspection)))?,
+        true => print::json(&inspection)?,
+        false => out(format_args!("{}", inspect::text(&inspection, full)))?,
     }
+    Ok(0)
+}
+
+/// Writes the page of a snapshot.
+fn write_page(store: &StoreDirArgs, target: &OsStr, file: &Path) -> Result<i32, Failure> {
+    let base = named(store, target)?;
+    if let Base::Snapshot(path) = &base {
+        let output = Named { option: Some("--html"), path: file };
+        refuse_inputs(output, [Named { option: None, path }])?;
+    }
+    let (runtime, snapshot) = open(store, base, target)?;
+    let inspection = Inspection::of(&runtime, &snapshot, Detail::Full)?;
+    let page = page::page(&target.to_string_lossy(), &inspection);
+    std::fs::write(file, page).context(file.display())?;
     Ok(0)
 }
 
@@ -102,7 +154,11 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
     if let Some(target) = target {
         match named(store, target)? {
             Base::Function(name) => runtime(store)?.verify(&name)?,
-            base => open(store, base, target)?.verify()?,
+            Base::Snapshot(path) => match Snapshot::open(&path)? {
+                whole if whole.has_all() => whole.verify()?,
+                _ => open(store, Base::Snapshot(path), target)?.1.verify()?,
+            },
+            base => open(store, base, target).map(drop)?,
         }
         out(format_args!("{}: ok\n", target.display()))?;
         return Ok(0);

@@ -1,12 +1,18 @@
 //! The code cache: the directory `code` of a store, whose files are named by their keys.
 //!
 //! Invariant: a file that someone else could have written is never handed out, and files appear
-//! whole or not at all, while the store is locked shared.
+//! whole or not at all, while the store is locked shared. Whether a file is what was written is for
+//! [`StoredCode::check`] to say.
 
-use crate::{CodeKey, file::CodeHeader};
+use crate::{
+    CodeKey, StoredCode,
+    file::{CodeHeader, MAC_OFFSET, TEXT_OFFSET},
+    store_key::{Purpose, StoreKey},
+};
 use executor_files::{FileError, Lock, PrivateDir, is_temporary};
 use executor_model::ModuleHash;
 use std::{
+    ffi::OsStr,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -46,21 +52,31 @@ impl CodeCache {
     ///
     /// # Errors
     /// When the file or a directory could have been written by someone else, or cannot be opened.
-    pub fn open(&self, key: &CodeKey) -> Result<Option<File>, FileError> {
-        match self.open_dir()? {
-            Some(dir) => dir.file(name(key)),
-            None => Ok(None),
-        }
+    pub fn open(&self, key: &CodeKey) -> Result<Option<StoredCode>, FileError> {
+        let Some(store) = PrivateDir::open(&self.store)? else { return Ok(None) };
+        let Some(dir) = store.sub(CODE)? else { return Ok(None) };
+        let Some((file, metadata)) = dir.file_and_metadata(name(key))? else { return Ok(None) };
+        let store_key = StoreKey::read(&store)?;
+        Ok(Some(StoredCode { file, metadata, dir, key: *key, store_key }))
     }
 
-    /// Publishes a code file and opens it.
+    /// Publishes a code file, with a MAC under the key of the store, and opens it.
     ///
     /// # Errors
     /// When the directory or file cannot be written, or is not this user's own.
+    ///
+    /// # Panics
+    /// When the bytes are not those of a code file.
     pub fn insert(&self, key: &CodeKey, bytes: &[u8]) -> Result<File, FileError> {
         let store = PrivateDir::make(&self.store)?;
         let _lock = store.lock_shared()?;
-        store.make_sub(CODE)?.publish(name(key), |file| file.write_all(bytes))
+        let store_key = StoreKey::read_or_make(&store)?;
+        let (page, body) = bytes.split_at(TEXT_OFFSET as usize);
+        let page = &page[..MAC_OFFSET as usize];
+        let mac = store_key.mac(Purpose::CodeFile, &[page]);
+        store.make_sub(CODE)?.publish(name(key), |file| {
+            [page, mac.as_bytes(), body].into_iter().try_for_each(|part| file.write_all(part))
+        })
     }
 
     /// Waits until nobody else compiles for this key, in any process, and keeps others from it until
@@ -73,15 +89,15 @@ impl CodeCache {
         PrivateDir::make(&self.store)?.make_sub(CODE)?.lock_number(COMPILING, key.number())
     }
 
-    /// Removes a key's file; what is not there is not an error.
+    /// Removes a key's file, and the marker that it was checked; what is not there is not an error.
     ///
     /// # Errors
-    /// When the file is there and cannot be removed.
+    /// When a file is there and cannot be removed.
     pub fn remove(&self, key: &CodeKey) -> Result<(), FileError> {
-        match self.open_dir()? {
-            Some(dir) => dir.remove(name(key)).map(drop),
-            None => Ok(()),
-        }
+        let Some(store) = PrivateDir::open(&self.store)? else { return Ok(()) };
+        let Some(dir) = store.sub(CODE)? else { return Ok(()) };
+        dir.remove(name(key))?;
+        dir.remove(marker(key)).map(drop)
     }
 
     /// Removes what crashes left behind, and the code of modules that are `unneeded`, and returns the
@@ -95,31 +111,44 @@ impl CodeCache {
     ) -> Result<Vec<u64>, FileError> {
         let Some(dir) = store.sub(CODE)? else { return Ok(Vec::new()) };
         let mut removed = Vec::new();
-        for name in dir.names()? {
-            let remove = is_temporary(&name)
-                || Path::new(&name).extension().is_some_and(|end| end == "elf")
-                    && module_of(&dir, &name).is_some_and(|module| unneeded(&module));
+        let names = dir.names()?;
+        // Code before its markers, which go where there is no code.
+        let (markers, others): (Vec<_>, Vec<_>) =
+            names.iter().partition(|name| has_extension(name, MARKER));
+        for name in others.into_iter().chain(markers) {
+            let remove = is_temporary(name)
+                || has_extension(name, ELF)
+                    && module_of(&dir, name).is_some_and(|module| unneeded(&module))
+                || has_extension(name, MARKER)
+                    && dir.entry(Path::new(name).with_extension(ELF))?.is_none();
             if remove {
-                removed.extend(dir.remove(&name)?);
+                removed.extend(dir.remove(name)?);
             }
         }
         Ok(removed)
     }
-
-    fn open_dir(&self) -> Result<Option<PrivateDir>, FileError> {
-        match PrivateDir::open(&self.store)? {
-            Some(store) => store.sub(CODE),
-            None => Ok(None),
-        }
-    }
 }
 
+/// What names of code files end in.
+const ELF: &str = "elf";
+/// What names of markers end in.
+const MARKER: &str = "checked";
+
 fn name(key: &CodeKey) -> String {
-    format!("{key}.elf")
+    format!("{key}.{ELF}")
+}
+
+/// The name of the marker that says that a key's file was checked.
+pub(crate) fn marker(key: &CodeKey) -> String {
+    format!("{key}.{MARKER}")
+}
+
+fn has_extension(name: &OsStr, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == extension)
 }
 
 /// The module that a code file is of, where that can be told.
-fn module_of(dir: &PrivateDir, name: &std::ffi::OsStr) -> Option<ModuleHash> {
+fn module_of(dir: &PrivateDir, name: &OsStr) -> Option<ModuleHash> {
     let header = CodeHeader::of(&dir.file(name).ok()??)?;
     Some(ModuleHash(header.module))
 }

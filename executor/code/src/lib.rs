@@ -15,7 +15,10 @@ mod compiler;
 pub mod file;
 mod key;
 pub mod layout;
+mod store_key;
+mod stored;
 
 pub use cache::CodeCache;
 pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
 pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION};
+pub use stored::{Check, StoredCode};

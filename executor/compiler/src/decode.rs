@@ -3,7 +3,7 @@
 //! Invariant: what [`decode`] returns has passed wasmparser's validator with exactly the features
 //! asked for, function bodies included where they were to be; type indices are canonical.
 
-use crate::{features, invalid};
+use crate::{features, invalid, names::sorted};
 use executor_code::CompileError;
 use executor_model::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
@@ -16,8 +16,8 @@ use std::{collections::HashMap, ops::Range};
 use wasmparser::{
     CompositeInnerType, DataKind, DataSectionReader, ElementKind, ElementSectionReader,
     ExportSectionReader, ExternalKind, FuncValidatorAllocations, GlobalSectionReader,
-    ImportSectionReader, KnownCustom, Name, NameMap, NameSectionReader, Operator, PackedIndex,
-    Parser, Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
+    ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator, PackedIndex, Parser,
+    Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
     ValidPayload, Validator, types::TypesRef,
 };
 
@@ -418,13 +418,4 @@ fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> Result<Tabl
 
 fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> Result<GlobalType> {
     Ok(GlobalType { value: val_type(ty.content_type, canonical)?, mutable: ty.mutable })
-}
-
-/// Names by ascending index; of several for one index the first.
-fn sorted(map: NameMap<'_>) -> Result<Vec<(u32, String)>> {
-    let named = map.into_iter().map(|naming| naming.map(|n| (n.index, n.name.to_owned())));
-    let mut names = named.collect::<wasmparser::Result<Vec<_>>>()?;
-    names.sort_by_key(|(index, _)| *index);
-    names.dedup_by_key(|(index, _)| *index);
-    Ok(names)
 }

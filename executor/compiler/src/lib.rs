@@ -26,6 +26,7 @@ mod emit;
 mod features;
 mod isa;
 mod link;
+mod names;
 mod place;
 mod reach;
 mod short;
@@ -35,6 +36,8 @@ mod thunk;
 mod translate;
 mod types;
 mod weight;
+
+pub use names::item_names;
 
 use compile::{Code, Unit};
 use context::ModuleContext;

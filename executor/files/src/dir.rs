@@ -7,7 +7,7 @@
 use crate::{
     FileError, Lock,
     private::{ensure_private, not_a_file, refused},
-    publish::{publish_in, publish_link_in},
+    publish::{Draft, publish_in, publish_link_in, publish_new_in},
 };
 use nix::{
     dir::Dir,
@@ -18,11 +18,14 @@ use nix::{
 };
 use std::{
     ffi::{OsStr, OsString},
-    fs::{DirBuilder, File},
+    fs::{DirBuilder, File, Metadata},
     io::{self, Read},
     os::{
         fd::OwnedFd,
-        unix::{ffi::OsStrExt, fs::DirBuilderExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, FileExt},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -128,6 +131,17 @@ impl PrivateDir {
     /// # Errors
     /// When it is not a regular file of this user alone, or cannot be opened.
     pub fn file(&self, name: impl AsRef<OsStr>) -> Result<Option<File>, FileError> {
+        Ok(self.file_and_metadata(name)?.map(|(file, _)| file))
+    }
+
+    /// As [`Self::file`], with its metadata.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn file_and_metadata(
+        &self,
+        name: impl AsRef<OsStr>,
+    ) -> Result<Option<(File, Metadata)>, FileError> {
         self.open_file(name.as_ref(), OFlag::O_RDONLY)
     }
 
@@ -141,6 +155,28 @@ impl PrivateDir {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(self.at(name))?;
         Ok(Some(bytes))
+    }
+
+    /// Reads a file in it of `N` bytes, if it is there and has so many.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn read_array<const N: usize>(
+        &self,
+        name: impl AsRef<OsStr>,
+    ) -> Result<Option<[u8; N]>, FileError> {
+        let name = name.as_ref();
+        let Some((file, metadata)) = self.file_and_metadata(name)? else { return Ok(None) };
+        if metadata.len() != N as u64 {
+            return Ok(None);
+        }
+        let mut bytes = [0; N];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(Some(bytes)),
+            // Cut since.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(self.at(name)(error)),
+        }
     }
 
     /// What has a name in it, if anything has.
@@ -184,6 +220,23 @@ impl PrivateDir {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, FileError> {
         publish_in(&self.dir, name.as_ref(), write).map_err(self.at(name.as_ref()))
+    }
+
+    /// Writes a file in it, whole or not at all, unless something has the name already; returns
+    /// whether it did.
+    ///
+    /// # Errors
+    /// Those of the operating system; no temporary file is left then.
+    pub fn publish_new(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<bool, FileError> {
+        publish_new_in(&self.dir, name.as_ref(), bytes).map_err(self.at(name.as_ref()))
+    }
+
+    /// Makes a file in it that gets its name later.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn draft(&self) -> Result<Draft<'_>, FileError> {
+        Draft::new(&self.dir).map_err(FileError::at(&self.path))
     }
 
     /// Makes or replaces a symbolic link in it.
@@ -243,10 +296,10 @@ impl PrivateDir {
 
     fn lock_file(&self, name: &str) -> Result<File, FileError> {
         let opened = self.open_file(name.as_ref(), OFlag::O_RDWR | OFlag::O_CREAT)?;
-        opened.ok_or_else(|| gone(&self.path))
+        opened.map(|(file, _)| file).ok_or_else(|| gone(&self.path))
     }
 
-    fn open_file(&self, name: &OsStr, flags: OFlag) -> Result<Option<File>, FileError> {
+    fn open_file(&self, name: &OsStr, flags: OFlag) -> Result<Option<(File, Metadata)>, FileError> {
         let file = match openat(&self.dir, name, flags | FILE, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(None),
@@ -262,7 +315,7 @@ impl PrivateDir {
         };
         let meta = ensure_private(&file).map_err(self.at(name))?;
         match meta.is_file() {
-            true => Ok(Some(file)),
+            true => Ok(Some((file, meta))),
             false => Err(self.at(name)(not_a_file(meta.file_type()))),
         }
     }
@@ -342,6 +395,9 @@ mod tests {
         sub.publish("f", |f| f.write_all(b"bytes")).unwrap();
         sub.publish_link("l", Path::new("f")).unwrap();
         assert_eq!(sub.read("f").unwrap().unwrap(), b"bytes");
+        assert_eq!(sub.read_array("f").unwrap(), Some(*b"bytes"));
+        assert_eq!(sub.read_array::<4>("f").unwrap(), None);
+        assert_eq!(sub.read_array::<6>("f").unwrap(), None);
         assert_eq!(sub.entry("l").unwrap(), Some(Entry::Link("f".into())));
         assert_eq!(sub.entry("f").unwrap(), Some(Entry::NoLink));
         for _ in 0..2 {

@@ -16,4 +16,4 @@ pub use dir::{Entry, PrivateDir};
 pub use error::FileError;
 pub use lock::Lock;
 pub use private::ensure_private;
-pub use publish::{check_output, is_temporary, publish};
+pub use publish::{Draft, check_output, is_temporary, publish};

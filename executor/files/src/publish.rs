@@ -7,17 +7,18 @@
 use crate::private::kind;
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, openat, renameat},
+    fcntl::{AtFlags, OFlag, openat, renameat},
     sys::stat::Mode,
-    unistd::{UnlinkatFlags, symlinkat, unlinkat},
+    unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat},
 };
 use std::{
     ffi::OsStr,
     fs::{self, File},
     hash::{BuildHasher, RandomState},
-    io,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    time::SystemTime,
 };
 
 /// What temporary names end in.
@@ -77,15 +78,64 @@ pub(crate) fn publish_in(
     name: &OsStr,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<File> {
-    let flags =
-        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let create = |name: &str| openat(dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
-    let (temporary, fd) = Temporary::make(dir, create)?;
-    let mut file = File::from(fd);
+    let (temporary, mut file) = Temporary::file(dir)?;
     write(&mut file)?;
     file.sync_all()?;
     temporary.rename(name)?;
     Ok(file)
+}
+
+/// As [`publish_in`], but leaves what has the name already; returns whether it was published.
+pub(crate) fn publish_new_in(dir: &File, name: &OsStr, bytes: &[u8]) -> io::Result<bool> {
+    let (temporary, mut file) = Temporary::file(dir)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    match linkat(dir, temporary.name.as_str(), dir, name, AtFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => return Ok(false),
+        // The file system has no links.
+        Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+            temporary.rename(name)?;
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    drop(temporary);
+    dir.sync_all()?;
+    Ok(true)
+}
+
+/// A file that has no name yet, beside those it will be among.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    temporary: Temporary<'a>,
+    file: File,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(dir: &'a File) -> io::Result<Self> {
+        let (temporary, file) = Temporary::file(dir)?;
+        Ok(Self { temporary, file })
+    }
+
+    /// When it was made, by the clock of its file system.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn made(&self) -> io::Result<SystemTime> {
+        self.file.metadata()?.modified()
+    }
+
+    /// Writes all of it and gives it its name. A crash of the *system* soon after may leave an empty or a damaged
+    /// file: it is for what can be told from such a one, and be done without.
+    ///
+    /// # Errors
+    /// Those of the operating system; nothing is left then.
+    pub fn publish(mut self, name: impl AsRef<OsStr>, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.temporary.give(name.as_ref())?;
+        Ok(())
+    }
 }
 
 /// Makes or replaces a symbolic link through a temporary one beside it.
@@ -105,6 +155,7 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 }
 
 /// A name that is removed when it is dropped.
+#[derive(Debug)]
 struct Temporary<'a> {
     dir: &'a File,
     name: String,
@@ -124,12 +175,26 @@ impl<'a> Temporary<'a> {
         }
     }
 
+    /// Makes a file, for this user alone.
+    fn file(dir: &'a File) -> io::Result<(Self, File)> {
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let create = |name: &str| openat(dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let (temporary, fd) = Self::make(dir, create)?;
+        Ok((temporary, fd.into()))
+    }
+
     /// Gives it its name for good.
     fn rename(self, name: &OsStr) -> io::Result<()> {
+        self.give(name)?.sync_all()
+    }
+
+    /// Gives it its name, for as long as the system runs; returns the directory.
+    fn give(self, name: &OsStr) -> io::Result<&'a File> {
         renameat(self.dir, self.name.as_str(), self.dir, name)?;
         let dir = self.dir;
         std::mem::forget(self);
-        dir.sync_all()
+        Ok(dir)
     }
 }
 
@@ -146,7 +211,6 @@ mod tests {
     use std::{
         collections::HashSet,
         fs::DirEntry,
-        io::Write,
         os::unix::fs::{MetadataExt, symlink},
     };
 
@@ -193,6 +257,31 @@ mod tests {
             })
             .unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_new_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        let name = OsStr::new("f");
+        assert!(publish_new_in(&open, name, b"one").unwrap());
+        assert!(!publish_new_in(&open, name, b"two").unwrap());
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"one");
+        assert_eq!(fs::metadata(dir.path().join("f")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(names(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_draft_that_gets_no_name_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        drop(Draft::new(&open).unwrap());
+        assert!(names(dir.path()).is_empty());
+        let draft = Draft::new(&open).unwrap();
+        assert!(draft.made().unwrap() > SystemTime::UNIX_EPOCH);
+        draft.publish("f", b"bytes").unwrap();
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"bytes");
+        assert_eq!(names(dir.path()), ["f"]);
     }
 
     #[test]

@@ -136,6 +136,12 @@ pub enum Error {
     /// A snapshot without a name is no function; [`Creation::save`](crate::Creation::save) makes one.
     #[error("a snapshot without a name is no function")]
     NoName,
+    /// What a snapshot is laid over is a snapshot, and this is a module.
+    #[error(
+        "{0} is a module: what a snapshot shares pages with is another snapshot (to make one of the module: \
+         executor snapshot create)"
+    )]
+    BaseIsModule(String),
     /// A snapshot file.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -239,6 +245,9 @@ pub enum Error {
     /// Instances were to be linked to those of a snapshot.
     #[error("the instances of a snapshot are linked already")]
     Linked,
+    /// A snapshot cannot be made again as it was made.
+    #[error("it cannot be made again: {0}")]
+    NotRepeatable(String),
     /// There is nothing to capture, because the guest did not get ready.
     #[error("{}", not_ready(.during, .source))]
     NotReady {

@@ -3,8 +3,12 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod contents;
+pub mod difference;
 mod error;
 mod event;
+pub mod explanation;
+mod flatten;
 mod function;
 mod given;
 mod imports;
@@ -19,11 +23,13 @@ mod stop;
 mod types;
 mod watchdog;
 
+pub use difference::Difference;
 pub use error::Error;
 pub use event::{Event, Work};
+pub use explanation::Explanation;
 pub use function::{Base, Created, Creation, Function};
 pub use given::{DirAccess, Stdin, Stdout};
-pub use inspection::Inspection;
+pub use inspection::{Detail, Inspection};
 pub use instance::{Instance, InstanceBuilder, Outcome, TypedFunc};
 pub use launch::{Launch, SnapshotPolicy};
 pub use limits::Limits;

@@ -10,7 +10,8 @@ use std::fmt::{self, Write};
 const MOST: usize = 1024;
 
 /// The name of a function of Rust or C++ as its source has it, `None` for any other.
-pub(crate) fn demangle(name: &str) -> Option<String> {
+#[must_use]
+pub fn demangle(name: &str) -> Option<String> {
     // A mangled name of either language begins so.
     if !name.starts_with("_R") && !name.starts_with("_Z") {
         return None;

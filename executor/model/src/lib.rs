@@ -15,11 +15,13 @@ mod escaped;
 mod features;
 mod listener;
 mod module;
+mod names;
 mod reference;
 mod trap;
 mod types;
 mod value;
 
+pub use demangle::demangle;
 pub use engine::{Engine, EngineError, Function, LimitError, LinkError, ModuleEngine};
 pub use escaped::Escaped;
 pub use features::Features;
@@ -29,6 +31,7 @@ pub use module::{
     ExternKind, Global, Import, ImportKind, Module, ModuleHash, ModuleInfo, ModuleNames, Table,
     TypeDeclaration,
 };
+pub use names::ItemNames;
 pub use reference::{FuncRef, InstanceId, StoreId};
 pub use trap::{CallError, Frame, Thrown, Trap, TrapCode, WasmBacktrace};
 pub use types::{

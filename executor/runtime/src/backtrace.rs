@@ -134,7 +134,7 @@ impl Frames {
 }
 
 /// The frame of an address; none for a listener's wrapper and for an enter trampoline.
-fn frame(code: &CodeMap, address: usize, innermost: bool) -> Option<Frame> {
+pub(crate) fn frame(code: &CodeMap, address: usize, innermost: bool) -> Option<Frame> {
     let entry = code.find(address)?;
     let at = (address - entry.text.start) as u32;
     let func = entry.file.function_at(at)?;

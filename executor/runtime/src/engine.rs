@@ -12,16 +12,15 @@ use crate::{
     vm::{CompiledModule, LoadError},
 };
 use executor_code::{
-    CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel,
-    Progress,
-    file::{CallSite, CodeFileError},
+    Check, CodeCache, CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures,
+    OptLevel, Progress, StoredCode,
+    file::{CallSite, CodeFile, CodeFileError},
 };
 use executor_files::Lock;
 use executor_model::{Engine, EngineError, Features, InstanceId, Listeners, Module, ModuleHash};
 use std::{
     collections::HashMap,
     fmt,
-    fs::File,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -182,22 +181,49 @@ impl NativeEngine {
     ///
     /// # Errors
     /// When the engine is closed, or the cache holds a file that cannot be trusted or mapped;
-    /// [`EngineError::DamagedCode`] when it is damaged, and [`Self::compile`] will replace it. What is
-    /// checked is what must be right whatever is done with the code ([`CompiledModule::verify`] reads all).
+    /// [`EngineError::DamagedCode`] when it is not what was compiled, and [`Self::compile`] will replace
+    /// it.
     pub fn load(
         &self,
         module: &ModuleHash,
     ) -> Result<Option<(Arc<CompiledModule>, CodeOrigin)>, EngineError> {
+        self.load_checked(module, Check::Once)
+    }
+
+    /// As [`Self::load`], having read so much of what the cache holds.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_checked(
+        &self,
+        module: &ModuleHash,
+        check: Check,
+    ) -> Result<Option<(Arc<CompiledModule>, CodeOrigin)>, EngineError> {
         let known = self.modules().as_ref().ok_or(EngineError::Closed)?.get(module).cloned();
         let replaces = known.is_none();
+        let none = Listeners::none();
         if let Some(known) = known.filter(|known| is_plain(known, true)) {
+            if check == Check::Whole
+                && let Err(error) =
+                    self.open_kind(module, self.kind(&none, None), &none, true, check)
+            {
+                // It may be mapped from the same file.
+                self.forget(module);
+                return Err(error);
+            }
             return Ok(Some((known, CodeOrigin::Memory)));
         }
-        let found = self.open_cached(module, &Listeners::none(), true)?;
+        let found = self.open_cached(module, &none, true, check)?;
         let Some(found) = found.filter(|found| self.is_allowed(found)) else { return Ok(None) };
         // What the module was compiled with, with listeners perhaps, is what it stays compiled as.
         let found = if replaces { self.remember(found)? } else { Arc::new(found) };
         Ok(Some((found, CodeOrigin::Cache)))
+    }
+
+    fn forget(&self, module: &ModuleHash) {
+        if let Some(modules) = self.modules().as_mut() {
+            modules.remove(module);
+        }
     }
 
     /// Where the cache keeps the code of a module, without listeners; `None` without a cache.
@@ -205,24 +231,6 @@ impl NativeEngine {
     pub fn code_path(&self, module: &ModuleHash) -> Option<PathBuf> {
         let key = CodeKey::new(module, self.kind(&Listeners::none(), None), CpuFeatures::host());
         Some(self.inner.config.cache.as_ref()?.path(&key))
-    }
-
-    /// Forgets code that has turned out to be damaged, here and in the cache, so that the module is compiled
-    /// again.
-    ///
-    /// # Errors
-    /// When it is in the cache and cannot be removed.
-    pub fn discard(&self, damaged: &CompiledModule) -> Result<(), EngineError> {
-        let hash = damaged.hash();
-        if let Some(modules) = self.modules().as_mut() {
-            modules.remove(&hash);
-        }
-        let Some(cache) = &self.inner.config.cache else { return Ok(()) };
-        let listeners = damaged.listener().is_some();
-        let frame_maps = self.inner.config.frame_maps;
-        let kind = CodeKind { listeners, frame_maps, continuations: None };
-        let removed = cache.remove(&CodeKey::new(&hash, kind, CpuFeatures::host()));
-        removed.map_err(|error| EngineError::Cache(error.to_string()))
     }
 
     /// As [`Engine::compile_module`], and returns what it found or made; `progress` is called
@@ -247,8 +255,12 @@ impl NativeEngine {
         }
         let _lock = self.lock(&module.hash, self.kind(listeners, None));
         // Code of a module that was allowed more is replaced, so that later runs find it at once.
-        let found =
-            absent_if_damaged(self.open_cached(&module.hash, listeners, ensure_termination))?;
+        let found = absent_if_damaged(self.open_cached(
+            &module.hash,
+            listeners,
+            ensure_termination,
+            Check::Whole,
+        ))?;
         if let Some(found) = found.filter(|found| self.is_allowed(found)) {
             return Ok((self.remember(found)?, CodeOrigin::Cache));
         }
@@ -279,7 +291,7 @@ impl NativeEngine {
         self.ensure_open()?;
         let kind = self.kind(listeners, Some(sites));
         // How much work went into them matters little: they are left soon.
-        Ok(self.open_kind(module, kind, listeners, true)?.map(Arc::new))
+        Ok(self.open_kind(module, kind, listeners, true, Check::Once)?.map(Arc::new))
     }
 
     /// Compiles the code that goes on from `sites`, which are ascending, of a module that has been
@@ -304,7 +316,8 @@ impl NativeEngine {
         };
         let kind = self.kind(listeners, Some(sites));
         let _lock = self.lock(&hash, kind);
-        if let Some(found) = absent_if_damaged(self.open_kind(&hash, kind, listeners, true))? {
+        let found = self.open_kind(&hash, kind, listeners, true, Check::Whole);
+        if let Some(found) = absent_if_damaged(found)? {
             return Ok(Arc::new(found));
         }
         let bytes = compiler.compile_continuations(wasm, hash, sites, self.options(listeners));
@@ -359,7 +372,9 @@ impl NativeEngine {
         };
         let mapping =
             mapping.map_err(|source| EngineError::Resource { what: "map the code", source })?;
-        CompiledModule::new(mapping, listeners.clone(), ensure_termination)
+        let file = CodeFile::new(mapping).map_err(LoadError::from);
+        // What was just compiled is not read again.
+        file.and_then(|file| CompiledModule::new(file, listeners.clone(), ensure_termination))
             .map_err(|e| EngineError::Cache(e.to_string()))
     }
 
@@ -368,9 +383,10 @@ impl NativeEngine {
         module: &ModuleHash,
         listeners: &Listeners,
         ensure_termination: bool,
+        check: Check,
     ) -> Result<Option<CompiledModule>, EngineError> {
-        let found =
-            self.open_kind(module, self.kind(listeners, None), listeners, ensure_termination)?;
+        let kind = self.kind(listeners, None);
+        let found = self.open_kind(module, kind, listeners, ensure_termination, check)?;
         Ok(found.filter(|found| self.is_as_asked(found)))
     }
 
@@ -380,18 +396,20 @@ impl NativeEngine {
         kind: CodeKind<'_>,
         listeners: &Listeners,
         ensure_termination: bool,
+        check: Check,
     ) -> Result<Option<CompiledModule>, EngineError> {
         let Some(cache) = &self.inner.config.cache else { return Ok(None) };
         let key = CodeKey::new(module, kind, CpuFeatures::host());
-        let open = |file: File| {
-            CompiledModule::new(Mapping::new(&file)?, listeners.clone(), ensure_termination)
+        let open = |stored: StoredCode| {
+            let file = CodeFile::new(Mapping::new(stored.file())?)?;
+            stored.check(&file, check)?;
+            CompiledModule::new(file, listeners.clone(), ensure_termination)
         };
-        let file = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
-        match file.map(open).transpose() {
-            Ok(Some(found)) if found.hash() == *module => Ok(Some(found)),
+        let stored = cache.open(&key).map_err(|e| EngineError::Cache(e.to_string()))?;
+        match stored.map(open).transpose() {
+            Ok(found) => Ok(found),
             // Made for something else: compiled again and replaced.
-            Ok(_)
-            | Err(LoadError::File(CodeFileError::Version { .. } | CodeFileError::Features)) => {
+            Err(LoadError::File(CodeFileError::Version { .. } | CodeFileError::Features)) => {
                 Ok(None)
             }
             Err(LoadError::File(error)) => {
@@ -452,9 +470,7 @@ impl Engine for NativeEngine {
     }
 
     fn delete_compiled_module(&self, module: &Module) {
-        if let Some(modules) = self.modules().as_mut() {
-            modules.remove(&module.hash);
-        }
+        self.forget(&module.hash);
         if let Some(cache) = &self.inner.config.cache {
             for (listeners, frame_maps) in
                 [(false, false), (false, true), (true, false), (true, true)]

@@ -111,10 +111,10 @@ pub(crate) struct Inner {
 }
 
 impl Image {
-    /// Checks a captured store that lies in a file, whose stores find their imports through `linker`.
+    /// Checks a captured store that lies in files, whose stores find their imports through `linker`.
     ///
     /// # Errors
-    /// When the file is not private to this user, contradicts itself or the modules, or exceeds the limits of
+    /// When a file is not private to this user, contradicts itself or the modules, or exceeds the limits of
     /// `config`.
     pub fn new(
         engine: &NativeEngine,
@@ -122,8 +122,9 @@ impl Image {
         config: StoreConfig,
         plan: RestorePlan,
     ) -> Result<Self, RestoreError> {
-        let file_len = ensure_private(&plan.file).map_err(RestoreError::Untrusted)?.len();
-        Self::checked(engine, linker, config, plan, file_len, None)
+        let len = |file: &Arc<File>| Ok(ensure_private(file)?.len());
+        let lens = plan.files.iter().map(len).collect::<io::Result<Vec<u64>>>();
+        Self::checked(engine, linker, config, plan, &lens.map_err(RestoreError::Untrusted)?, None)
     }
 
     /// `fresh` is for an instance that has not run: its start function, if it has one.
@@ -132,15 +133,18 @@ impl Image {
         linker: Linker,
         config: StoreConfig,
         plan: RestorePlan,
-        file_len: u64,
+        file_lens: &[u64],
         fresh: Option<Option<u32>>,
     ) -> Result<Self, RestoreError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         engine.ensure_open()?;
         let (origins, len) = dense_placement(plan.instances.iter().map(|i| &i.module));
+        let Some(first) = plan.files.first() else {
+            return Err(RestoreError::Mismatch("there is no file".to_owned()));
+        };
         let mut used = 0;
         let places = plan.instances.iter().zip(origins).map(|(instance, origin)| {
-            Placement::check(instance, origin, (&plan.file, file_len), &config, &mut used)
+            Placement::check(instance, origin, (first, file_lens), &config, &mut used)
         });
         let places = places.collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Handle(Arc::new(Inner {
@@ -181,8 +185,8 @@ impl Image {
         let (file, instances) = lay_out(&state.instances, module).map_err(resource)?;
         let file_len = file.metadata().map_err(resource)?.len();
         store.ensure_intact().map_err(CallError::Trap)?;
-        let plan = RestorePlan { file: Arc::new(file), instances, call: None };
-        let image = Self::checked(engine, linker, config, plan, file_len, Some(info.start));
+        let plan = RestorePlan { files: vec![Arc::new(file)], instances, call: None };
+        let image = Self::checked(engine, linker, config, plan, &[file_len], Some(info.start));
         Ok(image?)
     }
 
@@ -244,7 +248,7 @@ impl Inner {
         self.add_instances(&mut store.inner, &slot)?;
         for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let state = place.state.end - place.state.start;
-            let file = &*self.plan.file;
+            let file = &*self.plan.files[0];
             slot.map_file(place.state.start, state, (file, instance.block), Access::Write)?;
             self.map_items(&slot, instance, place, Access::Write)?;
             for (memory, ranges) in place.memories.iter().zip(&instance.working_set) {
@@ -340,7 +344,7 @@ impl Inner {
         let Store { mut inner } = self.empty()?;
         self.add_instances(&mut inner, &slot)?;
         for (instance, place) in self.plan.instances.iter().zip(&self.places) {
-            let file = &*self.plan.file;
+            let file = &*self.plan.files[0];
             slot.fill(place.state.clone(), (file, instance.block))?;
         }
         if slot.image_lost() {
@@ -360,7 +364,7 @@ impl Inner {
         let addresses = Reservation::new(self.len)?;
         for (instance, place) in self.plan.instances.iter().zip(&self.places) {
             let state = place.state.end - place.state.start;
-            let file = &*self.plan.file;
+            let file = &*self.plan.files[0];
             addresses.map_file(place.state.start, state, (file, instance.block), Access::Read)?;
             self.map_items(&addresses, instance, place, Access::Read)?;
         }
@@ -383,8 +387,8 @@ impl Inner {
             if extents.iter().map(|e| e.len).sum::<u64>() != size {
                 slot.protect(item.start, size, access)?;
             }
-            for Extent { at, offset, len } in extents {
-                let file = (&*self.plan.file, *offset);
+            for Extent { source, at, offset, len } in extents {
+                let file = (&*self.plan.files[*source as usize], *offset);
                 slot.map_file(item.start + at, *len, file, access)?;
             }
         }
@@ -423,7 +427,7 @@ fn lay_out(
         for run in nonzero(bytes, MOST_EXTENTS) {
             let offset = append(&bytes[run.clone()])?;
             let len = align_up(run.len() as u64, PAGE);
-            extents.push(Extent { at: run.start as u64, offset, len });
+            extents.push(Extent { source: 0, at: run.start as u64, offset, len });
         }
         Ok(extents)
     };

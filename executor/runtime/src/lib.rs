@@ -9,6 +9,7 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod attribution;
 mod backtrace;
 mod budget;
 mod builtins;
@@ -43,6 +44,7 @@ mod validate;
 mod vm;
 mod working_set;
 
+pub use attribution::{FirstWrite, FirstWrites};
 pub use capture::CaptureError;
 pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
 pub use exception::TagIdentity;
@@ -56,7 +58,7 @@ pub use pool::{PoolConfig, PoolStats};
 pub use shared::{OutOfBounds, SharedMemory};
 pub use state::{
     CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue,
-    StoreState, nonzero,
+    StoreState, is_zero, joined, nonzero, runs_unlike,
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};

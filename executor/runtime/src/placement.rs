@@ -34,25 +34,25 @@ pub(crate) struct Placement {
 
 impl Placement {
     /// Checks what a file says of an instance, in a store whose others take `used` bytes, to which its own are
-    /// added.
+    /// added. `lens` are the lengths of all files, the first included.
     pub(crate) fn check(
         instance: &InstancePlan,
         origin: u64,
-        (file, file_len): (&File, u64),
+        (first, lens): (&File, &[u64]),
         config: &StoreConfig,
         used: &mut u64,
     ) -> Result<Self, RestoreError> {
         let code = instance.module.code();
         let counts = code.counts();
         let block_end = instance.block.checked_add(counts.state_len());
-        if !instance.block.is_multiple_of(PAGE) || block_end.is_none_or(|end| end > file_len) {
+        if !instance.block.is_multiple_of(PAGE) || block_end.is_none_or(|end| end > lens[0]) {
             return mismatch("the state block lies outside the file");
         }
         let items = (instance.tables.len(), instance.memories.len());
         if items != (code.tables().len(), code.memories().len()) {
             return mismatch("another number of tables or memories");
         }
-        let (tables, memories) = sizes(code, file, instance.block)?;
+        let (tables, memories) = sizes(code, first, instance.block)?;
         let (memory_sizes, table_sizes) = (memories.clone(), tables.clone());
         let mut place = Self {
             origin,
@@ -65,7 +65,7 @@ impl Placement {
                 return mismatch(format!("table {i} has {len} elements"));
             }
             let (start, size) = (origin - table.before, align_up(len * 8, PAGE));
-            check_extents(&instance.tables[i], size, file_len, "a table")?;
+            check_extents(&instance.tables[i], size, lens, "a table")?;
             place.tables.push(start..start + size);
         }
         for (i, (memory, len)) in code.memories().iter().zip(memories).enumerate() {
@@ -73,7 +73,7 @@ impl Placement {
                 return mismatch(format!("memory {i} has {len} bytes"));
             }
             let (start, size) = (origin + memory.after, align_up(len, PAGE));
-            check_extents(&instance.memories[i], size, file_len, "a memory")?;
+            check_extents(&instance.memories[i], size, lens, "a memory")?;
             place.memories.push(start..start + size);
         }
         // Of sizes that could be: others are a damaged file, and not a large one.
@@ -111,16 +111,19 @@ fn sizes<M: AsRef<[u8]>>(
     Ok((tables, (0..memories).map(|i| word(counts.memory_size(i))).collect()))
 }
 
-/// Checks the extents of an item of `size` bytes against the item and the file.
+/// Checks the extents of an item of `size` bytes against the item and the files.
 fn check_extents(
     extents: &[Extent],
     size: u64,
-    file_len: u64,
+    file_lens: &[u64],
     what: &str,
 ) -> Result<(), RestoreError> {
     let mut end = 0;
     for extent in extents {
-        let Extent { at, offset, len } = *extent;
+        let Extent { source, at, offset, len } = *extent;
+        let Some(&file_len) = file_lens.get(source as usize) else {
+            return mismatch(format!("an extent of {what} is in no file"));
+        };
         let aligned = [at, offset, len].iter().all(|n| n % PAGE == 0);
         let inside = |start: u64, limit: u64| start.checked_add(len).is_some_and(|e| e <= limit);
         if !aligned || at < end || !inside(at, size) || !inside(offset, file_len) {

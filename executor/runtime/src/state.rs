@@ -10,7 +10,7 @@ use executor_code::{
     layout::PAGE,
 };
 use executor_model::{InstanceId, ModuleHash, RawValue, ValType};
-use std::{cmp::Reverse, fs::File, ops::Range, sync::Arc};
+use std::{cmp::Reverse, convert::Infallible, fs::File, ops::Range, sync::Arc};
 
 /// Runs of zeroes that are shorter are kept: a mapping of their own costs more than they do.
 const MIN_GAP: usize = 16 * PAGE as usize;
@@ -69,11 +69,12 @@ pub struct InstanceState<'a> {
     pub memories: Vec<&'a [u8]>,
 }
 
-/// Where a captured store lies in a file.
+/// Where a captured store lies in files.
 #[derive(Debug)]
 pub struct RestorePlan {
-    /// The file; it must be private to this user.
-    pub file: Arc<File>,
+    /// The files; they must be private to this user. The state blocks are in the first, and each is mapped
+    /// from by the extents that name it.
+    pub files: Vec<Arc<File>>,
     /// The instances, in the order of their ids.
     pub instances: Vec<InstancePlan>,
     /// The call that is suspended in it.
@@ -87,7 +88,7 @@ pub struct InstancePlan {
     pub module: Arc<CompiledModule>,
     /// As in [`InstanceState`].
     pub instantiated: bool,
-    /// Where its state block lies in the file, a multiple of 4096.
+    /// Where its state block lies in the first file, a multiple of 4096.
     pub block: u64,
     /// The parts of each owned table that are not null.
     pub tables: Vec<Vec<Extent>>,
@@ -98,9 +99,11 @@ pub struct InstancePlan {
     pub working_set: Vec<Vec<Range<u64>>>,
 }
 
-/// A part of a table or memory that is mapped from the file. Every field is a multiple of 4096.
+/// A part of a table or memory that is mapped from a file. Places and lengths are multiples of 4096.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
+    /// The position of the file in [`RestorePlan::files`].
+    pub source: u32,
     /// Where it lies in the table or memory, in bytes.
     pub at: u64,
     /// Where it lies in the file.
@@ -127,24 +130,42 @@ pub(crate) fn dense_placement<'m>(
 /// zeroes between them the longest are left out, and none shorter than 64 KiB.
 #[must_use]
 pub fn nonzero(bytes: &[u8], most: usize) -> Vec<Range<usize>> {
+    let Ok(runs) = runs_unlike(bytes.len(), |page| Ok::<_, Infallible>(is_zero(&bytes[page])));
+    joined(runs, most)
+}
+
+/// The ranges of `len` bytes, each beginning at a page, outside which every page is as it is expected: `alike`
+/// says of each page in order whether it is. Runs of fewer than 16 pages between two ranges belong to them.
+///
+/// # Errors
+/// Those of `alike`.
+pub fn runs_unlike<E>(
+    len: usize,
+    mut alike: impl FnMut(Range<usize>) -> Result<bool, E>,
+) -> Result<Vec<Range<usize>>, E> {
     let mut runs = Vec::<Range<usize>>::new();
-    for (i, page) in bytes.chunks(PAGE as usize).enumerate() {
-        if is_zero(page) {
+    for start in (0..len).step_by(PAGE as usize) {
+        let end = len.min(start + PAGE as usize);
+        if alike(start..end)? {
             continue;
         }
-        let start = i * PAGE as usize;
-        let end = start + page.len();
         match runs.last_mut() {
             Some(last) if start - last.end < MIN_GAP => last.end = end,
             _ => runs.push(start..end),
         }
     }
+    Ok(runs)
+}
+
+/// Ascending ranges as at most `most` (one at least), joined where the shortest gaps are.
+#[must_use]
+pub fn joined(mut runs: Vec<Range<usize>>, most: usize) -> Vec<Range<usize>> {
     if runs.len() > most {
         // Gap i lies between runs i and i + 1. The first of equal gaps wins, so that equal states
         // become equal files.
         let mut gaps: Vec<usize> = (0..runs.len() - 1).collect();
         gaps.sort_by_key(|&i| Reverse(runs[i + 1].start - runs[i].end));
-        gaps.truncate(most - 1);
+        gaps.truncate(most.saturating_sub(1));
         gaps.sort_unstable();
         let starts = std::iter::once(0).chain(gaps.iter().map(|i| i + 1));
         let ends = gaps.iter().copied().chain([runs.len() - 1]);
@@ -153,8 +174,9 @@ pub fn nonzero(bytes: &[u8], most: usize) -> Vec<Range<usize>> {
     runs
 }
 
-/// Looks at 256 bytes at a time: enough to be done with vectors, and quick to give up.
-fn is_zero(page: &[u8]) -> bool {
+/// Whether all bytes are zero. Looks at 256 at a time: enough to be done with vectors, and quick to give up.
+#[must_use]
+pub fn is_zero(page: &[u8]) -> bool {
     let (blocks, rest) = page.as_chunks::<256>();
     blocks.iter().all(|block| {
         let (words, _) = block.as_chunks::<16>();

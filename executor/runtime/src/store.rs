@@ -139,8 +139,8 @@ impl StoreInner {
         let header = code.header();
         let slot = Reservation::new(header.before + header.after)
             .map_err(resource("reserve addresses for an instance"))?;
-        let id =
-            self.add(Arc::new(slot.into()), 0, module).map_err(resource("make an instance"))?;
+        let slot = self.slot_of(slot, module)?;
+        let id = self.add(slot, 0, module).map_err(resource("make an instance"))?;
         let vm = &mut self.instances[id.position()].vm;
         let counts = *vm.counts();
         for i in 0..counts.owned_tables {

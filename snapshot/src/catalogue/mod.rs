@@ -11,6 +11,7 @@
 //! functions/NAME         a symbolic link to the snapshot of a function
 //! auto/KEY               which automatic snapshots there are: see `auto`
 //! index/DEVICE-INODE     which module a file held when last looked at: see `stamp`
+//! key                    under which the store vouches for its code
 //! lock                   held shared while something is added, exclusively while unused files go
 //! ```
 
@@ -27,13 +28,16 @@ use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
 pub use sweep::Swept;
 
-use crate::{Capture, EntryKind, Progress, SnapshotFile, SnapshotId, manifest::parse_hash};
+use crate::{
+    Capture, EntryKind, Progress, SnapshotFile, SnapshotId, file::DataFile, format::Base,
+    manifest::parse_hash,
+};
 use executor_code::CodeCache;
 use executor_files::{Entry, FileError, Lock, PrivateDir};
 use executor_model::ModuleHash;
 use std::{
     ffi::OsStr,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -145,10 +149,27 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?;
         match file.id() {
-            found if found == id => Ok(Some(file)),
+            found if found == id => {
+                find_bases(&mut file, &dir)?;
+                Ok(Some(file))
+            }
             found => Err(CatalogueError::Misnamed { path: self.snapshot_path(id), id: found }),
+        }
+    }
+
+    /// Looks in the store for the bases that a snapshot from elsewhere lacks.
+    ///
+    /// # Errors
+    /// When the file of one cannot be read, or is not a snapshot.
+    pub fn find_bases(&self, file: &mut SnapshotFile) -> Result<(), CatalogueError> {
+        if file.bases().is_empty() {
+            return Ok(());
+        }
+        match self.sub(SNAPSHOTS)? {
+            Some(dir) => find_bases(file, &dir),
+            None => Ok(()),
         }
     }
 
@@ -179,7 +200,10 @@ impl Catalogue {
         let mut missing = None;
         loop {
             let id = match target(&functions, name)?.ok_or_else(unknown)? {
-                Target::File(file) => return Ok(*file),
+                Target::File(mut file) => {
+                    self.find_bases(&mut file)?;
+                    return Ok(*file);
+                }
                 Target::Link(id) => id,
             };
             match self.snapshot_in(&store, id, functions.path().join(name))? {
@@ -326,7 +350,8 @@ pub struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity.
+    /// Writes a snapshot, unless it is there already and undamaged, and returns its identity. The snapshots that
+    /// it has pages of are kept with it: those that are not here are copied.
     ///
     /// # Errors
     /// When it cannot be written; nothing of it is left then.
@@ -336,6 +361,9 @@ impl Adding<'_> {
         progress: Progress<'_>,
     ) -> Result<SnapshotId, CatalogueError> {
         let id = capture.id();
+        for (base, file) in capture.bases() {
+            self.put_base(base, file)?;
+        }
         let whole = match self.snapshot(id) {
             Ok(Some(file)) => file.verify().is_ok(),
             // What cannot be read is replaced.
@@ -346,6 +374,30 @@ impl Adding<'_> {
             dir.publish(snapshot_name(id), |file| capture.write_to(file, progress))?;
         }
         Ok(id)
+    }
+
+    /// Keeps the file of a base.
+    fn put_base(&self, base: &Base, file: &DataFile) -> Result<(), CatalogueError> {
+        let dir = self.store.make_sub(SNAPSHOTS)?;
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        if let Ok(Some(here)) = dir.file(&name)
+            && let Ok(here) = DataFile::of(here, path.clone())
+            && (here.is_same(file) || here.is(base) && here.verify_alone().is_ok())
+        {
+            return Ok(());
+        }
+        dir.publish(&name, |copy| {
+            file.copy_to(copy)?;
+            // What is here is trusted: it is the copy that is looked at, not the original.
+            let copied = SnapshotFile::of(copy.try_clone()?, path).map_err(io::Error::other)?;
+            let sound = copied.verify_alone().map_err(io::Error::other);
+            match copied.id() == base.id && copied.is(base) {
+                true => sound,
+                false => Err(io::Error::other("the file of its base is of another snapshot")),
+            }
+        })?;
+        Ok(())
     }
 
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it
@@ -386,6 +438,15 @@ impl Adding<'_> {
     fn snapshot(&self, id: SnapshotId) -> Result<Option<SnapshotFile>, CatalogueError> {
         self.catalogue.snapshot_in(&self.store, id, self.catalogue.snapshot_path(id))
     }
+}
+
+/// Looks for the bases of a snapshot in the directory of the snapshots.
+fn find_bases(file: &mut SnapshotFile, dir: &PrivateDir) -> Result<(), CatalogueError> {
+    file.find_bases(|base| {
+        let name = snapshot_name(base.id);
+        let path = dir.path().join(&name);
+        Ok(dir.file(name)?.map(|file| (file, path)))
+    })
 }
 
 fn snapshot_name(id: SnapshotId) -> String {

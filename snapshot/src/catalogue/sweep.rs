@@ -3,6 +3,8 @@
 //! Invariant: with the lock held exclusively nobody is adding, so what no function and no automatic
 //! entry leads to is garbage: left by a removal, by an entry that was replaced, or by a crash.
 //!
+//! A snapshot that another has pages of is needed as long as that one is.
+//!
 //! Code goes with its module: when a sweep takes a module, it takes the module's code, unless a file
 //! that was run or compiled is known to hold the module too (see `stamp`). Code of a module that was
 //! never kept here is never taken: that is what `executor compile` leaves for runs to come.
@@ -78,13 +80,21 @@ impl Catalogue {
 
     fn sweep_locked(&self, store: &PrivateDir) -> Result<Swept, CatalogueError> {
         let mut swept = Swept::default();
-        // What a snapshot needs that cannot be read now is not known: then all modules are kept.
-        let mut needed = Some(HashSet::new());
-        let mut need = |file: Option<super::SnapshotFile>| match (file, &mut needed) {
-            (Some(file), Some(needed)) => needed.extend(file.modules()),
-            _ => needed = None,
-        };
+        // What a snapshot needs that cannot be read now is not known: then all that it may need is kept.
+        let mut modules = Some(HashSet::new());
         let mut snapshots = HashSet::new();
+        let mut bases = Some(HashSet::new());
+        let mut need = |file: Option<super::SnapshotFile>| match file {
+            Some(file) => {
+                if let Some(modules) = &mut modules {
+                    modules.extend(file.modules());
+                }
+                if let Some(bases) = &mut bases {
+                    bases.extend(file.bases().iter().map(|base| base.id));
+                }
+            }
+            None => (modules, bases) = (None, None),
+        };
         swept.each(store, FUNCTIONS, |functions, name| {
             match name.to_str().map(|name| target(functions, name)) {
                 Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
@@ -103,22 +113,26 @@ impl Catalogue {
             }
             Ok(true)
         })?;
-        swept.each(store, SNAPSHOTS, |_, name| {
-            Ok(id_of_name(name).is_some_and(|id| snapshots.contains(&id)))
-        })?;
-        swept.each(store, INDEX, |_, _| Ok(true))?;
-        for id in snapshots {
-            match self.snapshot_in(store, id, self.snapshot_path(id)) {
+        for id in &snapshots {
+            match self.snapshot_in(store, *id, self.snapshot_path(*id)) {
                 // Nothing is needed for what is gone.
                 Ok(None) => {}
                 Ok(file) => need(file),
                 Err(_) => need(None),
             }
         }
+        swept.each(store, SNAPSHOTS, |_, name| {
+            let needed = |id| match &bases {
+                Some(bases) => snapshots.contains(&id) || bases.contains(&id),
+                None => true,
+            };
+            Ok(id_of_name(name).is_some_and(needed))
+        })?;
+        swept.each(store, INDEX, |_, _| Ok(true))?;
         let mut lost = HashSet::new();
         swept.each(store, MODULES, |_, name| {
             let Some(hash) = module_of_name(name) else { return Ok(false) };
-            let keep = needed.as_ref().is_none_or(|needed| needed.contains(&hash));
+            let keep = modules.as_ref().is_none_or(|needed| needed.contains(&hash));
             if !keep {
                 lost.insert(hash);
             }

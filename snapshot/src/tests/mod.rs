@@ -2,7 +2,9 @@
 
 mod capture;
 mod catalogue;
+mod documented;
 mod hostile;
+mod layers;
 
 use crate::{Capture, EntryKind, InstanceNames, Manifest};
 use executor_code::layout::PAGE;

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 /// The magic number at the start of [`CodeHeader`].
 pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
 /// The version of the file format.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The sections, by their position in [`CodeHeader::sections`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,18 +99,6 @@ impl Section {
         Self::FrameValues,
         Self::Continuations,
     ];
-
-    /// Whether unsafe code relies on what the section says, and it is as small as an instance has
-    /// tables and memories, or a suspended call frames. Values of frames are so in a file of
-    /// continuations only.
-    #[must_use]
-    pub(super) fn is_checked_at_open(self, has_continuations: bool) -> bool {
-        match self {
-            Self::Tables | Self::Memories | Self::Continuations => true,
-            Self::FrameValues => has_continuations,
-            _ => false,
-        }
-    }
 }
 
 /// A range of the file.
@@ -157,34 +145,23 @@ pub struct CodeHeader {
     pub counts: Counts,
     /// Where each section lies.
     pub sections: [SectionRange; Section::ALL.len()],
-    /// The BLAKE3 hash of the sections that are checked whenever the file is opened (see
-    /// [`Section::is_checked_at_open`]), one after another.
-    pub open_hash: [u8; 32],
-    /// The BLAKE3 hash of [`Section::Info`], which is checked before that is decoded.
-    pub info_hash: [u8; 32],
-    /// The BLAKE3 hash of everything from [`super::TEXT_OFFSET`] to the end of the file.
-    pub body_hash: [u8; 32],
-    /// The BLAKE3 hash of this header up to here.
-    pub header_hash: [u8; 32],
+    /// Where the body, which begins at [`super::TEXT_OFFSET`], ends and the hashes of its chunks begin
+    /// (see [`super::chunks`]).
+    pub body_end: u64,
+    /// The BLAKE3 hash of those hashes.
+    pub root: [u8; 32],
 }
 
 impl CodeHeader {
     /// Where the header begins in the file.
     pub const OFFSET: usize = 64;
 
-    /// Reads the header of a code file, if it is one of this version and undamaged.
+    /// Reads the header of a code file, if it is one of this version. What else it says is not checked.
     pub(crate) fn of(file: &File) -> Option<Self> {
         let mut header = Self::new_zeroed();
         file.read_exact_at(header.as_mut_bytes(), Self::OFFSET as u64).ok()?;
-        let whole = header.magic == CODE_MAGIC && header.header_hash == header.compute_hash();
-        whole.then_some(header)
-    }
-
-    /// The hash that [`Self::header_hash`] must hold.
-    #[must_use]
-    pub fn compute_hash(&self) -> [u8; 32] {
-        let bytes = self.as_bytes();
-        *blake3::hash(&bytes[..std::mem::offset_of!(Self, header_hash)]).as_bytes()
+        let ours = header.magic == CODE_MAGIC && header.format_version == FORMAT_VERSION;
+        ours.then_some(header)
     }
 }
 
@@ -256,25 +233,8 @@ pub struct TypeRecord {
     pub results: u32,
     /// The index of its declared supertype, or [`NO_SUPERTYPE`].
     pub supertype: u32,
-    /// What [`Self::compute_check`] must find: machine code reads and writes as many values of the
-    /// host as this says.
-    pub check: u32,
     /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
     pub digest: [u8; 32],
-}
-
-impl TypeRecord {
-    /// A check sum of the record (without its digest, which is one), of the words of its values, and
-    /// of the type's word in [`Section::Enter`]. It finds damage, not a forger.
-    #[must_use]
-    pub(super) fn compute_check(&self, words: &[u32], enter: u32) -> u32 {
-        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-        let mix = |sum: u64, n: u64| (sum ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        let record = [pair(self.offset, self.params), pair(self.results, self.supertype)];
-        let words = words.iter().map(|word| u64::from(*word));
-        let sum = record.into_iter().chain([u64::from(enter)]).chain(words).fold(!0, mix);
-        (sum >> 32) as u32 ^ sum as u32
-    }
 }
 
 /// Stands in [`TypeRecord::supertype`] for a type that declares none.
@@ -355,9 +315,33 @@ pub enum CodeFileError {
         /// The length it has.
         actual: u64,
     },
-    /// Bytes have changed.
-    #[error("its checksum does not match")]
-    Checksum,
+    /// Its first page was not written with the key of the store.
+    #[error("its header is not what this store wrote, or the store has another key now")]
+    Mac,
+    /// It is the code of something else.
+    #[error("it is the code of something else")]
+    Misnamed,
+    /// The hashes of its chunks have changed.
+    #[error("the hashes of its chunks do not match")]
+    Hashes,
+    /// Bytes of its body have changed.
+    #[error("chunk {chunk}, at {at:#x} in {section:?}, does not match its hash")]
+    Chunk {
+        /// The number of the chunk.
+        chunk: u64,
+        /// Where it begins in the file.
+        at: u64,
+        /// The last section that begins there or before.
+        section: Section,
+    },
+    /// Bytes of its body cannot be read.
+    #[error("{reason}, reading at {at:#x}")]
+    Unread {
+        /// Where in the file.
+        at: u64,
+        /// What the operating system says.
+        reason: String,
+    },
     /// Compiled for a processor with features that this one lacks.
     #[error("compiled for a processor with more features than this one")]
     Features,

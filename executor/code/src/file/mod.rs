@@ -6,16 +6,22 @@
 //!
 //! ```text
 //! 0      ELF header (64 bytes)
-//! 64     CodeHeader: magic, versions, lengths, key, hashes, and the range of each Section
+//! 64     CodeHeader: magic, versions, lengths, key, root, and the range of each Section
 //! 1024   program headers
+//! 4064   the MAC of all before it, under the key of the store that has the file (zeroes without a store)
 //! 4096   Section::Text, the only executable part
 //!        Section::Functions, on the page after the text
 //!        the other sections, 16-byte aligned
 //!        symbol table, string tables, section headers
+//!        the hash of each 64 KiB of what lies between 4096 and here (see `chunks`)
 //! ```
+//!
+//! The MAC covers the root, the root the hashes, and the hashes the rest: every byte is covered. What is checked
+//! when is said at [`crate::StoredCode`].
 //!
 //! All numbers are little-endian.
 
+pub(crate) mod chunks;
 pub mod frames;
 mod header;
 mod leb128;
@@ -41,6 +47,8 @@ use executor_model::{HeapType, RefType, ValType};
 
 /// Where the text begins in a code file.
 pub const TEXT_OFFSET: u64 = PAGE;
+/// Where the MAC lies, at the end of the first page.
+pub(crate) const MAC_OFFSET: u64 = TEXT_OFFSET - 32;
 /// Stands in [`Section::Enter`] for a type that no function has.
 pub const NO_TRAMPOLINE: u32 = u32::MAX;
 

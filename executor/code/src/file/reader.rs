@@ -1,12 +1,10 @@
 //! Reading a code file in place.
 //!
-//! Invariant: a [`CodeFile`] exists only over bytes whose header passed its checksum and whose
-//! sections lie within them; opening costs the same whatever the file's size. No contents make an
-//! accessor panic, loop or allocate without bound: what it returns is inside the section, or the text,
-//! that it leads to. What unsafe code takes on trust has a check sum besides: the plans of tables and
-//! memories and the continuations, looked at when the file is opened; each type, when it is looked up;
-//! the declarations, before they are decoded. The rest can be wrong in a damaged file, which
-//! [`CodeFile::verify`] finds. Nobody but this user could have written it ([`crate::CodeCache`]).
+//! Invariant: a [`CodeFile`] exists only over bytes whose header and sections have shapes that fit
+//! together, and its sections lie in the body, which the hashes of its chunks cover; opening costs the
+//! same whatever the file's size. No contents make an accessor panic, loop or allocate without bound: what
+//! it returns is inside the section, or the text, that it leads to. That the bytes are those that were
+//! written is not known here: [`crate::StoredCode`] checks it before any of them are used.
 
 use super::frames::{
     self, CallSite, ContinuationRecord, FrameCallRecord, FrameUnitRecord, FrameValue, Resumption,
@@ -15,7 +13,10 @@ use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
     ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, TryCallRecord, TypeRecord,
 };
-use super::{NO_TRAMPOLINE, TEXT_OFFSET, function_table_distance, map::operator_at, type_of_word};
+use super::{
+    MAC_OFFSET, NO_TRAMPOLINE, TEXT_OFFSET, chunks, function_table_distance, map::operator_at,
+    type_of_word,
+};
 use crate::{
     CpuFeatures, abi,
     layout::{Counts, MemoryPlan, PAGE, TablePlan},
@@ -23,7 +24,7 @@ use crate::{
 use executor_model::{
     ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TagIndex, TrapCode, TypeIndex, ValType,
 };
-use std::ops::Range;
+use std::{io, ops::Range};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 /// The most that decoding declarations allocates at once, and in all but for the lists, in bytes: more than
@@ -59,9 +60,6 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
             let (format, abi) = (header.format_version, header.abi_version);
             return Err(CodeFileError::Version { format, abi });
         }
-        if header.header_hash != header.compute_hash() {
-            return Err(CodeFileError::Checksum);
-        }
         let actual = all.len() as u64;
         if header.file_len != actual {
             return Err(CodeFileError::Length { expected: header.file_len, actual });
@@ -69,10 +67,13 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         if !CpuFeatures::host().contains(CpuFeatures::from_bits(header.cpu_features)) {
             return Err(CodeFileError::Features);
         }
+        if !chunks::fit(&header) {
+            return Err(CodeFileError::Hashes);
+        }
         for section in Section::ALL {
             let range = header.sections[section as usize];
             let end = range.offset.checked_add(range.len);
-            if range.offset % 16 != 0 || end.is_none_or(|end| end > actual) {
+            if range.offset % 16 != 0 || end.is_none_or(|end| end > header.body_end) {
                 return Err(CodeFileError::Section(section));
             }
         }
@@ -107,23 +108,26 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
         check(imports == u64::from(self.counts().imported_functions), Section::Imports)?;
         check(self.tables().len() == self.counts().owned_tables as usize, Section::Tables)?;
-        check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)?;
-        match hash_at_open(|section| self.section(section)) == self.header.open_hash {
-            true => Ok(()),
-            false => Err(CodeFileError::Checksum),
-        }
+        check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)
     }
 
-    /// Hashes the whole file.
+    /// Hashes the whole body. Its cost grows with the file.
     ///
     /// # Errors
-    /// [`CodeFileError::Checksum`] when a byte has changed since it was written.
+    /// [`CodeFileError::Hashes`] and [`CodeFileError::Chunk`] when a byte has changed since it was written.
     pub fn verify(&self) -> Result<(), CodeFileError> {
-        let body = self.bytes.as_ref().get(TEXT_OFFSET as usize..).unwrap_or_default();
-        match *blake3::hash(body).as_bytes() == self.header.body_hash {
-            true => Ok(()),
-            false => Err(CodeFileError::Checksum),
-        }
+        let bytes = self.bytes.as_ref();
+        chunks::check(&self.header, &|into: &mut [u8], at| {
+            let from = bytes.get(at as usize..).and_then(|b| b.get(..into.len()));
+            into.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    /// What the MAC of the file is of, and that MAC.
+    pub(crate) fn authenticated(&self) -> (&[u8], &[u8]) {
+        // The text begins behind the first page, and is inside the file.
+        self.bytes.as_ref()[..TEXT_OFFSET as usize].split_at(MAC_OFFSET as usize)
     }
 
     /// The header.
@@ -196,37 +200,31 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// Where the enter trampoline of a type begins, as an offset in the text.
     #[must_use]
     pub fn enter_offset(&self, ty: TypeIndex) -> Option<u32> {
-        let (.., offset) = self.type_record(ty)?;
-        Some(offset).filter(|offset| *offset != NO_TRAMPOLINE && self.is_in_text(*offset))
+        let offset = self.records::<u32>(Section::Enter).get(ty as usize).copied();
+        offset.filter(|offset| *offset != NO_TRAMPOLINE && self.is_in_text(*offset))
     }
 
     fn is_type(&self, ty: TypeIndex) -> bool {
         self.records::<TypeRecord>(Section::Types).len() > ty as usize
     }
 
-    /// The record of a type, its words and where its enter trampoline begins; `None` when any of it is
-    /// damaged.
-    fn type_record(&self, ty: TypeIndex) -> Option<(&TypeRecord, &[u32], u32)> {
-        let record = self.records::<TypeRecord>(Section::Types).get(ty as usize)?;
-        let len = record.params.checked_add(record.results)? as usize;
-        let words = self.records::<u32>(Section::TypeWords).get(record.offset as usize..)?;
-        let words = words.get(..len)?;
-        let enter = *self.records::<u32>(Section::Enter).get(ty as usize)?;
-        let intact = record.check == record.compute_check(words, enter);
-        intact.then_some((record, words, enter))
+    fn type_record(&self, ty: TypeIndex) -> Option<&TypeRecord> {
+        self.records::<TypeRecord>(Section::Types).get(ty as usize)
     }
 
     /// The parameter and result types of a type, as words (see [`super::type_word`]).
     #[must_use]
     pub fn type_words(&self, ty: TypeIndex) -> Option<(&[u32], &[u32])> {
-        let (record, words, _) = self.type_record(ty)?;
-        words.split_at_checked(record.params as usize)
+        let record = self.type_record(ty)?;
+        let len = record.params.checked_add(record.results)? as usize;
+        let words = self.records::<u32>(Section::TypeWords).get(record.offset as usize..)?;
+        words.get(..len)?.split_at_checked(record.params as usize)
     }
 
     /// What a type is, whatever the module: equal for equal types of all modules.
     #[must_use]
     pub fn type_digest(&self, ty: TypeIndex) -> Option<&[u8; 32]> {
-        Some(&self.type_record(ty)?.0.digest)
+        Some(&self.type_record(ty)?.digest)
     }
 
     /// Whether a type is, or declares itself directly or through others a subtype of, the type of
@@ -235,7 +233,7 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     pub fn is_subtype(&self, ty: TypeIndex, of: &[u8; 32]) -> bool {
         let mut next = Some(ty);
         // A supertype is declared before its subtypes.
-        while let Some((ty, (record, ..))) = next.and_then(|ty| Some((ty, self.type_record(ty)?))) {
+        while let Some((ty, record)) = next.and_then(|ty| Some((ty, self.type_record(ty)?))) {
             if record.digest == *of {
                 return true;
             }
@@ -332,11 +330,7 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
     /// # Errors
     /// When the section is damaged.
     pub fn info(&self) -> Result<ModuleInfo, CodeFileError> {
-        let bytes = self.section(Section::Info);
-        if *blake3::hash(bytes).as_bytes() != self.header.info_hash {
-            return Err(CodeFileError::Section(Section::Info));
-        }
-        decode_info(bytes).ok_or(CodeFileError::Section(Section::Info))
+        decode_info(self.section(Section::Info)).ok_or(CodeFileError::Section(Section::Info))
     }
 
     /// Why the instruction at an offset of the text traps, if it can.
@@ -419,16 +413,6 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let run = map.get(records[at].run as usize..end)?;
         operator_at(run, offset.checked_sub(records[at].code)?)
     }
-}
-
-/// The hash that [`CodeHeader::open_hash`] must hold of a file with these sections.
-pub(super) fn hash_at_open<'a>(section: impl Fn(Section) -> &'a [u8]) -> [u8; 32] {
-    let has_continuations = !section(Section::Continuations).is_empty();
-    let mut hasher = blake3::Hasher::new();
-    for checked in Section::ALL.into_iter().filter(|s| s.is_checked_at_open(has_continuations)) {
-        hasher.update(section(checked));
-    }
-    *hasher.finalize().as_bytes()
 }
 
 fn decode_info(bytes: &[u8]) -> Option<ModuleInfo> {

@@ -10,7 +10,7 @@ use super::header::{
     MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
     TypeRecord,
 };
-use super::{TEXT_OFFSET, function_table_distance, reader::hash_at_open, type_word};
+use super::{TEXT_OFFSET, chunks, function_table_distance, type_word};
 use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
 use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode, TypeIndex};
 use object::{Endianness, elf, write::elf as out};
@@ -158,7 +158,7 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
             e_flags: elf::FileFlags(0),
         })
         .expect("writing to memory");
-    // The header is filled in at the end, when the hash of the rest is known.
+    // The header is filled in at the end, when the hashes of the rest are known.
     writer.pad_until(1024);
     writer.write_align_program_headers();
     for (flags, range) in [
@@ -223,7 +223,11 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
     writer.write_strtab_section_header();
     writer.write_shstrtab_section_header();
 
-    let mut header = CodeHeader {
+    let body_end = bytes.len() as u64;
+    let hashes = chunks::hashes(&bytes[TEXT_OFFSET as usize..]);
+    bytes.extend_from_slice(&hashes);
+
+    let header = CodeHeader {
         magic: CODE_MAGIC,
         format_version: FORMAT_VERSION,
         abi_version: abi::VERSION,
@@ -239,12 +243,9 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
         after: parts.layout.after,
         counts: parts.layout.counts,
         sections: ranges,
-        open_hash: hash_at_open(|section| &sections[section as usize]),
-        info_hash: *blake3::hash(&sections[Section::Info as usize]).as_bytes(),
-        body_hash: *blake3::hash(&bytes[TEXT_OFFSET as usize..]).as_bytes(),
-        header_hash: [0; 32],
+        body_end,
+        root: *blake3::hash(&hashes).as_bytes(),
     };
-    header.header_hash = header.compute_hash();
     let at = CodeHeader::OFFSET;
     bytes[at..at + size_of::<CodeHeader>()].copy_from_slice(header.as_bytes());
     bytes
@@ -331,16 +332,15 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     }
     put(Section::Handlers, handlers.as_bytes());
     let mut offset = 0;
-    for (((ty, declaration), digest), enter) in
-        info.types.iter().zip(&info.declarations).zip(info.type_digests()).zip(&parts.enter)
+    for ((ty, declaration), digest) in
+        info.types.iter().zip(&info.declarations).zip(info.type_digests())
     {
         let words: Vec<u32> =
             ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)).collect();
         put(Section::TypeWords, words.as_bytes());
         let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
         let supertype = declaration.supertype.unwrap_or(NO_SUPERTYPE);
-        let mut record = TypeRecord { offset, params, results, supertype, check: 0, digest };
-        record.check = record.compute_check(&words, *enter);
+        let record = TypeRecord { offset, params, results, supertype, digest };
         put(Section::Types, record.as_bytes());
         offset += params + results;
     }

@@ -101,6 +101,9 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
                 }
                 None => {
                     let mut store = runtime.store(given)?;
+                    if given.attribute {
+                        store.attribute_writes();
+                    }
                     prepare(&mut store);
                     let main = modules.instantiate(&mut store, init)?;
                     Ok((store, main))
@@ -199,7 +202,8 @@ impl Modules {
     /// The image of the module alone, from the second instance on: a process that makes one has
     /// no use for it. A module that is linked to others has none.
     fn image(&self, runtime: &Runtime, given: &Given) -> Result<Option<&Image>, Error> {
-        let usual = given.limits == runtime.shared.limits && self.preload.is_empty();
+        let usual =
+            given.limits == runtime.shared.limits && self.preload.is_empty() && !given.attribute;
         if !usual || !self.used.swap(true, Relaxed) {
             return Ok(None);
         }

@@ -4,12 +4,13 @@
 
 use super::kind;
 use crate::{
-    Error, Instance,
+    Error, Instance, Snapshot,
     event::{Event, Listener, Work},
     runtime::WasmModule,
 };
 use executor_snapshot::{
-    EntryKind, InstanceNames, Manifest, SnapshotFile, SnapshotId, catalogue::Adding,
+    Capture, EntryKind, InstanceNames, Layers, Manifest, SnapshotFile, SnapshotId,
+    catalogue::Adding,
 };
 use executor_wasi::{CaptureOptions, Observations, Point, WasiCtx, WasiState};
 use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
@@ -112,43 +113,56 @@ pub(crate) enum Place<'a> {
     Memory(&'a mut Option<SnapshotFile>),
 }
 
-/// Captures an instance and writes it to each place.
+/// Captures an instance and writes it to each place, without the pages that are in `base` already.
 pub(crate) fn write(
     instance: &Instance,
     manifest: Manifest,
     working_set: &[Vec<Vec<Range<u64>>>],
+    base: Option<&Snapshot>,
     places: &mut [Place<'_>],
     listener: &Listener,
 ) -> Result<Created, Error> {
-    let warnings = manifest.warnings.clone();
+    let mut warnings = manifest.warnings.clone();
     let state = instance.store.capture()?;
     listener.work(Work::Snapshot, || {
         let report = |done: u64, total: u64| listener.tell(Event::Progress { done, total });
-        let capture =
-            executor_snapshot::Capture::with_working_set(&state, manifest, working_set, &report)?;
+        let layers = base.map(|base| Layers::find(&state, base.file())).transpose()?;
+        if let (Some(base), Some(true)) = (base, layers.as_ref().map(Layers::is_empty)) {
+            let path = base.path().display();
+            warnings.push(format!("it has no page in common with {path}, and stands alone"));
+        }
+        let layers = layers.unwrap_or_default();
+        let capture = Capture::layered(&state, manifest, working_set, &layers, &report)?;
         // All of the state has been read now.
         instance.ensure_intact()?;
-        for place in places {
-            match place {
-                Place::File(path) => capture.publish(path, &report)?,
-                Place::Store(adding, modules) => {
-                    adding.put_snapshot(&capture, &report)?;
-                    for module in *modules {
-                        adding.put_module(module.hash, &module.bytes()?)?;
-                    }
-                }
-                Place::Memory(file) => **file = Some(in_memory(&capture, &report)?),
-            }
-        }
+        keep(&capture, places, &report)?;
         Ok(Created { id: capture.id(), len: capture.file_len(), warnings })
     })
 }
 
-/// Writes a snapshot to a file that has no name and lives as long as it is open.
-fn in_memory(
-    capture: &executor_snapshot::Capture<'_>,
+/// Writes a snapshot to each place.
+pub(crate) fn keep(
+    capture: &Capture<'_>,
+    places: &mut [Place<'_>],
     report: &dyn Fn(u64, u64),
-) -> Result<SnapshotFile, Error> {
+) -> Result<(), Error> {
+    for place in places {
+        match place {
+            Place::File(path) => capture.publish(path, report)?,
+            Place::Store(adding, modules) => {
+                adding.put_snapshot(capture, report)?;
+                for module in *modules {
+                    adding.put_module(module.hash, &module.bytes()?)?;
+                }
+            }
+            Place::Memory(file) => **file = Some(in_memory(capture, report)?),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a snapshot to a file that has no name and lives as long as it is open.
+fn in_memory(capture: &Capture<'_>, report: &dyn Fn(u64, u64)) -> Result<SnapshotFile, Error> {
     let failed = |source: io::Error| Error::System { what: "keep a snapshot in memory", source };
     let mut file = File::from(
         memfd_create("executor-snapshot", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?,
@@ -157,5 +171,6 @@ fn in_memory(
     fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(|e| failed(e.into()))?;
     capture.write_to(&mut file, report).map_err(failed)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Ok(SnapshotFile::open(path)?)
+    let opened = File::open(&path).map_err(failed)?;
+    Ok(capture.opened(opened, path)?)
 }

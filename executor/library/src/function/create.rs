@@ -20,7 +20,7 @@ use crate::{
 use executor_files::check_output;
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, Defaults, EntryKind, Hook, InstanceNames, check_after_restore,
+    Catalogue, Defaults, EntryKind, Hook, InstanceNames, Manifest, check_after_restore,
     format::MAGIC as SNAPSHOT_MAGIC,
 };
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
@@ -196,6 +196,8 @@ pub struct Creation {
     runtime: Runtime,
     name: Option<String>,
     base: Base,
+    /// What it is laid over.
+    over: Option<Base>,
     output: Option<PathBuf>,
     record: Option<Vec<u8>>,
     given: GivenOptions,
@@ -203,7 +205,7 @@ pub struct Creation {
 }
 
 /// What an instance that is to be kept begins as.
-enum Origin {
+pub(super) enum Origin {
     /// A module, with those that it is linked to.
     Modules(WasmModules),
     /// What was kept before.
@@ -211,15 +213,25 @@ enum Origin {
 }
 
 /// A creation that has begun.
-struct Creating {
-    runtime: Runtime,
-    name: Option<String>,
-    output: Option<PathBuf>,
-    record: Option<Vec<u8>>,
-    given: Given,
-    plan: Plan,
+pub(super) struct Creating {
+    pub(super) runtime: Runtime,
+    pub(super) name: Option<String>,
+    pub(super) over: Option<Snapshot>,
+    pub(super) output: Option<PathBuf>,
+    pub(super) record: Option<Vec<u8>>,
+    pub(super) given: Given,
+    pub(super) plan: Plan,
     /// What instances of the function are to be given.
-    defaults: Defaults,
+    pub(super) defaults: Defaults,
+}
+
+/// An instance that is where it is to be kept.
+pub(super) struct Made {
+    pub(super) instance: Instance,
+    /// What its snapshot is to say about itself.
+    pub(super) manifest: Manifest,
+    /// The files of its modules, where they are not in the store already.
+    pub(super) modules: Vec<WasmModule>,
 }
 
 /// An instance that can be kept.
@@ -238,7 +250,7 @@ struct Ready {
 impl Creation {
     pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
         let (given, plan) = (GivenOptions::default(), Plan::default());
-        Self { runtime, name, base, output: None, record: None, given, plan }
+        Self { runtime, name, base, over: None, output: None, record: None, given, plan }
     }
 
     given_methods!();
@@ -247,6 +259,14 @@ impl Creation {
     /// Writes the snapshot to a file too: a new one, or in place of a regular file.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
+        self
+    }
+
+    /// Stores only the pages that are not in this snapshot, of the same instances in the same places. The others
+    /// are mapped from its file, which is kept as long as a stored function needs it; a file that
+    /// [`Self::output`] writes needs it in the store, or beside it. What the snapshot is stays the same.
+    pub fn over(mut self, base: impl Into<Base>) -> Self {
+        self.over = Some(base.into());
         self
     }
 
@@ -275,7 +295,15 @@ impl Creation {
     /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(self) -> Result<Created, Error> {
-        let Self { runtime, name, base, output, record, given, mut plan } = self;
+        let report = &mut Report::default();
+        let (creating, origin) = self.begin(report)?;
+        let made = creating.make(origin, report)?;
+        creating.keep(made, report)
+    }
+
+    /// Looks at all that is to be used.
+    pub(super) fn begin(self, report: &mut Report) -> Result<(Creating, Origin), Error> {
+        let Self { runtime, name, base, over, output, record, given, mut plan } = self;
         let shared = &runtime.shared;
         if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
             Catalogue::check_name(name)?;
@@ -290,9 +318,14 @@ impl Creation {
                 return Err(Error::Linked);
             }
             Base::Function(name) => Origin::Snapshot(runtime.snapshot_of(&name)?, Trust::Own),
-            Base::Snapshot(path) => Origin::Snapshot(Snapshot::open(path)?, Trust::Nobody),
+            Base::Snapshot(path) => Origin::Snapshot(runtime.snapshot_at(path)?, Trust::Nobody),
         };
-        let report = &mut Report::default();
+        let over = match over {
+            None => None,
+            Some(Base::Function(name)) => Some(runtime.snapshot_of(&name)?),
+            Some(Base::Snapshot(path)) => Some(runtime.snapshot_at(path)?),
+            Some(Base::Module(module)) => return Err(Error::BaseIsModule(module.file_name())),
+        };
         if let (Origin::Modules(modules), None) = (&origin, &plan.at) {
             plan.at = checkpoint(&runtime, modules, report)?;
         }
@@ -315,13 +348,13 @@ impl Creation {
             }
             (None, None) => {}
         }
-        Creating { runtime, name, output, record, given, plan, defaults }.save(origin, report)
+        Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
     }
 }
 
 impl Creating {
-    /// Makes the instance, and keeps it.
-    fn save(self, origin: Origin, report: &mut Report) -> Result<Created, Error> {
+    /// Makes the instance.
+    pub(super) fn make(&self, origin: Origin, report: &mut Report) -> Result<Made, Error> {
         let code = match self.plan.at {
             Some(_) => Code::WithFrameMaps,
             None => Code::Plain,
@@ -337,6 +370,7 @@ impl Creating {
         if let Some(point) = &self.plan.at {
             let reached = instance.run_until(point.clone());
             let during = format!("the call that was to reach {point}");
+            report.phases.end("call");
             match reached.map_err(|error| not_ready(&during, error))? {
                 Reached::Point => {}
                 Reached::End(_) => return Err(Error::PointNotReached(point.clone())),
@@ -354,23 +388,20 @@ impl Creating {
         manifest.warnings.extend(read_env.then(|| secrets(&self.defaults)).flatten());
         manifest.defaults = self.defaults.clone();
         manifest.after_restore = after_restore;
-        self.keep(&instance, manifest, &modules, report)
+        let phases = report.phases.iter();
+        manifest.timeline = phases.map(|(phase, time)| (phase.to_owned(), time)).collect();
+        Ok(Made { instance, manifest, modules })
     }
 
     /// Writes the snapshot to where it goes.
-    fn keep(
-        &self,
-        instance: &Instance,
-        manifest: executor_snapshot::Manifest,
-        modules: &[WasmModule],
-        report: &mut Report,
-    ) -> Result<Created, Error> {
+    fn keep(&self, made: Made, report: &mut Report) -> Result<Created, Error> {
+        let Made { instance, manifest, modules } = &made;
         let (runtime, shared) = (&self.runtime, &self.runtime.shared);
         let inside_call = self.name.is_some() && self.plan.at.is_some();
         if inside_call {
             // The code that every run needs, so that the first is as quick as the others.
             for module in modules {
-                shared.code_of(Code::Plain, module, Check::Restored, report)?;
+                shared.code_of(Code::Plain, module, Check::Once, report)?;
             }
         }
         let working_set = match &self.record {
@@ -380,6 +411,7 @@ impl Creating {
                 recorder.record(instance, manifest.clone(), input, report)?
             }
         };
+        let manifest = manifest.clone();
         // A store that could not be written is an error here, though not while compiling.
         let adding = match (&self.name, shared.directory()) {
             (Some(_), Some(catalogue)) => Some(catalogue.add()?),
@@ -393,8 +425,9 @@ impl Creating {
             (Some(_), None) => places.push(Place::Memory(&mut memory)),
             (None, _) => {}
         }
+        let (over, listener) = (self.over.as_ref(), &shared.listener);
         let created =
-            capture::write(instance, manifest, &working_set, &mut places, &shared.listener)?;
+            capture::write(instance, manifest, &working_set, over, &mut places, listener)?;
         drop(places);
         if let (Some(name), Some(adding)) = (&self.name, &adding) {
             adding.set_function(name, created.id)?;

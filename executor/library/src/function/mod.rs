@@ -9,9 +9,10 @@ mod create;
 mod images;
 mod modules;
 mod record;
+mod repeat;
 
 pub use capture::Created;
-pub(crate) use capture::{Place, manifest, write};
+pub(crate) use capture::{Place, keep as keep_capture, manifest, write};
 pub use create::{Base, Creation};
 pub(crate) use create::{Plan, plan_methods};
 pub(crate) use modules::{
@@ -112,6 +113,10 @@ impl Kept {
         let main = InstanceId::new(manifest.main).ok_or(Error::NoMainInstance)?;
         let wasi = manifest.wasi.as_deref().map(WasiState::decode).transpose()?;
         let shared = &runtime.shared;
+        // The image of another's file is checked whole in any case.
+        if shared.verify_snapshots && trust == Trust::Own {
+            snapshot.verify()?;
+        }
         let mut modules = Vec::with_capacity(file.instances().len());
         for hash in file.modules() {
             modules.push(shared.code_of_hash(code, hash, at_hand, report)?);

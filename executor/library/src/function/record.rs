@@ -41,7 +41,7 @@ impl Recorder<'_> {
         let Self { runtime, given, modules } = *self;
         let listener = &runtime.shared.listener;
         let mut file = None;
-        capture::write(instance, manifest, &[], &mut [Place::Memory(&mut file)], listener)?;
+        capture::write(instance, manifest, &[], None, &mut [Place::Memory(&mut file)], listener)?;
         let file = file.ok_or(Error::NoMainInstance)?;
         let kept =
             Kept::open(runtime, Code::Plain, Snapshot::new(file), Trust::Own, modules, report)?;

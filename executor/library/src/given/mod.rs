@@ -51,6 +51,8 @@ pub(crate) struct Given {
     pub(crate) limits: Limits,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancellation: Option<Cancellation>,
+    /// Whether it is to be noted which code writes to a page first.
+    pub(crate) attribute: bool,
 }
 
 impl Given {

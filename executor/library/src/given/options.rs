@@ -87,6 +87,7 @@ impl GivenOptions {
             },
             timeout: self.timeout.or(defaults.timeout),
             cancellation: self.cancellation,
+            attribute: false,
         })
     }
 

@@ -37,6 +37,7 @@ pub(super) fn key(
         limits,
         timeout: _,
         cancellation: _,
+        attribute: _,
     } = given;
     let Plan {
         preload: _,

@@ -335,7 +335,7 @@ impl Launching {
         let adding = catalogue.add()?;
         let full = catalogue.auto(key).is_ok_and(|entries| entries.len() >= MAX_ENTRIES);
         let mut places = [Place::Store(&adding, &opened.modules)];
-        let written = write(instance, manifest, &[], &mut places, listener)?;
+        let written = write(instance, manifest, &[], None, &mut places, listener)?;
         let snapshot: SnapshotId = written.id;
         adding.insert_auto(key, AutoEntry { conditions, snapshot })?;
         drop(adding);

@@ -69,7 +69,7 @@ impl Launching {
         let manifest = manifest(&instance, modules.names(), &[], &options, None, seen)?;
         let adding = catalogue.add()?;
         let mut places = [Place::Store(&adding, &opened.modules)];
-        let snapshot = write(&instance, manifest, &[], &mut places, listener)?.id;
+        let snapshot = write(&instance, manifest, &[], None, &mut places, listener)?.id;
         let entry = AutoEntry { conditions: Conditions::default(), snapshot };
         adding.insert_auto(&key(main.hash()), entry)?;
         Ok(())

@@ -5,7 +5,7 @@
 
 use super::{Shared, source::WasmModule};
 use crate::{Error, Event, Report, event::Work, report::ModuleCode};
-use executor_code::{CompileEvent, file::CallSite};
+use executor_code::{Check, CompileEvent, file::CallSite};
 use executor_model::{EngineError, Import, Listeners, ModuleHash};
 use executor_runtime::{CodeOrigin, CompiledModule, EngineConfig, Linker, NativeEngine};
 use executor_snapshot::Catalogue;
@@ -23,27 +23,6 @@ pub(crate) enum Code {
     Plain,
     /// Code whose calls can be suspended.
     WithFrameMaps,
-}
-
-/// How much of a code file that is at hand is read before it is taken as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
-    /// What must be right to restore an instance: a fixed number of bytes.
-    Restored,
-    /// Also what its module declares, which a fresh instance is made of.
-    Fresh,
-    /// All of it.
-    Whole,
-}
-
-impl Check {
-    fn of(self, module: &CompiledModule) -> Result<(), EngineError> {
-        match self {
-            Self::Restored => Ok(()),
-            Self::Fresh => module.info().map(drop),
-            Self::Whole => module.verify(),
-        }
-    }
 }
 
 /// What a module is to be linked to.
@@ -131,7 +110,7 @@ impl Shared {
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
         let at_hand = std::slice::from_ref(module);
-        self.find(code, module.hash, at_hand, Some(links), Check::Fresh, report)
+        self.find(code, module.hash, at_hand, Some(links), Check::Once, report)
     }
 
     /// The code of a module that a snapshot names: its bytes may be at hand, or in the store.
@@ -142,7 +121,7 @@ impl Shared {
         at_hand: &[WasmModule],
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
-        self.find(code, hash, at_hand, None, Check::Restored, report)
+        self.find(code, hash, at_hand, None, Check::Once, report)
     }
 
     fn find(
@@ -155,13 +134,7 @@ impl Shared {
         report: &mut Report,
     ) -> Result<Arc<CompiledModule>, Error> {
         let engine = self.engine(code)?;
-        let found = engine.load(&hash).and_then(|found| match found {
-            Some((module, origin)) => match check.of(&module) {
-                Ok(()) => Ok(Some((module, origin))),
-                Err(damaged) => engine.discard(&module).and(Err(damaged)),
-            },
-            None => Ok(None),
-        });
+        let found = engine.load_checked(&hash, check);
         report.phases.end("load");
         match found {
             Ok(Some((module, origin))) => {
@@ -189,9 +162,8 @@ impl Shared {
     ) -> Result<(), Error> {
         let engine = self.engine(Code::Plain)?;
         for hash in modules {
-            let found = engine.load(&hash);
-            let checked = found.and_then(|found| found.map_or(Ok(()), |(code, _)| code.verify()));
-            if let Err(EngineError::DamagedCode { reason, .. }) = checked {
+            let found = engine.load_checked(&hash, Check::Whole);
+            if let Err(EngineError::DamagedCode { reason, .. }) = found {
                 let path = engine.code_path(&hash).unwrap_or_default();
                 return Err(Error::DamagedCode { path, reason });
             }
@@ -248,7 +220,7 @@ impl Shared {
     }
 
     /// The bytes of a module that the store has.
-    fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
+    pub(crate) fn module_bytes(&self, hash: ModuleHash) -> Result<Vec<u8>, Error> {
         let bytes = match self.directory() {
             Some(catalogue) => catalogue.module(hash)?,
             None => {

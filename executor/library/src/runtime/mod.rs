@@ -7,7 +7,8 @@ mod code;
 mod compiler;
 mod source;
 
-pub(crate) use code::{Check, Code, Links};
+pub(crate) use code::{Code, Links};
+pub(crate) use executor_code::Check;
 pub use source::Source;
 pub(crate) use source::{WasmModule, failed, file_name};
 
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     /// The modules of those.
     modules: Mutex<HashMap<ModuleHash, WasmModule>>,
     pub(crate) limits: Limits,
+    /// All of a snapshot is read and checked before it is used.
+    pub(crate) verify_snapshots: bool,
     pub(crate) listener: Listener,
 }
 
@@ -120,7 +123,7 @@ impl Runtime {
     /// # Errors
     /// When the module cannot be read, is invalid, or cannot be compiled.
     pub fn compile(&self, module: impl Into<Source>) -> Result<Function, Error> {
-        Function::of_module(self, &module.into(), Check::Fresh, &mut Report::default())
+        Function::of_module(self, &module.into(), Check::Once, &mut Report::default())
     }
 
     /// As [`Self::compile`], and reads all of the machine code that is kept already: what is damaged is
@@ -157,7 +160,7 @@ impl Runtime {
     ) -> Result<Function, Error> {
         let open = |source| WasmModule::open(source, &self.shared);
         let at_hand: Vec<WasmModule> = modules.iter().map(open).collect::<Result<_, _>>()?;
-        let snapshot = Snapshot::open(path.as_ref())?;
+        let snapshot = self.snapshot_at(path.as_ref())?;
         report.phases.end("open");
         Function::of_file(self, snapshot, &at_hand, report)
     }
@@ -231,6 +234,14 @@ impl Runtime {
             Some(catalogue) => Ok(Snapshot::new(catalogue.open_function(name)?)),
             None => Ok(self.function(name)?.snapshot().cloned().ok_or(Error::NoMainInstance)?),
         }
+    }
+
+    /// Opens a snapshot file. The snapshots that it has pages of are looked for in the store, then beside it.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn snapshot_at(&self, path: impl Into<PathBuf>) -> Result<Snapshot, Error> {
+        Snapshot::open_with(path.into(), self.shared.directory())
     }
 
     /// Removes a function, and every file of the store that nothing refers to any more. Instances, and
@@ -317,6 +328,7 @@ pub struct RuntimeBuilder {
     threads: Option<usize>,
     max_compile_memory: Option<u64>,
     limits: Limits,
+    verify_snapshots: bool,
     pool: PoolConfig,
     linker: Linker,
     listener: Listener,
@@ -335,6 +347,7 @@ impl Default for RuntimeBuilder {
             threads: None,
             max_compile_memory: None,
             limits: Limits::default(),
+            verify_snapshots: false,
             pool: PoolConfig::default(),
             linker,
             listener: Listener::default(),
@@ -402,6 +415,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets whether all of a snapshot is read and checked against its hashes when it is opened to be used, its
+    /// bases too. Snapshot files from elsewhere always are; in the store, where only this user can write,
+    /// this finds what a disk has damaged.
+    #[must_use]
+    pub fn verify_snapshots(mut self, on: bool) -> Self {
+        self.verify_snapshots = on;
+        self
+    }
+
     /// Defines a function that modules can import; see [`Runtime::with_host_func`].
     #[must_use]
     pub fn host_func<P, R>(mut self, module: &str, name: &str, f: impl IntoHostFunc<P, R>) -> Self {
@@ -430,6 +452,7 @@ impl RuntimeBuilder {
             threads,
             max_compile_memory,
             limits,
+            verify_snapshots,
             pool,
             linker,
             listener,
@@ -449,6 +472,7 @@ impl RuntimeBuilder {
             functions: Mutex::default(),
             modules: Mutex::default(),
             limits,
+            verify_snapshots,
             listener,
         };
         shared.engine(Code::Plain)?;

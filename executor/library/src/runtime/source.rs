@@ -154,6 +154,12 @@ impl WasmModule {
         Self { name, hash, path: path.cloned(), bytes: Some(bytes) }
     }
 
+    /// A module that the store has, of this hash.
+    pub(crate) fn stored(shared: &Shared, hash: ModuleHash) -> Result<Self, Error> {
+        let bytes = Some(shared.module_bytes(hash)?.into());
+        Ok(Self { name: format!("module {hash}"), hash, path: None, bytes })
+    }
+
     /// The same with its bytes, whatever becomes of the file.
     pub(crate) fn read_whole(&self) -> Result<Self, Error> {
         Ok(Self { bytes: Some(self.bytes()?.into()), ..self.clone() })

@@ -152,7 +152,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     let pc = registers[libc::REG_RIP as usize] as usize;
     let met = Met { pc, sp: registers[libc::REG_RSP as usize] as usize };
     let fp = registers[libc::REG_RBP as usize] as usize;
-    if signal == libc::SIGSEGV && vm::open_faulted(address) {
+    if signal == libc::SIGSEGV && vm::open_faulted(address, met, fp) {
         return;
     }
     let unreadable =

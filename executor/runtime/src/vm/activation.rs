@@ -30,6 +30,8 @@ pub(crate) struct Header {
     pub(crate) code: CodeMap,
     /// The slot of the store, if it is watched.
     pub(crate) slot: Option<Arc<Slot>>,
+    /// The slots whose memories are attributed, if those of the store are to be.
+    pub(crate) attributed: Option<Vec<Arc<Slot>>>,
 }
 
 // SAFETY: its pointers are null between calls, and a store is moved only between calls; whoever
@@ -41,7 +43,7 @@ impl Header {
     pub(crate) fn new() -> Self {
         let target = CallTarget { code: 0, vmctx: 0 };
         let abi = StoreHeader { activation: null_mut(), target };
-        Self { abi, code: CodeMap::default(), slot: None }
+        Self { abi, code: CodeMap::default(), slot: None, attributed: None }
     }
 
     /// Its address, as instances' headers hold it.
@@ -292,11 +294,69 @@ pub(crate) fn interrupted_at(at: Met) -> bool {
 }
 
 /// Makes the page of a write that faulted writable, if a slot of this thread's store waits for that.
-pub(crate) fn open_faulted(address: usize) -> bool {
+/// `fp` is the frame pointer where the signal met the thread.
+pub(crate) fn open_faulted(address: usize, at: Met, fp: usize) -> bool {
     // SAFETY: a non-null current frame is alive on this thread's host stack, its store's header longer,
-    // and the slot in it is not changed during a call.
-    let slot = unsafe { CURRENT.get().as_ref().map(|frame| &(*frame.header).slot) };
-    slot.and_then(Option::as_ref).is_some_and(|slot| slot.open_faulted(address))
+    // and the slots in it are not changed by what writes to a guest's memory.
+    let (frame, header) = unsafe {
+        let Some(frame) = CURRENT.get().as_ref() else { return false };
+        (frame, &*frame.header)
+    };
+    if header.slot.as_ref().is_some_and(|slot| slot.open_faulted(address)) {
+        return true;
+    }
+    let calls = || match met(at) {
+        Some(frame) => Calls { pc: Some(at.pc), fp, frame: Some(frame) },
+        None => Calls::below(frame),
+    };
+    header.attributed.iter().flatten().any(|slot| slot.attribute(address, calls()))
+}
+
+/// The addresses in machine code that what runs now comes from, innermost first: where it is, if it is
+/// machine code, and the last bytes of calls. Async-signal-safe.
+pub(super) struct Calls<'a> {
+    pc: Option<usize>,
+    fp: usize,
+    frame: Option<&'a Frame>,
+}
+
+impl<'a> Calls<'a> {
+    /// Those of the host code of this thread; none where no guest called it.
+    pub(super) fn of_host() -> Self {
+        // SAFETY: a non-null current frame is alive on this thread's host stack, for longer than the
+        // host code that asks.
+        match unsafe { CURRENT.get().as_ref() } {
+            Some(frame) => Self::below(frame),
+            None => Self { pc: None, fp: 0, frame: None },
+        }
+    }
+
+    /// Those of host code that an activation has called.
+    fn below(frame: &'a Frame) -> Self {
+        Self { pc: None, fp: frame.abi.wasm_sp + entry::STUB_FRAME, frame: Some(frame) }
+    }
+}
+
+impl Iterator for Calls<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if let Some(pc) = self.pc.take() {
+            return Some(pc);
+        }
+        let frame = self.frame?;
+        let readable = frame.guard.end..frame.top.saturating_sub(8);
+        if !readable.contains(&self.fp) || !self.fp.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: both words lie on the wasm stack, above its guard and below its top.
+        let [next, returns] = unsafe { *(self.fp as *const [usize; 2]) };
+        if next <= self.fp {
+            self.frame = None;
+        }
+        self.fp = next;
+        Some(returns.wrapping_sub(1))
+    }
 }
 
 /// Records why the current activation ends and says where to continue.

@@ -19,6 +19,7 @@ mod module;
 mod region;
 mod slot;
 mod stable;
+mod writers;
 
 pub(crate) use activation::{
     Call, EntryPoint, Fault, Header, Met, Outcome, Resume, enter, interrupted_at, lost_in_host,

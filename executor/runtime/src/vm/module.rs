@@ -31,12 +31,12 @@ pub(crate) enum LoadError {
 }
 
 impl CompiledModule {
+    /// Takes code into use that is what was compiled, whoever says so.
     pub(crate) fn new(
-        mapping: Mapping,
+        mut file: CodeFile<Mapping>,
         listeners: Listeners,
         ensure_termination: bool,
     ) -> Result<Self, LoadError> {
-        let mut file = CodeFile::new(mapping)?;
         let mut copied = false;
         match Mapping::make_executable(&file) {
             // What lies on a file system that is mounted `noexec` may be read.
@@ -85,20 +85,12 @@ impl CompiledModule {
         if let Some(info) = self.info.get() {
             return Ok(info);
         }
-        let info = self.code().info().map_err(|error| self.damaged(&error))?;
+        let damaged = |error: CodeFileError| EngineError::DamagedCode {
+            module: self.hash(),
+            reason: error.to_string(),
+        };
+        let info = self.code().info().map_err(damaged)?;
         Ok(self.info.get_or_init(|| info))
-    }
-
-    /// Reads the whole code file, machine code included, and checks it. Its cost grows with the file.
-    ///
-    /// # Errors
-    /// [`EngineError::DamagedCode`] when a byte has changed since it was written.
-    pub fn verify(&self) -> Result<(), EngineError> {
-        self.code().verify().map_err(|error| self.damaged(&error))
-    }
-
-    fn damaged(&self, error: &CodeFileError) -> EngineError {
-        EngineError::DamagedCode { module: self.hash(), reason: error.to_string() }
     }
 
     /// The address of an offset of the text.

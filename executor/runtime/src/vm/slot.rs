@@ -9,6 +9,7 @@
 //! The set is kept from call to call, because calls of a function write to the same pages again:
 //! these stay resident and writable, and a reset copies them back.
 
+use super::{activation::Calls, writers::Writers};
 use crate::sys::{Access, Reservation};
 use executor_code::layout::PAGE;
 use std::{
@@ -36,12 +37,14 @@ const PERIOD: u32 = 64;
 pub(crate) struct Slot {
     addresses: Reservation,
     watch: Option<Watch>,
+    /// Who writes to its memories, if that is noted. A slot is not watched then.
+    writers: Option<Box<Writers>>,
 }
 
 impl From<Reservation> for Slot {
     /// A slot that nobody watches: it is used once.
     fn from(addresses: Reservation) -> Self {
-        Self { addresses, watch: None }
+        Self { addresses, watch: None, writers: None }
     }
 }
 
@@ -223,13 +226,44 @@ impl Slot {
     ) -> io::Result<Self> {
         let parts: Vec<Part> = parts.into_iter().map(Part::new).collect();
         let (faults, resets) = (AtomicU32::new(0), AtomicU32::new(0));
-        let slot = Self { addresses, watch: Some(Watch { image, parts, faults, resets }) };
+        let watch = Some(Watch { image, parts, faults, resets });
+        let slot = Self { addresses, watch, writers: None };
         for part in slot.watch.iter().flat_map(|watch| &watch.parts) {
             if part.always {
                 part.open(&slot.addresses, 0..(part.range.end - part.range.start) / PAGE)?;
             }
         }
         Ok(slot)
+    }
+
+    /// A slot of memories that can grow to these offsets, of which it is noted who writes to them.
+    pub(crate) fn attributed(
+        addresses: Reservation,
+        memories: impl IntoIterator<Item = Range<u64>>,
+    ) -> Self {
+        Self { addresses, watch: None, writers: Some(Box::new(Writers::new(memories))) }
+    }
+
+    /// Who writes to its memories, if that is noted.
+    pub(crate) fn writers(&self) -> Option<&Writers> {
+        self.writers.as_deref()
+    }
+
+    /// Makes a range readable and writable; it is zero unless it was accessible before. Pages of an attributed
+    /// memory are opened by the first write to each.
+    pub(crate) fn commit(&self, offset: u64, len: u64) -> io::Result<()> {
+        match &self.writers {
+            Some(writers) => writers.commit(&self.addresses, offset, len),
+            None => self.addresses.commit(offset, len),
+        }
+    }
+
+    /// Notes whose write faulted, and opens its page; false when the fault is none of ours.
+    /// Async-signal-safe.
+    pub(super) fn attribute(&self, address: usize, calls: Calls<'_>) -> bool {
+        let offset = self.addresses.offset_of(address);
+        let (Some(writers), Some(offset)) = (&self.writers, offset) else { return false };
+        writers.open(&self.addresses, offset..offset + 1, calls)
     }
 
     /// Makes an accessible state block what part of a file is: copies it if it is always open, or else maps
@@ -253,6 +287,9 @@ impl Slot {
 
     /// Prepares `len` bytes at an address for writes of the host.
     pub(crate) fn open(&self, address: usize, len: usize) {
+        if let (Some(writers), Some(start)) = (&self.writers, self.addresses.offset_of(address)) {
+            writers.open(&self.addresses, start..start + len as u64, Calls::of_host());
+        }
         let Some(watch) = &self.watch else { return };
         let Some(start) = self.addresses.offset_of(address).filter(|_| len > 0) else { return };
         let Some(part) = watch.part(start) else { return };
@@ -265,6 +302,9 @@ impl Slot {
 
     /// Prepares the whole part that an address lies in for writes of the host.
     pub(crate) fn open_part(&self, address: usize) {
+        if let (Some(writers), Some(start)) = (&self.writers, self.addresses.offset_of(address)) {
+            writers.open(&self.addresses, start..u64::MAX, Calls::of_host());
+        }
         let offset = self.addresses.offset_of(address);
         let part = self.watch.as_ref().and_then(|watch| watch.part(offset?));
         if let Some(part) = part {

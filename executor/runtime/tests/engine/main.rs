@@ -14,6 +14,7 @@ mod references;
 mod shared;
 mod state;
 mod suspend;
+mod trusted;
 
 use executor_code::{Compiler, Progress};
 use executor_compiler::NativeCompiler;

@@ -1,10 +1,17 @@
 //! What there is to say of a snapshot.
 //!
-//! Invariant: all of it is read from the file's records and manifest; neither the module nor its code
-//! is needed, and no state is read.
+//! Invariant: nothing of the snapshot is run, and its file is enough: a module that is not at hand is said to be
+//! so, and leaves what it declares untold. The names of fields are those of the JSON, and stay.
 
-use crate::{Error, Snapshot};
-use executor_snapshot::{Defaults, GivenDirectory, format};
+mod instances;
+
+pub use instances::{
+    InspectedElement, InspectedExtent, InspectedFrame, InspectedGlobal, InspectedInstance,
+    InspectedMemory, InspectedRange, InspectedTable, InspectedValue,
+};
+
+use crate::{Error, Runtime, Snapshot, contents::Contents};
+use executor_snapshot::{Defaults, GivenDirectory};
 use executor_wasi::{DescriptorState, DirectoryState, Draw, FileState, Ledger, Target, WasiState};
 use serde::Serialize;
 
@@ -21,6 +28,10 @@ pub struct Inspection {
     pub created_unix: u64,
     /// The release that made it.
     pub engine: String,
+    /// What its making took, phase by phase; what came after it was written is not known.
+    pub timeline: Vec<InspectedPhase>,
+    /// The snapshots that it has pages of, which stay in their own files.
+    pub bases: Vec<InspectedBase>,
     /// How it is meant to be called: `command`, `reactor` or `call`.
     pub kind: String,
     /// The number of the instance that calls go to.
@@ -41,12 +52,32 @@ pub struct Inspection {
     pub frame_bytes: u64,
     /// Where the call is.
     pub backtrace: String,
+    /// Its frames, outermost first.
+    pub stack: Vec<InspectedFrame>,
     /// What a run is given where it says nothing else.
     pub defaults: InspectedDefaults,
     /// The host's side of WASI, where it has one.
     pub wasi: Option<InspectedWasi>,
     /// The instances, in order of their numbers.
     pub instances: Vec<InspectedInstance>,
+}
+
+/// A phase of the making of a snapshot.
+#[derive(Debug, Serialize)]
+pub struct InspectedPhase {
+    /// Which.
+    pub phase: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A snapshot that another has pages of.
+#[derive(Debug, Serialize)]
+pub struct InspectedBase {
+    /// Its identity.
+    pub snapshot: String,
+    /// What its file was called.
+    pub file_name: Option<String>,
 }
 
 /// What a run is given where it says nothing else.
@@ -87,6 +118,11 @@ pub struct InspectedWasi {
     pub directories: Vec<String>,
     /// The files and directories that are open.
     pub open: Vec<InspectedOpen>,
+    /// The guest's paths of the given directories that it closed.
+    pub closed_directories: Vec<String>,
+    /// What it last saw of the monotonic clock and of the clocks of processor time, of the process and the
+    /// thread, in nanoseconds; 0 if it never looked.
+    pub clocks: [u64; 3],
     /// How many listening sockets a run has to give.
     pub listeners: u32,
     /// What random bytes were drawn.
@@ -127,59 +163,29 @@ pub struct InspectedDraw {
     pub backtrace: String,
 }
 
-/// One instance.
-#[derive(Debug, Serialize)]
-pub struct InspectedInstance {
-    /// Its number.
-    pub id: usize,
-    /// The hash of its module's bytes.
-    pub module: String,
-    /// Its module's name, if it has one.
-    pub module_name: Option<String>,
-    /// The name that others import its exports under.
-    pub registered_as: Option<String>,
-    /// False when its instantiation failed.
-    pub instantiated: bool,
-    /// Its own memories.
-    pub memories: Vec<InspectedArea>,
-    /// Its own tables.
-    pub tables: Vec<InspectedArea>,
-}
-
-/// A memory or a table: its size, and how much of it the file holds.
-#[derive(Debug, Serialize)]
-pub struct InspectedArea {
-    /// How many bytes.
-    pub bytes: u64,
-    /// How many of them the file holds.
-    pub stored_bytes: u64,
+/// How much an inspection tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Sizes and counts where there may be many: pages, elements of tables.
+    Summary,
+    /// Also which pages are not zero, and every element that is not null.
+    Full,
 }
 
 impl Inspection {
-    /// What there is to say of a snapshot.
+    /// What there is to say of a snapshot. Its modules, or their code, are looked for in the runtime's store.
     ///
     /// # Errors
-    /// When its WASI state cannot be read.
-    pub fn of(snapshot: &Snapshot) -> Result<Self, Error> {
+    /// When it cannot be read, or does not fit its modules.
+    pub fn of(runtime: &Runtime, snapshot: &Snapshot, detail: Detail) -> Result<Self, Error> {
         let file = snapshot.file();
         let manifest = file.manifest();
+        let contents = Contents::of(runtime, snapshot)?;
         let wasi = manifest.wasi.as_deref().map(WasiState::decode).transpose()?;
         let wasi = wasi.map(InspectedWasi::of).transpose()?;
-        let areas = |areas: &[format::Area]| -> Vec<InspectedArea> {
-            let stored = |a: &format::Area| a.extents.iter().map(|e| e.len).sum();
-            areas.iter().map(|a| InspectedArea { bytes: a.len, stored_bytes: stored(a) }).collect()
-        };
-        let instance = |(i, instance): (usize, &format::Instance)| {
-            let names = manifest.instances.get(i);
-            InspectedInstance {
-                id: i + 1,
-                module: instance.module.to_string(),
-                module_name: names.and_then(|n| n.module.clone()),
-                registered_as: names.and_then(|n| n.registered.clone()),
-                instantiated: instance.instantiated,
-                memories: areas(&instance.memories),
-                tables: areas(&instance.tables),
-            }
+        let instance = |position: usize| {
+            let names = manifest.instances.get(position);
+            InspectedInstance::of(&contents, position, names, detail)
         };
         Ok(Self {
             snapshot: file.id().to_string(),
@@ -187,6 +193,22 @@ impl Inspection {
             file_bytes: file.file_len(),
             created_unix: manifest.created,
             engine: manifest.engine.clone(),
+            timeline: manifest
+                .timeline
+                .iter()
+                .map(|(phase, time)| InspectedPhase {
+                    phase: phase.clone(),
+                    seconds: time.as_secs_f64(),
+                })
+                .collect(),
+            bases: file
+                .bases()
+                .iter()
+                .map(|base| InspectedBase {
+                    snapshot: base.id.to_string(),
+                    file_name: base.file_name.clone(),
+                })
+                .collect(),
             kind: manifest.entry.to_string(),
             main: manifest.main,
             init: manifest.inits.clone(),
@@ -199,7 +221,8 @@ impl Inspection {
             backtrace: manifest.backtrace.clone(),
             defaults: InspectedDefaults::of(&manifest.defaults),
             wasi,
-            instances: file.instances().iter().enumerate().map(instance).collect(),
+            stack: instances::frames(&contents),
+            instances: (0..contents.instances.len()).map(instance).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -262,6 +285,8 @@ impl InspectedWasi {
             environment_read: state.env,
             directories,
             open,
+            closed_directories: state.closed_preopens,
+            clocks: state.clocks,
             listeners: state.listeners,
             entropy,
             more_draws: more,
