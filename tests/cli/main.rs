@@ -19,9 +19,11 @@ mod guests;
 mod hooks;
 mod imports;
 mod inspect;
+mod layers;
 mod messages;
 mod noexec;
 mod outputs;
+mod page;
 mod points;
 #[path = "../support/process.rs"]
 mod process;
