@@ -314,7 +314,13 @@ fn unpack(file: File, adding: &Adding<'_>, max_len: u64) -> Result<Unpacked, Rea
             }
         }
     }
-    end(archive.into_inner().into_inner())?;
+    let mut decoder = archive.into_inner().into_inner();
+    end(&mut decoder)?;
+    let decoder = decoder.into_frame_decoder();
+    let sum = decoder.get_checksum_from_data();
+    if sum.is_some() && sum != decoder.get_calculated_checksum() {
+        return Err(whole("it does not match its check sum".to_owned()).into());
+    }
     match source.read(&mut [0]) {
         Ok(0) => Ok((blobs, documents)),
         Ok(_) => Err(whole("something was added to it".to_owned()).into()),
@@ -352,7 +358,7 @@ fn unpack_blob(
     }
 }
 
-/// Reads what is behind the last entry: zeroes, and the check sum of the compression.
+/// Reads what is behind the last entry, which are zeroes.
 fn end(mut rest: impl Read) -> Result<(), ArchiveError> {
     let mut buffer = vec![0; COPY];
     let mut padding = 0;
