@@ -24,6 +24,7 @@ mod layers;
 mod messages;
 mod noexec;
 mod outputs;
+mod page;
 mod points;
 #[path = "../support/process.rs"]
 mod process;
@@ -33,8 +34,10 @@ mod sandbox;
 mod shared;
 mod state;
 mod store;
+mod store_care;
 mod streams;
 mod syscalls;
 mod targets;
+mod trust;
 mod verified;
 mod world;
