@@ -3,6 +3,7 @@
 
 mod archives;
 mod calls;
+mod corpus;
 mod functions;
 mod given;
 mod hosts;
