@@ -57,5 +57,14 @@ compile-cost FILE TIMES="3": build
 differential SEED="0" COUNT="1000":
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features differential --bin differential -- --seed {{SEED}} --count {{COUNT}}
 
+# Eight processes on one store for SECONDS, some of them killed.
+soak SECONDS="30" SEED="1":
+    EXECUTOR_SOAK={{SECONDS}} EXECUTOR_SEED={{SEED}} cargo test --locked --package executor-cli --test crash soak::
+
+# Looks for inputs for which a property of tests/oracles does not hold: decode_compile, code_file, snapshot_file or
+# wasi_hostile. The first build takes some minutes.
+fuzz TARGET SECONDS="60":
+    fuzz/run {{TARGET}} {{SECONDS}}
+
 demo:
     ./examples/demo.sh
