@@ -322,7 +322,7 @@ impl Catalogue {
     }
 
     /// Begins to add something. Until the result is dropped, nothing is swept away, in any process;
-    /// so don't [remove](Self::remove) or [sweep](Self::sweep) on the same thread meanwhile.
+    /// so don't [remove](Self::remove), [sweep](Self::sweep) or add code on the same thread meanwhile.
     ///
     /// # Errors
     /// When the directory cannot be made or locked, or is not this user's alone.
