@@ -24,6 +24,7 @@ use executor_snapshot::{
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs::File,
     io::{self, BufReader, Read, Seek, Write},
@@ -259,14 +260,53 @@ impl Blobs {
 
 type Unpacked = (BTreeMap<Digest, Blob>, BTreeMap<&'static str, Vec<u8>>);
 
+/// Reads so many bytes at most; the next is an error, and noted.
+struct Limited<'a, R> {
+    inner: R,
+    left: u64,
+    exceeded: &'a Cell<bool>,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // One byte more than may be, to tell the end from the limit.
+        let want = buffer.len().min(self.left.saturating_add(1) as usize);
+        let read = self.inner.read(&mut buffer[..want])?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(read)
+            }
+            None => {
+                self.exceeded.set(true);
+                Err(io::Error::other("it is too large"))
+            }
+        }
+    }
+}
+
 /// Takes all entries out of an archive: blobs to files of the store without names, documents to memory.
 fn unpack(file: File, adding: &Adding<'_>, max_len: u64) -> Result<Unpacked, ReadError> {
+    let exceeded = Cell::new(false);
+    let unpacked = unpack_within(file, adding, max_len, &exceeded);
+    // Wherever it was noticed.
+    unpacked.map_err(|error| match exceeded.get() {
+        true => ArchiveError::TooLarge(max_len).into(),
+        false => error,
+    })
+}
+
+fn unpack_within(
+    file: File,
+    adding: &Adding<'_>,
+    max_len: u64,
+    exceeded: &Cell<bool>,
+) -> Result<Unpacked, ReadError> {
     let whole = |error: String| ArchiveError::NotWhole(error);
     let mut source = BufReader::new(file);
     let decoder = StreamingDecoder::new_with_max_window_size(&mut source, MAX_WINDOW);
     let decoder = decoder.map_err(|error| whole(error.to_string()))?;
-    // One byte more than may be, to tell the end from the limit.
-    let mut archive = tar::Archive::new(decoder.take(max_len.saturating_add(1)));
+    let mut archive = tar::Archive::new(Limited { inner: decoder, left: max_len, exceeded });
     let mut left = max_len;
     let (mut blobs, mut documents) = (BTreeMap::new(), BTreeMap::new());
     let entries = archive.entries().map_err(|error| whole(error.to_string()))?;
@@ -314,9 +354,9 @@ fn unpack(file: File, adding: &Adding<'_>, max_len: u64) -> Result<Unpacked, Rea
             }
         }
     }
-    let mut decoder = archive.into_inner().into_inner();
-    end(&mut decoder)?;
-    let decoder = decoder.into_frame_decoder();
+    let mut rest = archive.into_inner();
+    end(&mut rest)?;
+    let decoder = rest.inner.into_frame_decoder();
     let sum = decoder.get_checksum_from_data();
     if sum.is_some() && sum != decoder.get_calculated_checksum() {
         return Err(whole("it does not match its check sum".to_owned()).into());

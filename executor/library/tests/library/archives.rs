@@ -361,6 +361,9 @@ fn sizes_are_bounded_before_anything_is_written() {
     there.runtime.import(&archive, &small).unwrap();
 }
 
+/// A change of the manifest and of the layers' blobs.
+type Change = Box<dyn Fn(&mut Value, &mut Vec<Vec<u8>>)>;
+
 /// The archive with other contents for its blobs, under digests that are right.
 fn rebuilt(
     entries: &[(String, Vec<u8>)],
@@ -398,7 +401,7 @@ fn what_matches_its_digests_is_still_checked_as_a_snapshot() {
     let entries = unpack(&here.export("over"));
     let there = Place::new();
     let word = |text: &str| wat::parse_str(text).unwrap();
-    let cases: [(&str, Box<dyn Fn(&mut Value, &mut Vec<Vec<u8>>)>); 10] = [
+    let cases: [(&str, Change); 10] = [
         ("damaged", Box::new(|_, blobs| *blobs[0].last_mut().unwrap() ^= 1)),
         ("damaged", Box::new(|_, blobs| blobs[0][8192] ^= 1)),
         ("which nothing needs", Box::new(move |_, blobs| blobs[2] = word("(module)"))),
