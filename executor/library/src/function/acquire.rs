@@ -9,7 +9,7 @@ use super::{
     modules::{check_init, check_niladic, kind, program},
 };
 use crate::{
-    Error, Instance, Report,
+    Error, Instance, Limits, Report,
     given::{Given, Written},
     instance::{Call, Entry, call_export},
     report::{Phases, Start},
@@ -148,6 +148,19 @@ impl Runtime {
 }
 
 impl Kept {
+    /// Makes the image of the state; of a file that anyone may have written all of it is checked.
+    pub(crate) fn image(&self, runtime: &Runtime, limits: Limits) -> Result<Image, Error> {
+        let mut modules = self.modules.iter();
+        // They are asked for in the order of the instances, as they were found.
+        let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
+        let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
+        let (config, file) = (StoreConfig::from(limits), self.snapshot.file());
+        match self.trust {
+            Trust::Own => executor_snapshot::image(engine, linker, config, file, code),
+            Trust::Nobody => executor_snapshot::image_untrusted(engine, linker, config, file, code),
+        }
+    }
+
     /// Restores the store and its WASI state.
     fn restore(
         &self,
@@ -157,19 +170,7 @@ impl Kept {
         attach: impl FnOnce(&Store),
     ) -> Result<Store, Error> {
         let file = self.snapshot.file();
-        let make = || {
-            let mut modules = self.modules.iter();
-            // They are asked for in the order of the instances, as they were found.
-            let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
-            let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
-            let config = StoreConfig::from(given.limits);
-            match self.trust {
-                Trust::Own => executor_snapshot::image(engine, linker, config, file, code),
-                Trust::Nobody => {
-                    executor_snapshot::image_untrusted(engine, linker, config, file, code)
-                }
-            }
-        };
+        let make = || self.image(runtime, given.limits);
         let fail = |error| SnapshotError::restore(file.path())(error).into();
         let mut store = self.images.store(given.limits, make, fail, |store| attach(store))?;
         let Some(state) = &self.wasi else {
