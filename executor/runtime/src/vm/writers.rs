@@ -166,7 +166,7 @@ mod tests {
     /// Memory from page 1 on of a slot of 12 pages, of which 10 are accessible.
     fn slot(words: usize) -> (Reservation, Writers) {
         let slot = Reservation::new(12 * PAGE).unwrap();
-        let writers = Writers::with_room([PAGE..12 * PAGE], words);
+        let writers = Writers::with_room(std::iter::once(PAGE..12 * PAGE), words);
         writers.commit(&slot, 0, PAGE).unwrap();
         writers.commit(&slot, PAGE, 10 * PAGE).unwrap();
         (slot, writers)
