@@ -51,7 +51,7 @@ pub fn code_file(bytes: &[u8]) {
     let mut u = Unstructured::new(bytes);
     let Ok(whole) = u.choose(files()) else { return };
     let mut damaged = whole.clone();
-    // A header that is damaged is always refused: mostly it is left alone.
+    // Of a header that is damaged most are refused: mostly it is left alone.
     let begin = match u.ratio(1, 16) {
         Ok(true) => 0,
         _ => CodeFile::new(&whole[..]).expect("it is whole").range(Section::Functions).start,
@@ -60,15 +60,17 @@ pub fn code_file(bytes: &[u8]) {
         return;
     }
     let Ok(file) = CodeFile::new(&damaged[..]) else { return };
-    // What lies between the header and the text belongs to nothing.
-    let body = file.range(Section::Text).start;
-    let intact = damaged[body..] == whole[body..];
-    assert_eq!(file.verify().is_ok(), intact, "verifying");
-    look_up(&file, &mut u);
+    // The first page is under the MAC of a store, which is not looked at here.
+    let body = CodeFile::new(&whole[..]).expect("it is whole").range(Section::Text).start;
+    let intact = damaged == *whole;
+    if damaged[..body] == whole[..body] {
+        assert_eq!(file.verify().is_ok(), intact, "verifying");
+    }
+    look_up(&file, intact, &mut u);
 }
 
 /// Asks for all there is, and for a few things that there may not be.
-fn look_up(file: &CodeFile<&[u8]>, u: &mut Unstructured<'_>) {
+fn look_up(file: &CodeFile<&[u8]>, intact: bool, u: &mut Unstructured<'_>) {
     let text = file.section(Section::Text).len();
     let in_text = |offset: u32| assert!((offset as usize) < text, "{offset:#x} is not in the text");
     let odd = [u.arbitrary().unwrap_or(u32::MAX), u32::MAX];
@@ -76,8 +78,9 @@ fn look_up(file: &CodeFile<&[u8]>, u: &mut Unstructured<'_>) {
         file.function_offset(func).map(in_text);
         if let Some(ty) = file.function_type(func) {
             let words = file.type_words(ty);
-            assert_eq!(words.is_some(), file.type_digest(ty).is_some());
-            assert!(words.is_none() || file.func_type(ty).is_some(), "words of no types");
+            assert!(words.is_none() || file.type_digest(ty).is_some());
+            let known = file.func_type(ty).is_some();
+            assert!(!intact || words.is_some() == known, "words of no types");
             file.enter_offset(ty).map(in_text);
         }
         let _ = (file.import(func), file.function_name(func), file.tag_type(func));
@@ -85,7 +88,7 @@ fn look_up(file: &CodeFile<&[u8]>, u: &mut Unstructured<'_>) {
     for (name, kind, index) in file.exports().take(64) {
         // Names that are out of order are not all found.
         if let Some(found) = file.export(name) {
-            assert!(found == (kind, index) || file.verify().is_err(), "export {name:?}");
+            assert!(!intact || found == (kind, index), "export {name:?}");
         }
     }
     for offset in (0..text as u32).step_by(7).take(512).chain(odd) {
