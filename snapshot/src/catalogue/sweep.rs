@@ -95,6 +95,10 @@ impl Catalogue {
             }
             None => (modules, bases) = (None, None),
         };
+        // Those of the directories in it are found below.
+        for name in store.names()?.into_iter().filter(|name| is_temporary(name)) {
+            swept.remove(store, &name)?;
+        }
         swept.each(store, FUNCTIONS, |functions, name| {
             match name.to_str().map(|name| target(functions, name)) {
                 Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
