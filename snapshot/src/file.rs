@@ -12,6 +12,7 @@ use crate::{
     FormatError, Manifest, SnapshotError, SnapshotId,
     format::{Area, Base, CHUNK, Head, Instance, MAX_HEAD, Metadata, Section},
 };
+use executor_files::Trust;
 use executor_model::{Escaped, ModuleHash};
 use executor_runtime::CallState;
 use std::{
@@ -35,6 +36,8 @@ pub struct SnapshotFile {
     id: SnapshotId,
     /// The file of each base, where it was found.
     bases: Vec<Option<DataFile>>,
+    /// Whether the user vouches for the files.
+    trust: Trust,
 }
 
 /// A snapshot file of which only the header is read: where data lies, and which data it is. Cloning shares it.
@@ -68,11 +71,22 @@ impl SnapshotFile {
             Ok((head, metadata, id)) => {
                 let bases = metadata.bases.iter().map(|_| None).collect();
                 let data = DataFile { path, file: Arc::new(file), head };
-                Ok(Self { data, metadata, id, bases })
+                Ok(Self { data, metadata, id, bases, trust: Trust::Own })
             }
             Err(ReadError::Io(source)) => Err(SnapshotError::Io { path, source }),
             Err(ReadError::Format(source)) => Err(SnapshotError::Format { path, source }),
         }
+    }
+
+    /// The same snapshot, whose files are restored as `trust` says.
+    #[must_use]
+    pub fn with_trust(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Whose files are restored.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// Looks for the bases that it still lacks. `find` opens the file that may be a base; it is another where its

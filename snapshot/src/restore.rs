@@ -46,7 +46,12 @@ impl SnapshotFile {
             });
         }
         let files = files.into_iter().map(|file| Arc::clone(file.file())).collect();
-        Ok(RestorePlan { files, instances, call: self.metadata().call.clone() })
+        Ok(RestorePlan {
+            trust: self.trust(),
+            files,
+            instances,
+            call: self.metadata().call.clone(),
+        })
     }
 }
 

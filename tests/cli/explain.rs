@@ -132,6 +132,20 @@ fn a_call_up_to_a_point_is_explained_and_what_it_prints_is_not_in_the_way() {
 }
 
 #[test]
+fn a_memory_that_threads_share_is_told_of_without_its_writers() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "shared.wat",
+        r#"(module (memory 1 1 shared)
+             (func (export "_initialize") (i32.store (i32.const 8192) (i32.const 1))))"#,
+    );
+    let json = explain(&sandbox, &["shared.wat"]);
+    let functions = json["functions"].as_array().unwrap();
+    assert_eq!((&json["pages"], functions.len()), (&json!(1), 1));
+    assert_eq!(functions[0]["name"], "(not known)", "{json}");
+}
+
+#[test]
 fn a_snapshot_file_does_not_tell_who_wrote_it() {
     let sandbox = Sandbox::new();
     sandbox.file("writes.wat", WRITES);

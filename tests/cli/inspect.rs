@@ -1,7 +1,8 @@
 //! `executor snapshot inspect`: the state of a snapshot, with the names that its module gives to its items.
 
-use crate::sandbox::Sandbox;
+use crate::{diff::PAIR, guests, sandbox::Sandbox};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Its state after initialisation can be told from its text.
 pub const SEEN: &str = r#"(module $seen
@@ -157,4 +158,45 @@ fn a_file_is_told_of_also_where_its_module_is_not_known() {
     assert_eq!(instance["memories"][0]["zero_pages"], 45);
     let text = sandbox.ok(&["snapshot", "inspect", "--store", "other", "seen.snap"]).stdout;
     assert!(text.contains("globals and names are not known"), "{text}");
+}
+
+/// The names of fields in JSON.
+fn fields(json: &Value, names: &mut BTreeSet<String>) {
+    match json {
+        Value::Object(fields_of) => fields_of.iter().for_each(|(name, value)| {
+            names.insert(name.clone());
+            fields(value, names);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| fields(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_of_the_json_is_documented() {
+    let sandbox = Sandbox::new();
+    sandbox.file("pair.wat", PAIR);
+    sandbox.file("draws.wat", guests::DRAWS);
+    sandbox.file("waits.wat", WAITS);
+    let create = ["snapshot", "create", "--name"];
+    sandbox.ok(&[&create[..], &["p", "--init", "set", "pair.wat"]].concat());
+    sandbox.ok(&[&create[..], &["q", "--init", "change", "pair.wat"]].concat());
+    sandbox.ok(&[&create[..], &["d", "draws.wat"]].concat());
+    sandbox.ok(&[&create[..], &["w", "--at", "stdin", "waits.wat"]].concat());
+    let mut names = BTreeSet::new();
+    for command in [
+        &["inspect", "--full", "p"][..],
+        &["inspect", "d"],
+        &["inspect", "w"],
+        &["diff", "p", "q"],
+        &["diff", "w", "d"],
+        &["explain", "d"],
+    ] {
+        let run = sandbox.run(&[&["snapshot", command[0], "--json"], &command[1..]].concat());
+        fields(&serde_json::from_str(&run.stdout).unwrap(), &mut names);
+    }
+    let page = include_str!("../../docs/inspect.md");
+    let documented = |name: &&String| page.contains(&format!("`{name}`"));
+    let missing: Vec<&String> = names.iter().filter(|name| !documented(name)).collect();
+    assert!(missing.is_empty() && names.len() > 80, "{missing:?} of {}", names.len());
 }

@@ -43,8 +43,6 @@ fn scene(pages: u32, changes: i32) -> Scene {
         call(&mut scene, "put", &[change * 131_072, 7]);
     }
     scene.guest.write_over(&scene.path("s.snap"), &scene.path("base.snap"));
-    // The first process that uses the code checks all of it, and notes that it has.
-    count(&scene, 1, &[]);
     scene
 }
 
@@ -68,9 +66,10 @@ fn a_restore_over_a_base_costs_a_few_system_calls_more_whatever_the_size_of_the_
     let sum = |counts: &BTreeMap<String, u32>| counts.values().sum::<u32>() / 20;
     let of = |counts: &BTreeMap<String, u32>, name| counts.get(name).copied().unwrap_or(0) / 20;
     println!("flat: {flat:?}; layered: {of_large:?}");
-    // One piece of its own and the rest of the base: the base is opened, looked at and closed.
+    // One piece of its own and the rest of the base, which is looked for under two names, opened, checked, read
+    // at its beginning and closed.
     assert_eq!(of(&of_large, "mmap"), of(&flat, "mmap") + 1);
-    assert!(sum(&of_large) <= sum(&flat) + 8, "{of_large:?} and {flat:?}");
+    assert!(sum(&of_large) <= sum(&flat) + 9, "{of_large:?} and {flat:?}");
 }
 
 #[test]

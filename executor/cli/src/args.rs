@@ -3,7 +3,7 @@
 //! Invariant: parsing has no side effects; it reads neither files nor the environment. What needs
 //! them is checked by the command that uses it.
 
-use crate::{code_args::CodeArgs, error::Failure, units};
+use crate::{code_args::CodeArgs, error::Failure, store_cmd::StoreCommand, units};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use executor::{DirAccess, Entropy, NotAPoint, Point};
 use std::{
@@ -31,6 +31,9 @@ pub enum Command {
     /// Make, show and remove snapshots
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Run specification scripts
     Wast(WastArgs),
 }
@@ -169,11 +172,11 @@ pub struct CaptureArgs {
 /// Where modules, code, snapshots and functions are kept.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// The store's directory [default: $EXECUTOR_STORE, or `executor` in the XDG data directory]
-    #[arg(long, value_name = "DIR", conflicts_with = "no_store")]
-    pub store: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub dir: StoreDirArgs,
     /// Keep nothing and use nothing that was kept
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["store", "trust_store"])]
     pub no_store: bool,
     /// Check every byte of a snapshot before it is used, which otherwise only those are that come from elsewhere
     #[arg(long)]
@@ -199,6 +202,10 @@ pub struct StoreDirArgs {
     /// The store's directory [default: $EXECUTOR_STORE, or `executor` in the XDG data directory]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Use the store whoever owns it and may write to it, and write nothing to it: they can have any code run as you
+    /// [default: $EXECUTOR_TRUST_STORE=1]
+    #[arg(long)]
+    pub trust_store: bool,
 }
 
 /// `executor snapshot`.

@@ -12,10 +12,7 @@ use crate::{
     store_dir, units, warn,
 };
 use executor::{Event, Features, Runtime, RuntimeBuilder, SnapshotPolicy, Work};
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a command says of its work.
 #[derive(Debug, Clone, Default)]
@@ -41,12 +38,14 @@ fn builder(code: &CodeArgs, talk: &Talk) -> RuntimeBuilder {
 /// # Errors
 /// When there is none to be had.
 pub fn with_store(store: &StoreDirArgs, code: &CodeArgs, talk: &Talk) -> Result<Runtime, Failure> {
-    in_store(builder(code, talk), store.store.as_deref())
+    in_store(builder(code, talk), store)
 }
 
 /// A runtime with a store.
-fn in_store(builder: RuntimeBuilder, dir: Option<&Path>) -> Result<Runtime, Failure> {
-    Ok(builder.store(store_dir::directory(dir)?).build()?)
+fn in_store(builder: RuntimeBuilder, store: &StoreDirArgs) -> Result<Runtime, Failure> {
+    let dir = store_dir::directory(store.store.as_deref())?;
+    let trust = store_dir::is_trusted(store.trust_store)?;
+    Ok(builder.store(dir).trust_store(trust).build()?)
 }
 
 /// Whether the store can be used and has a function of this name.
@@ -64,14 +63,14 @@ pub fn with_store_if_usable(
     code: &CodeArgs,
     talk: &Talk,
 ) -> Result<Runtime, Failure> {
-    in_store_if_usable(|| builder(code, talk), store.store.as_deref())
+    in_store_if_usable(|| builder(code, talk), store)
 }
 
 fn in_store_if_usable(
     builder: impl Fn() -> RuntimeBuilder,
-    dir: Option<&Path>,
+    store: &StoreDirArgs,
 ) -> Result<Runtime, Failure> {
-    match in_store(builder(), dir) {
+    match in_store(builder(), store) {
         Ok(runtime) => Ok(runtime),
         Err(failure) => {
             warn(failure.line());
@@ -91,14 +90,13 @@ pub fn of_run(
     talk: &Talk,
 ) -> Result<Runtime, Failure> {
     let builder = || builder(code, talk).verify_snapshots(store.verify);
-    let dir = store.store.as_deref();
     match (function, store.no_store) {
         (Some(name), true) => Err(Failure::usage(format_args!(
             "`{name}` is no file, and with --no-store there are no stored functions"
         ))),
-        (Some(_), false) => in_store(builder(), dir),
+        (Some(_), false) => in_store(builder(), &store.dir),
         (None, true) => Ok(builder().build()?),
-        (None, false) => in_store_if_usable(builder, dir),
+        (None, false) => in_store_if_usable(builder, &store.dir),
     }
 }
 

@@ -74,26 +74,32 @@ fn items(instance: &InspectedInstance, full: bool) -> String {
         Some(name) => format!(" ({})", Escaped(name)),
         None => String::new(),
     };
+    let in_bases = |bytes: u64| match bytes {
+        0 => String::new(),
+        bytes => format!(" and {} in those of its bases", units::show_size(bytes)),
+    };
     let mut text = String::new();
     for memory in &instance.memories {
         let (bytes, stored) =
             (units::show_size(memory.bytes), units::show_size(memory.stored_bytes));
         let filled = memory.pages - memory.zero_pages.min(memory.pages);
         text += &format!(
-            "  memory {}{}: {bytes}, of which {stored} in the file; {filled} of {} pages are not zero\n",
+            "  memory {}{}: {bytes}, of which {stored} in the file{}; {filled} of {} pages are not zero\n",
             memory.index,
             named(&memory.name),
+            in_bases(memory.base_bytes),
             memory.pages
         );
     }
     for table in &instance.tables {
         let stored = units::show_size(table.stored_bytes);
         text += &format!(
-            "  table {}{}: {} elements, of which {} are not null; {stored} in the file\n",
+            "  table {}{}: {} elements, of which {} are not null; {stored} in the file{}\n",
             table.index,
             named(&table.name),
             table.elements,
-            table.non_null
+            table.non_null,
+            in_bases(table.base_bytes)
         );
         for element in table.entries.iter().flatten() {
             text += &format!("    {}: {}\n", element.index, Escaped(&element.value));

@@ -26,6 +26,7 @@ mod progress;
 mod report;
 mod run;
 mod snapshot_cmd;
+mod store_cmd;
 mod store_dir;
 mod suggest;
 mod target;
@@ -74,6 +75,7 @@ fn dispatch(command: Command) -> Result<i32, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Snapshot(command) => snapshot_cmd::snapshot(&command),
+        Command::Store(command) => store_cmd::store(&command),
         #[cfg(feature = "compiler")]
         Command::Wast(args) => wast_cmd::wast(&args),
         #[cfg(not(feature = "compiler"))]

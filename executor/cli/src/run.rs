@@ -4,7 +4,7 @@
 //! does is proportional to the number of instances, never to their size.
 
 use crate::{
-    args::{RunArgs, SnapshotPolicy, StoreArgs, StoreDirArgs},
+    args::{RunArgs, SnapshotPolicy, StoreArgs},
     engine::{self, Talk},
     error::Failure,
     given::{Given, give, plan},
@@ -27,9 +27,8 @@ use std::{ffi::OsStr, path::Path, sync::Arc};
 pub fn run(args: &RunArgs) -> Result<i32, Failure> {
     let mut report = executor::Report::default();
     let (target, rest) = args.split()?;
-    let StoreArgs { store, no_store, .. } = &args.store;
-    let dir = StoreDirArgs { store: store.clone() };
-    let stored = |name: &str| !no_store && engine::has_function(&dir, name);
+    let StoreArgs { dir, no_store, .. } = &args.store;
+    let stored = |name: &str| !no_store && engine::has_function(dir, name);
     let base = target::named(target, stored)?;
     let destination = match &args.report {
         None => None,

@@ -11,7 +11,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// A positive duration: a whole number and one of `us`, `ms`, `s`, `m`, `h`.
+/// A positive duration: a whole number and one of `us`, `ms`, `s`, `m`, `h`, `d`.
 ///
 /// # Errors
 /// A sentence that says what was expected.
@@ -25,6 +25,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "s" => seconds(1),
             "m" => seconds(60),
             "h" => seconds(3600),
+            "d" => seconds(86_400),
             _ => None,
         }
     };
@@ -89,6 +90,7 @@ mod tests {
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
         assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
         for bad in [
             "",
             "5",

@@ -18,7 +18,7 @@ pub mod layout;
 mod store_key;
 mod stored;
 
-pub use cache::CodeCache;
+pub use cache::{CodeCache, CodeEntry, CodeListed};
 pub use compiler::{CompileError, CompileEvent, CompileOptions, Compiler, OptLevel, Progress};
 pub use key::{CodeKey, CodeKind, CpuFeatures, ENGINE_VERSION};
 pub use stored::{Check, StoredCode};

@@ -1,12 +1,12 @@
 //! Directories that only this user could have written to, and what is in them.
 //!
 //! Invariant: a [`PrivateDir`] was this user's alone when it was opened, and so was every file that it
-//! hands out. Names are looked up in the open directory and are never followed: neither another
+//! hands out; or the user vouches for them, and nothing is written. Names are looked up in the open directory and are never followed: neither another
 //! directory put in its place nor a link, pipe or device put in a file's place is opened as one.
 
 use crate::{
     FileError, Lock,
-    private::{ensure_private, not_a_file, refused},
+    private::{Trust, ensure_trusted, not_a_file, refused},
     publish::{Draft, publish_in, publish_link_in, publish_new_in},
 };
 use nix::{
@@ -28,6 +28,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -41,6 +42,7 @@ const LOCK: &str = "lock";
 pub struct PrivateDir {
     dir: File,
     path: PathBuf,
+    trust: Trust,
 }
 
 /// What has a name in a directory.
@@ -52,6 +54,35 @@ pub enum Entry {
     NoLink,
 }
 
+/// What a name in a directory shows of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its length, in bytes.
+    pub len: u64,
+    /// When it was last written to, or [noted](note_use) to be used.
+    pub written: SystemTime,
+}
+
+/// Sets the time at which a file was last written to, if that is a day ago: such times tell to a day when
+/// files were last used, on file systems that keep no time of reading. Where it cannot be set it stays.
+pub fn note_use(file: &File, metadata: &Metadata) {
+    let now = SystemTime::now();
+    let last = metadata.modified().ok();
+    let long_ago =
+        last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age >= DAY);
+    if long_ago {
+        let _ = file.set_modified(now);
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn time(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
+    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    UNIX_EPOCH.checked_add(seconds + nanoseconds).unwrap_or(UNIX_EPOCH)
+}
+
 impl PrivateDir {
     /// Opens a directory, if it is there. Its own path may lead through symbolic links: where it lies
     /// is for the user to say.
@@ -59,9 +90,33 @@ impl PrivateDir {
     /// # Errors
     /// When it is not this user's alone, or cannot be opened.
     pub fn open(path: impl Into<PathBuf>) -> Result<Option<Self>, FileError> {
+        Self::open_with(path, Trust::Own)
+    }
+
+    /// As [`Self::open`], of a directory that the user may vouch for: then it may be anyone's, and is only read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: impl Into<PathBuf>, trust: Trust) -> Result<Option<Self>, FileError> {
         let path = path.into();
         let opened = openat(AT_FDCWD, &path, DIRECTORY, Mode::empty());
-        Self::checked(opened, path)
+        Self::checked(opened, path, trust)
+    }
+
+    /// Whether the user vouches for it.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Refuses to write to what is only read.
+    fn ensure_writable(&self) -> Result<(), FileError> {
+        match self.trust {
+            Trust::Own => Ok(()),
+            Trust::Vouched => Err(FileError::at(&self.path)(refused(
+                "it is trusted as it is, and not written to (leave --trust-store out)",
+            ))),
+        }
     }
 
     /// Makes a directory, and those above it, for this user alone, and opens it.
@@ -88,7 +143,7 @@ impl PrivateDir {
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 Err(FileError::at(&path)(refused("it is not a directory (remove it)")))
             }
-            opened => Self::checked(opened, path),
+            opened => Self::checked(opened, path, self.trust),
         }
     }
 
@@ -100,6 +155,7 @@ impl PrivateDir {
         if let Some(dir) = self.sub(name)? {
             return Ok(dir);
         }
+        self.ensure_writable()?;
         let path = self.path.join(name);
         match mkdirat(&self.dir, name, Mode::S_IRWXU) {
             // What is published in it is not to be lost with it.
@@ -110,14 +166,18 @@ impl PrivateDir {
         self.sub(name)?.ok_or_else(|| gone(&path))
     }
 
-    fn checked(opened: nix::Result<OwnedFd>, path: PathBuf) -> Result<Option<Self>, FileError> {
+    fn checked(
+        opened: nix::Result<OwnedFd>,
+        path: PathBuf,
+        trust: Trust,
+    ) -> Result<Option<Self>, FileError> {
         let dir = match opened {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(FileError::at(&path)(error.into())),
         };
-        ensure_private(&dir).map_err(FileError::at(&path))?;
-        Ok(Some(Self { dir, path }))
+        ensure_trusted(&dir, trust).map_err(FileError::at(&path))?;
+        Ok(Some(Self { dir, path, trust }))
     }
 
     /// Where it was opened.
@@ -209,6 +269,23 @@ impl PrivateDir {
         Ok(names)
     }
 
+    /// The length of what has a name in it and when it was last written to, without following links; `None`
+    /// where there is nothing.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn look(&self, name: impl AsRef<OsStr>) -> Result<Option<Look>, FileError> {
+        let name = name.as_ref();
+        match fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Look {
+                len: stat.st_size.cast_unsigned(),
+                written: time(stat.st_mtime, stat.st_mtime_nsec),
+            })),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(self.at(name)(error.into())),
+        }
+    }
+
     /// Writes a file in it, whole or not at all, and returns it open for reading. What has the name is
     /// replaced.
     ///
@@ -219,6 +296,7 @@ impl PrivateDir {
         name: impl AsRef<OsStr>,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, FileError> {
+        self.ensure_writable()?;
         publish_in(&self.dir, name.as_ref(), write).map_err(self.at(name.as_ref()))
     }
 
@@ -228,6 +306,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system; no temporary file is left then.
     pub fn publish_new(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<bool, FileError> {
+        self.ensure_writable()?;
         publish_new_in(&self.dir, name.as_ref(), bytes).map_err(self.at(name.as_ref()))
     }
 
@@ -236,6 +315,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system.
     pub fn draft(&self) -> Result<Draft<'_>, FileError> {
+        self.ensure_writable()?;
         Draft::new(&self.dir).map_err(FileError::at(&self.path))
     }
 
@@ -244,6 +324,7 @@ impl PrivateDir {
     /// # Errors
     /// Those of the operating system.
     pub fn publish_link(&self, name: impl AsRef<OsStr>, target: &Path) -> Result<(), FileError> {
+        self.ensure_writable()?;
         publish_link_in(&self.dir, name.as_ref(), target).map_err(self.at(name.as_ref()))
     }
 
@@ -253,6 +334,7 @@ impl PrivateDir {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<Option<u64>, FileError> {
+        self.ensure_writable()?;
         let name = name.as_ref();
         let len = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_or(0, |s| s.st_size);
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
@@ -295,6 +377,7 @@ impl PrivateDir {
     }
 
     fn lock_file(&self, name: &str) -> Result<File, FileError> {
+        self.ensure_writable()?;
         let opened = self.open_file(name.as_ref(), OFlag::O_RDWR | OFlag::O_CREAT)?;
         opened.map(|(file, _)| file).ok_or_else(|| gone(&self.path))
     }
@@ -313,7 +396,7 @@ impl PrivateDir {
             }
             Err(error) => return Err(self.at(name)(error.into())),
         };
-        let meta = ensure_private(&file).map_err(self.at(name))?;
+        let meta = ensure_trusted(&file, self.trust).map_err(self.at(name))?;
         match meta.is_file() {
             true => Ok(Some((file, meta))),
             false => Err(self.at(name)(not_a_file(meta.file_type()))),
@@ -398,6 +481,9 @@ mod tests {
         assert_eq!(sub.read_array("f").unwrap(), Some(*b"bytes"));
         assert_eq!(sub.read_array::<4>("f").unwrap(), None);
         assert_eq!(sub.read_array::<6>("f").unwrap(), None);
+        assert_eq!(sub.look("f").unwrap().unwrap().len, 5);
+        assert_eq!(sub.look("l").unwrap().unwrap().len, 1);
+        assert_eq!(sub.look("absent").unwrap(), None);
         assert_eq!(sub.entry("l").unwrap(), Some(Entry::Link("f".into())));
         assert_eq!(sub.entry("f").unwrap(), Some(Entry::NoLink));
         for _ in 0..2 {
@@ -451,6 +537,20 @@ mod tests {
         chmod("", 0o777);
         assert_eq!(refusal(PrivateDir::open(temporary.path())).0, temporary.path());
         assert_eq!(refusal(PrivateDir::make(temporary.path())).0, temporary.path());
+    }
+
+    #[test]
+    fn a_use_is_noted_once_a_day() {
+        let (_temporary, dir) = private();
+        let file = dir.publish("f", |_| Ok(())).unwrap();
+        let written = || dir.look("f").unwrap().unwrap().written;
+        let now = SystemTime::now();
+        for (age, noted) in [(DAY - DAY / 24, false), (DAY * 2, true)] {
+            file.set_modified(now - age).unwrap();
+            let (file, metadata) = dir.file_and_metadata("f").unwrap().unwrap();
+            note_use(&file, &metadata);
+            assert_eq!(written() >= now, noted, "{age:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,22 @@ pub enum FileError {
         /// Why, and what mends it.
         reason: String,
     },
+    /// A directory has no room for a file.
+    #[error(
+        "{path} has {used} bytes and a quota of {limit}: no room for {bytes} more (make some: \
+         executor store gc --max-size SIZE, executor snapshot rm; or set another: executor store quota SIZE)",
+        path = path.display()
+    )]
+    Quota {
+        /// Which directory.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        limit: u64,
+        /// How many it has.
+        used: u64,
+        /// How many were to be added.
+        bytes: u64,
+    },
     /// The operating system.
     #[error("{path}: {source}", path = path.display())]
     Io {

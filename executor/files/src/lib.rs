@@ -11,9 +11,11 @@ mod error;
 mod lock;
 mod private;
 mod publish;
+mod quota;
 
-pub use dir::{Entry, PrivateDir};
+pub use dir::{Entry, Look, PrivateDir, note_use};
 pub use error::FileError;
 pub use lock::Lock;
-pub use private::ensure_private;
+pub use private::{Trust, ensure_private, ensure_trusted};
 pub use publish::{Draft, check_output, is_temporary, publish};
+pub use quota::Room;

@@ -8,6 +8,37 @@ use std::{
     os::unix::fs::{FileTypeExt, MetadataExt},
 };
 
+/// Whose files are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Those that only this user could have written.
+    #[default]
+    Own,
+    /// Whatever files there are: the user vouches for them. They are only read.
+    Vouched,
+}
+
+/// Checks that a file is a regular file or a directory and, unless the user vouches for it, that only this user
+/// could have written it.
+///
+/// # Errors
+/// As [`ensure_private`].
+pub fn ensure_trusted(file: &File, trust: Trust) -> io::Result<Metadata> {
+    match trust {
+        Trust::Own => ensure_private(file),
+        Trust::Vouched => ensure_file(file),
+    }
+}
+
+/// Checks that `file` is a regular file or directory.
+fn ensure_file(file: &File) -> io::Result<Metadata> {
+    let meta = file.metadata()?;
+    match meta.is_file() || meta.is_dir() {
+        true => Ok(meta),
+        false => Err(not_a_file(meta.file_type())),
+    }
+}
+
 /// Checks that only this user could have written `file`: it is a regular file or directory, owned
 /// by the effective user, and not writable by group or others.
 ///
@@ -15,10 +46,7 @@ use std::{
 /// `PermissionDenied` without an error number, saying which condition failed and what mends it; or
 /// the error of `fstat`.
 pub fn ensure_private(file: &File) -> io::Result<Metadata> {
-    let meta = file.metadata()?;
-    if !meta.is_file() && !meta.is_dir() {
-        return Err(not_a_file(meta.file_type()));
-    }
+    let meta = ensure_file(file)?;
     let user = nix::unistd::geteuid().as_raw();
     if meta.uid() != user {
         let owner = meta.uid();

@@ -1,7 +1,7 @@
 //! Which functions of a guest wrote the pages that a snapshot of it holds.
 //!
-//! Invariant: a page is its first writer's: whoever wrote to it later is not known. Only pages that are not zero
-//! where the snapshot is taken are told of, since the others are in no snapshot.
+//! Invariant: a page is its first writer's: whoever wrote to it later is not known. All pages that are not zero
+//! where the snapshot is taken are told of, and no others, since these are in no snapshot.
 
 use crate::Error;
 use executor_code::layout::PAGE;
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// What instantiation wrote of its own accord.
 const SEGMENTS: &str = "(data segments)";
-/// Who wrote to pages that nobody was noted for.
+/// Who wrote to pages that nobody was noted for: those of memories that threads share, and of memories in more pieces
+/// than the system has mappings for.
 const UNKNOWN: &str = "(not known)";
 
 /// Which functions wrote the pages of a snapshot, also as JSON.
@@ -81,19 +82,21 @@ impl Explanation {
         for position in 0..store.instance_count() {
             let instance = InstanceId::from_position(position);
             let FirstWrites { memories, stacks } = store.first_writes(instance);
-            let imported =
-                store.module(instance).map_or(0, |module| module.code().counts().imported_memories);
-            for (memory, writes) in memories.iter().enumerate() {
-                let bytes = store.memory(instance, imported + memory as u32).unwrap_or_default();
-                for FirstWrite { page, stack } in writes {
-                    let start = (*page * PAGE) as usize;
-                    let end = (start + PAGE as usize).min(bytes.len());
-                    if bytes.get(start..end).is_none_or(|page| page.iter().all(|byte| *byte == 0)) {
-                        explanation.zero_again += 1;
+            let counts = store.module(instance).map(|module| *module.code().counts());
+            let counts = counts.unwrap_or_default();
+            for memory in 0..counts.owned_memories {
+                let bytes = store.memory(instance, counts.imported_memories + memory);
+                let writes = memories.get(memory as usize).into_iter().flatten();
+                let mut writes = writes.peekable();
+                for (page, bytes) in (0..).zip(bytes.unwrap_or_default().chunks(PAGE as usize)) {
+                    let write = writes.next_if(|write: &&FirstWrite| write.page == page);
+                    if bytes.iter().all(|byte| *byte == 0) {
+                        explanation.zero_again += u64::from(write.is_some());
                         continue;
                     }
-                    let stack = stack.map(|stack| &*stacks[stack]);
-                    explanation.add(&mut functions, (position as u32 + 1, memory, *page), stack);
+                    let stack = write.and_then(|write| write.stack).map(|stack| &*stacks[stack]);
+                    let at = (position as u32 + 1, memory as usize, page);
+                    explanation.add(&mut functions, at, stack);
                 }
             }
         }

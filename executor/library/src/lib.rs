@@ -20,6 +20,7 @@ mod report;
 mod runtime;
 mod snapshot;
 mod stop;
+mod store_care;
 mod types;
 mod watchdog;
 
@@ -37,6 +38,7 @@ pub use report::{Capture, ModuleCode, Phases, Report, Start};
 pub use runtime::{Listed, Runtime, RuntimeBuilder, Source, default_store};
 pub use snapshot::Snapshot;
 pub use stop::Cancellation;
+pub use store_care::StoreCare;
 pub use types::ExternType;
 
 pub use executor_code::{CompileError, OptLevel};
@@ -52,7 +54,10 @@ pub use executor_runtime::{
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,
-    catalogue::{AutoKey, AutoListed, Conditions, FunctionInfo, Swept},
+    catalogue::{
+        AutoKey, AutoListed, Checked, Collect, Collected, Conditions, Count, Fault, FunctionInfo,
+        FunctionUsage, Swept, Usage,
+    },
 };
 pub use executor_wasi::{
     Entropy, Errno, InvalidWasiState, NotAPoint, Point, WasiError, WasiStateError,

@@ -168,9 +168,7 @@ impl NativeEngine {
 
     fn remember(&self, module: CompiledModule) -> Result<Arc<CompiledModule>, EngineError> {
         let module = Arc::new(module);
-        let mut modules = self.modules();
-        let modules = modules.as_mut().ok_or(EngineError::Closed)?;
-        modules.insert(module.hash(), Arc::clone(&module));
+        self.adopt(&module)?;
         Ok(module)
     }
 
@@ -220,6 +218,17 @@ impl NativeEngine {
         Ok(Some((found, CodeOrigin::Cache)))
     }
 
+    /// Takes over a module that another engine compiled for the same use.
+    ///
+    /// # Errors
+    /// When the engine is closed.
+    pub fn adopt(&self, module: &Arc<CompiledModule>) -> Result<(), EngineError> {
+        let mut modules = self.modules();
+        let modules = modules.as_mut().ok_or(EngineError::Closed)?;
+        modules.insert(module.hash(), Arc::clone(module));
+        Ok(())
+    }
+
     fn forget(&self, module: &ModuleHash) {
         if let Some(modules) = self.modules().as_mut() {
             modules.remove(module);
@@ -237,8 +246,8 @@ impl NativeEngine {
     /// while functions are compiled.
     ///
     /// # Errors
-    /// When the engine is closed, the module cannot be compiled, or its code cannot be mapped. A
-    /// cache that cannot be written is an error too.
+    /// When the engine is closed, the module cannot be compiled, or its code cannot be mapped. That a cache
+    /// cannot be written is none: [`CompiledModule::not_kept`] says so.
     pub fn compile(
         &self,
         module: &Module,
@@ -361,21 +370,29 @@ impl NativeEngine {
         listeners: &Listeners,
         ensure_termination: bool,
     ) -> Result<CompiledModule, EngineError> {
-        let mapping = match &self.inner.config.cache {
+        let mut not_kept = None;
+        let mapping = match self.inner.config.cache.as_ref().filter(|cache| !cache.is_read_only()) {
             None => Mapping::anonymous(bytes),
             Some(cache) => {
                 let key = CodeKey::new(module, kind, CpuFeatures::host());
-                let file =
-                    cache.insert(&key, bytes).map_err(|e| EngineError::Cache(e.to_string()))?;
-                Mapping::new(&file)
+                match cache.insert(&key, bytes) {
+                    Ok(file) => Mapping::new(&file),
+                    // It was long work, and is not to be done again.
+                    Err(error) => {
+                        not_kept = Some(error.to_string());
+                        Mapping::anonymous(bytes)
+                    }
+                }
             }
         };
         let mapping =
             mapping.map_err(|source| EngineError::Resource { what: "map the code", source })?;
         let file = CodeFile::new(mapping).map_err(LoadError::from);
         // What was just compiled is not read again.
-        file.and_then(|file| CompiledModule::new(file, listeners.clone(), ensure_termination))
-            .map_err(|e| EngineError::Cache(e.to_string()))
+        let module =
+            file.and_then(|file| CompiledModule::new(file, listeners.clone(), ensure_termination));
+        let module = module.map_err(|e| EngineError::Cache(e.to_string()))?;
+        Ok(module.not_kept_because(not_kept))
     }
 
     fn open_cached(

@@ -21,7 +21,7 @@ use crate::{
     vm::{CompiledModule, OpenPages, Slot, Stable},
 };
 use executor_code::layout::{PAGE, align_up};
-use executor_files::ensure_private;
+use executor_files::{Trust, ensure_trusted};
 use executor_model::{CallError, EngineError, InstanceId, TrapCode};
 use std::{
     fs::File,
@@ -122,7 +122,7 @@ impl Image {
         config: StoreConfig,
         plan: RestorePlan,
     ) -> Result<Self, RestoreError> {
-        let len = |file: &Arc<File>| Ok(ensure_private(file)?.len());
+        let len = |file: &Arc<File>| Ok(ensure_trusted(file, plan.trust)?.len());
         let lens = plan.files.iter().map(len).collect::<io::Result<Vec<u64>>>();
         Self::checked(engine, linker, config, plan, &lens.map_err(RestoreError::Untrusted)?, None)
     }
@@ -185,7 +185,8 @@ impl Image {
         let (file, instances) = lay_out(&state.instances, module).map_err(resource)?;
         let file_len = file.metadata().map_err(resource)?.len();
         store.ensure_intact().map_err(CallError::Trap)?;
-        let plan = RestorePlan { files: vec![Arc::new(file)], instances, call: None };
+        let plan =
+            RestorePlan { trust: Trust::Own, files: vec![Arc::new(file)], instances, call: None };
         let image = Self::checked(engine, linker, config, plan, &[file_len], Some(info.start));
         Ok(image?)
     }

@@ -9,6 +9,7 @@ use executor_code::{
     file::{CallSite, Place},
     layout::PAGE,
 };
+use executor_files::Trust;
 use executor_model::{InstanceId, ModuleHash, RawValue, ValType};
 use std::{cmp::Reverse, convert::Infallible, fs::File, ops::Range, sync::Arc};
 
@@ -72,7 +73,9 @@ pub struct InstanceState<'a> {
 /// Where a captured store lies in files.
 #[derive(Debug)]
 pub struct RestorePlan {
-    /// The files; they must be private to this user. The state blocks are in the first, and each is mapped
+    /// Whose files are restored.
+    pub trust: Trust,
+    /// The files; they must be private to this user, unless the user vouches for them. The state blocks are in the first, and each is mapped
     /// from by the extents that name it.
     pub files: Vec<Arc<File>>,
     /// The instances, in the order of their ids.

@@ -16,26 +16,32 @@
 //! ```
 
 mod auto;
+mod check;
 mod error;
 mod sealed;
 mod stamp;
+mod survey;
 mod sweep;
+mod usage;
 
-use auto::AUTO;
+use auto::{AUTO, key_of_name};
 pub use auto::{AutoEntry, AutoKey, AutoListed, Conditions, Digest, MAX_ENTRIES, digest};
+pub use check::{Checked, Fault};
 pub use error::CatalogueError;
 use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
-pub use sweep::Swept;
+pub use sweep::{Collect, Collected, Swept};
+pub use usage::{Count, FunctionUsage, Usage};
 
 use crate::{
     Capture, EntryKind, Progress, SnapshotFile, SnapshotId, file::DataFile, format::Base,
     manifest::parse_hash,
 };
 use executor_code::CodeCache;
-use executor_files::{Entry, FileError, Lock, PrivateDir};
+use executor_files::{Entry, FileError, Lock, PrivateDir, Trust};
 use executor_model::ModuleHash;
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -55,6 +61,7 @@ const MAX_NAME: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     dir: PathBuf,
+    trust: Trust,
 }
 
 /// A function as [`Catalogue::list`] describes it.
@@ -106,9 +113,31 @@ impl Catalogue {
     /// # Errors
     /// When it exists and someone else owns it or may write to it.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, CatalogueError> {
+        Self::open_with(dir, Trust::Own)
+    }
+
+    /// As [`Self::open`], of a directory that the user may vouch for: then it may be anyone's, and is only read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(dir: impl Into<PathBuf>, trust: Trust) -> Result<Self, CatalogueError> {
         let dir = dir.into();
-        PrivateDir::open(&dir)?;
-        Ok(Self { dir })
+        PrivateDir::open_with(&dir, trust)?;
+        Ok(Self { dir, trust })
+    }
+
+    /// Whether it is only read.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.trust == Trust::Vouched
+    }
+
+    /// The directory, to be written to.
+    fn make(&self) -> Result<PrivateDir, CatalogueError> {
+        match (self.trust, self.store()?) {
+            (Trust::Vouched, Some(store)) => Ok(store),
+            _ => Ok(PrivateDir::make(&self.dir)?),
+        }
     }
 
     /// The directory.
@@ -120,7 +149,13 @@ impl Catalogue {
     /// Its code files.
     #[must_use]
     pub fn code(&self) -> CodeCache {
-        CodeCache::new(self.dir.clone())
+        if self.is_read_only() {
+            return CodeCache::trusted(self.dir.clone());
+        }
+        CodeCache::new(self.dir.clone()).with_make_room(|store, bytes| {
+            // Where it fails the code finds no room.
+            let _ = Self::open(store).and_then(|catalogue| catalogue.make_room(bytes));
+        })
     }
 
     /// Where the snapshot of an identity is, if it is there at all.
@@ -149,7 +184,7 @@ impl Catalogue {
     ) -> Result<Option<SnapshotFile>, CatalogueError> {
         let Some(dir) = store.sub(SNAPSHOTS)? else { return Ok(None) };
         let Some(file) = dir.file(snapshot_name(id))? else { return Ok(None) };
-        let mut file = SnapshotFile::of(file, at)?;
+        let mut file = SnapshotFile::of(file, at)?.with_trust(self.trust);
         match file.id() {
             found if found == id => {
                 find_bases(&mut file, &dir)?;
@@ -291,14 +326,49 @@ impl Catalogue {
     /// # Errors
     /// When the directory cannot be made or locked, or is not this user's alone.
     pub fn add(&self) -> Result<Adding<'_>, CatalogueError> {
-        let store = PrivateDir::make(&self.dir)?;
+        let store = self.make()?;
         let lock = store.lock_shared()?;
-        Ok(Adding { catalogue: self, store, _lock: lock })
+        Ok(Adding { catalogue: self, store, lock: RefCell::new(Some(lock)) })
+    }
+
+    /// The most bytes that the files of the store may have together, if that is limited.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn quota(&self) -> Result<Option<u64>, CatalogueError> {
+        match self.store()? {
+            Some(store) => Ok(store.quota()?),
+            None => Ok(None),
+        }
+    }
+
+    /// Limits how many bytes the files of the store may have together, or no longer. What is there already may be
+    /// more.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_quota(&self, bytes: Option<u64>) -> Result<(), CatalogueError> {
+        Ok(self.make()?.set_quota(bytes)?)
+    }
+
+    /// Collects caches until the quota, if there is one, leaves room for so many bytes. That there may be
+    /// too few is for who adds them to find out.
+    ///
+    /// # Errors
+    /// As [`Self::collect`].
+    pub fn make_room(&self, bytes: u64) -> Result<(), CatalogueError> {
+        if let Some(store) = self.store()?
+            && let Err(FileError::Quota { limit, .. }) = store.room_for(bytes)
+        {
+            let max_size = Some(limit.saturating_sub(bytes));
+            self.collect(Collect { max_size, ..Collect::default() })?;
+        }
+        Ok(())
     }
 
     /// The store directory, if it is there.
     fn store(&self) -> Result<Option<PrivateDir>, CatalogueError> {
-        Ok(PrivateDir::open(&self.dir)?)
+        Ok(PrivateDir::open_with(&self.dir, self.trust)?)
     }
 
     /// A directory in it, if it is there.
@@ -335,7 +405,10 @@ fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, Catalogu
             Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
         }
         Some(Entry::NoLink) => match functions.file(name)? {
-            Some(file) => Ok(Some(Target::File(Box::new(SnapshotFile::of(file, path())?)))),
+            Some(file) => {
+                let file = SnapshotFile::of(file, path())?.with_trust(functions.trust());
+                Ok(Some(Target::File(Box::new(file))))
+            }
             None => Ok(None),
         },
     }
@@ -346,10 +419,36 @@ fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, Catalogu
 pub struct Adding<'a> {
     catalogue: &'a Catalogue,
     store: PrivateDir,
-    _lock: Lock,
+    lock: RefCell<Option<Lock>>,
 }
 
 impl Adding<'_> {
+    /// Collects caches where the quota leaves no room for so many bytes. It is asked for before anything is added,
+    /// because others may sweep meanwhile. That there is too little room still is for who adds to find out.
+    ///
+    /// # Errors
+    /// When a directory cannot be read, or a file cannot be removed.
+    pub fn make_room(&self, bytes: u64) -> Result<(), CatalogueError> {
+        if !matches!(self.store.room_for(bytes), Err(FileError::Quota { .. })) {
+            return Ok(());
+        }
+        drop(self.lock.take());
+        let made = self.catalogue.make_room(bytes);
+        self.lock.replace(Some(self.store.lock_shared()?));
+        made
+    }
+
+    /// Whether the bytes of a module are kept, damaged perhaps.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn has_module(&self, hash: ModuleHash) -> Result<bool, CatalogueError> {
+        match self.store.sub(MODULES)? {
+            Some(dir) => Ok(dir.look(module_name(hash))?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Writes a snapshot, unless it is there already and undamaged, and returns its identity. The snapshots that
     /// it has pages of are kept with it: those that are not here are copied.
     ///
@@ -371,6 +470,7 @@ impl Adding<'_> {
         };
         if !whole {
             let dir = self.store.make_sub(SNAPSHOTS)?;
+            let _room = self.store.room_for(capture.file_len())?;
             dir.publish(snapshot_name(id), |file| capture.write_to(file, progress))?;
         }
         Ok(id)
@@ -414,6 +514,7 @@ impl Adding<'_> {
         }
         assert_eq!(ModuleHash::of(bytes), hash, "a module is kept under its own hash");
         let dir = self.store.make_sub(MODULES)?;
+        let _room = self.store.room_for(bytes.len() as u64)?;
         dir.publish(module_name(hash), |file| file.write_all(bytes))?;
         Ok(())
     }

@@ -123,6 +123,11 @@ impl Catalogue {
     }
 }
 
+/// Checks an entry of the index.
+pub(super) fn read(dir: &PrivateDir, name: &str) -> Result<(), CatalogueError> {
+    sealed::read::<Known>(dir, name).map(drop)
+}
+
 /// The modules that files held when last looked at; `None` where something in the index cannot be read
 /// now and so is not known.
 pub(super) fn indexed(store: &PrivateDir) -> Result<Option<HashSet<ModuleHash>>, CatalogueError> {

@@ -1,23 +1,23 @@
-//! Removal of functions, of automatic snapshots and of files that nothing refers to.
+//! Removal of functions, of automatic snapshots, of caches and of files that nothing refers to.
 //!
 //! Invariant: with the lock held exclusively nobody is adding, so what no function and no automatic
-//! entry leads to is garbage: left by a removal, by an entry that was replaced, or by a crash.
-//!
-//! A snapshot that another has pages of is needed as long as that one is.
+//! entry leads to is garbage: left by a removal, by an entry that was replaced, or by a crash. No function that a
+//! user named is ever removed for room. A snapshot that another has pages of is needed as long as that one is.
 //!
 //! Code goes with its module: when a sweep takes a module, it takes the module's code, unless a file
 //! that was run or compiled is known to hold the module too (see `stamp`). Code of a module that was
-//! never kept here is never taken: that is what `executor compile` leaves for runs to come.
+//! never kept here is never swept: that is what `executor compile` leaves for runs to come.
 
 use super::{
-    AUTO, AutoKey, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SNAPSHOTS, Target,
-    auto::{entries, key_of_name},
-    id_of_name, module_of_name, stamp, target,
+    AutoKey, Catalogue, CatalogueError, FUNCTIONS,
+    auto::key_of_name,
+    survey::{Found, Kind, Survey},
 };
-use executor_code::CodeCache;
-use executor_files::{PrivateDir, is_temporary};
-use executor_model::ModuleHash;
-use std::{collections::HashSet, ffi::OsStr};
+use executor_files::PrivateDir;
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +26,32 @@ pub struct Swept {
     pub files: u64,
     /// How many bytes they had.
     pub bytes: u64,
+}
+
+/// What is collected beside garbage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collect {
+    /// Caches that were not used for so long: code, and automatic snapshots.
+    pub older_than: Option<Duration>,
+    /// Caches, those first that were not used for longest, until all files of the store have no more bytes than this.
+    pub max_size: Option<u64>,
+    /// It is only said what would be removed.
+    pub dry_run: bool,
+}
+
+/// What was collected, by why it went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Nothing referred to it, or a crash left it.
+    pub garbage: Swept,
+    /// Code that this build does not use on this machine, or that is of another store.
+    pub other_code: Swept,
+    /// Caches that were old.
+    pub old: Swept,
+    /// Caches that went for room.
+    pub for_room: Swept,
+    /// How many bytes the files have that are left.
+    pub left: u64,
 }
 
 impl Catalogue {
@@ -42,7 +68,7 @@ impl Catalogue {
         functions.remove(name)?.ok_or_else(unknown)?;
         // Or a crash could bring back the link after its snapshot has gone.
         functions.sync()?;
-        self.sweep_locked(&store)
+        self.sweep_locked(&store, |_| false)
     }
 
     /// Removes the automatic snapshots of some keys, or all where none is named, and every file that
@@ -53,18 +79,10 @@ impl Catalogue {
     pub fn remove_auto(&self, keys: &[AutoKey]) -> Result<Swept, CatalogueError> {
         let Some(store) = self.store()? else { return Ok(Swept::default()) };
         let _lock = store.lock_exclusively()?;
-        let mut swept = Swept::default();
-        if let Some(auto) = store.sub(AUTO)? {
-            for name in auto.names()? {
-                let named = key_of_name(&name).is_some_and(|key| keys.contains(&key));
-                if keys.is_empty() || named {
-                    swept.remove(&auto, &name)?;
-                }
-            }
-            auto.sync()?;
-        }
-        let rest = self.sweep_locked(&store)?;
-        Ok(Swept { files: swept.files + rest.files, bytes: swept.bytes + rest.bytes })
+        self.sweep_locked(&store, |found| {
+            let named = || key_of_name(&found.name).is_some_and(|key| keys.contains(&key));
+            matches!(found.kind, Kind::Auto(_)) && (keys.is_empty() || named())
+        })
     }
 
     /// Removes every snapshot and module that no function and no automatic entry leads to, and what
@@ -75,112 +93,86 @@ impl Catalogue {
     pub fn sweep(&self) -> Result<Swept, CatalogueError> {
         let Some(store) = self.store()? else { return Ok(Swept::default()) };
         let _lock = store.lock_exclusively()?;
-        self.sweep_locked(&store)
+        self.sweep_locked(&store, |_| false)
     }
 
-    fn sweep_locked(&self, store: &PrivateDir) -> Result<Swept, CatalogueError> {
-        let mut swept = Swept::default();
-        // What a snapshot needs that cannot be read now is not known: then all that it may need is kept.
-        let mut modules = Some(HashSet::new());
-        let mut snapshots = HashSet::new();
-        let mut bases = Some(HashSet::new());
-        let mut need = |file: Option<super::SnapshotFile>| match file {
-            Some(file) => {
-                if let Some(modules) = &mut modules {
-                    modules.extend(file.modules());
-                }
-                if let Some(bases) = &mut bases {
-                    bases.extend(file.bases().iter().map(|base| base.id));
-                }
-            }
-            None => (modules, bases) = (None, None),
+    /// Sweeps, and removes what is `dropped` too.
+    fn sweep_locked(
+        &self,
+        store: &PrivateDir,
+        dropped: impl Fn(&Found) -> bool,
+    ) -> Result<Swept, CatalogueError> {
+        let survey = Survey::of(self, store)?;
+        let garbage = survey.garbage(&survey.positions(dropped));
+        survey.remove(store, &garbage)?;
+        Ok(swept(&survey, &garbage))
+    }
+
+    /// Removes garbage, code that this build does not use here, and the caches that are named. A store that cannot be
+    /// read and locked is left as it is.
+    ///
+    /// # Errors
+    /// When a directory cannot be read, or a file cannot be removed.
+    pub fn collect(&self, what: Collect) -> Result<Collected, CatalogueError> {
+        let Some(store) = self.store()? else { return Ok(Collected::default()) };
+        let _lock = match what.dry_run {
+            true => None,
+            false => Some(store.lock_exclusively()?),
         };
-        // Those of the directories in it are found below.
-        for name in store.names()?.into_iter().filter(|name| is_temporary(name)) {
-            swept.remove(store, &name)?;
+        let survey = Survey::of(self, &store)?;
+        let mut dropped = HashSet::new();
+        let garbage = survey.garbage(&dropped);
+        dropped.extend(survey.positions(|f| matches!(f.kind, Kind::Code { usable: false, .. })));
+        let with_other_code = survey.garbage(&dropped);
+        if let Some(age) = what.older_than {
+            let now = SystemTime::now();
+            let old = |f: &Found| now.duration_since(f.used).is_ok_and(|unused| unused >= age);
+            dropped.extend(survey.positions(|found| is_cache(found) && old(found)));
         }
-        swept.each(store, FUNCTIONS, |functions, name| {
-            match name.to_str().map(|name| target(functions, name)) {
-                Some(Ok(Some(Target::Link(id)))) => drop(snapshots.insert(id)),
-                // In a copy of the store that was made without links.
-                Some(Ok(Some(Target::File(file)))) => need(Some(*file)),
-                Some(Ok(None)) => {}
-                Some(Err(_)) | None => need(None),
-            }
-            Ok(true)
-        })?;
-        swept.each(store, AUTO, |auto, name| {
-            match key_of_name(name).map(|key| entries(auto, &key.to_string())) {
-                Some(Ok(entries)) => snapshots.extend(entries.iter().map(|e| e.snapshot)),
-                None | Some(Err(CatalogueError::Damaged { .. })) => return Ok(false),
-                Some(Err(e)) => return Err(e),
-            }
-            Ok(true)
-        })?;
-        for id in &snapshots {
-            match self.snapshot_in(store, *id, self.snapshot_path(*id)) {
-                // Nothing is needed for what is gone.
-                Ok(None) => {}
-                Ok(file) => need(file),
-                Err(_) => need(None),
-            }
+        let with_old = survey.garbage(&dropped);
+        let all = match what.max_size {
+            Some(max) => for_room(&survey, &dropped, max),
+            None => with_old.clone(),
+        };
+        if !what.dry_run {
+            survey.remove(&store, &all)?;
         }
-        swept.each(store, SNAPSHOTS, |_, name| {
-            let needed = |id| match &bases {
-                Some(bases) => snapshots.contains(&id) || bases.contains(&id),
-                None => true,
-            };
-            Ok(id_of_name(name).is_some_and(needed))
-        })?;
-        swept.each(store, INDEX, |_, _| Ok(true))?;
-        let mut lost = HashSet::new();
-        swept.each(store, MODULES, |_, name| {
-            let Some(hash) = module_of_name(name) else { return Ok(false) };
-            let keep = modules.as_ref().is_none_or(|needed| needed.contains(&hash));
-            if !keep {
-                lost.insert(hash);
-            }
-            Ok(keep)
-        })?;
-        if !lost.is_empty() {
-            match stamp::indexed(store)? {
-                Some(indexed) => lost.retain(|module: &ModuleHash| !indexed.contains(module)),
-                None => lost.clear(),
-            }
-        }
-        for len in CodeCache::sweep(store, |module| lost.contains(module))? {
-            swept.count(len);
-        }
-        Ok(swept)
+        let more = |than: &HashSet<usize>, all: &HashSet<usize>| {
+            swept(&survey, &all.difference(than).copied().collect())
+        };
+        Ok(Collected {
+            garbage: swept(&survey, &garbage),
+            other_code: more(&garbage, &with_other_code),
+            old: more(&with_other_code, &with_old),
+            for_room: more(&with_old, &all),
+            left: survey.bytes() - survey.bytes_of(&all),
+        })
     }
 }
 
-impl Swept {
-    /// Removes from a directory what is temporary, and what `keep` does not keep.
-    fn each(
-        &mut self,
-        store: &PrivateDir,
-        dir: &str,
-        mut keep: impl FnMut(&PrivateDir, &OsStr) -> Result<bool, CatalogueError>,
-    ) -> Result<(), CatalogueError> {
-        let Some(dir) = store.sub(dir)? else { return Ok(()) };
-        for name in dir.names()? {
-            if is_temporary(&name) || !keep(&dir, &name)? {
-                self.remove(&dir, &name)?;
-            }
-        }
-        Ok(())
-    }
+fn is_cache(found: &Found) -> bool {
+    matches!(found.kind, Kind::Code { .. } | Kind::Auto(_))
+}
 
-    fn remove(&mut self, dir: &PrivateDir, name: &OsStr) -> Result<(), CatalogueError> {
-        if let Some(len) = dir.remove(name)? {
-            self.count(len);
+/// What goes with the caches at `dropped` positions and as few others, the longest unused first, as leave no
+/// more than `max` bytes; all, where that is not enough.
+fn for_room(survey: &Survey, dropped: &HashSet<usize>, max: u64) -> HashSet<usize> {
+    let mut caches: Vec<usize> = survey.positions(is_cache).difference(dropped).copied().collect();
+    caches.sort_unstable_by_key(|at| survey.found[*at].used);
+    let with =
+        |count: usize| survey.garbage(&dropped.iter().chain(&caches[..count]).copied().collect());
+    let enough = |count: usize| survey.bytes() - survey.bytes_of(&with(count)) <= max;
+    let (mut low, mut high) = (0, caches.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        match enough(middle) {
+            true => high = middle,
+            false => low = middle + 1,
         }
-        Ok(())
     }
+    with(low)
+}
 
-    fn count(&mut self, len: u64) {
-        self.files += 1;
-        self.bytes += len;
-    }
+fn swept(survey: &Survey, positions: &HashSet<usize>) -> Swept {
+    Swept { files: positions.len() as u64, bytes: survey.bytes_of(positions) }
 }

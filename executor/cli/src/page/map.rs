@@ -10,9 +10,7 @@ use std::fmt::Write;
 /// A host page, in bytes.
 const PAGE: u64 = 4096;
 const MOST_CELLS: u64 = 8192;
-/// How many cells there are in a row.
-const COLUMNS: u64 = 64;
-/// The side of a cell in the units of the drawing, of which a part is left between cells.
+/// The side of a cell in the units of the drawing.
 const CELL: u64 = 10;
 
 /// What a page is; of several in a cell the last kind is shown.
@@ -90,35 +88,39 @@ pub(super) fn map(page: &mut String, memory: &InspectedMemory) {
             *cell = (*cell).max(kind);
         }
     }
-    let count = cells.len() as u64;
-    let (width, rows) = (COLUMNS.min(count), count.div_ceil(COLUMNS));
+    let columns = match cells.len() {
+        0..=512 => 32,
+        513..=2048 => 64,
+        _ => 128,
+    };
+    let (width, height) = (columns * CELL, (cells.len() as u64).div_ceil(columns) * CELL);
     add!(
         page,
-        "<svg class=\"map\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"pages of the memory\" \
-         style=\"max-width:{}px\">\n",
-        COLUMNS * CELL,
-        rows * CELL,
-        if width < COLUMNS { COLUMNS * CELL } else { width * CELL },
+        "<svg class=\"map\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+         aria-label=\"pages of the memory\" style=\"max-width:{width}px\">\n"
     );
     // Cells of a row that are alike are one shape.
     let mut at = 0;
-    for row in cells.chunks(COLUMNS as usize) {
-        let y = at / COLUMNS * CELL;
+    for row in cells.chunks(columns as usize) {
+        let y = at / columns * CELL;
         for alike in row.chunk_by(|a, b| a == b) {
-            let (x, len) = (at % COLUMNS * CELL, alike.len() as u64);
+            let (x, len) = (at % columns * CELL, alike.len() as u64);
             let (_, class, meaning) = KINDS[alike[0] as usize];
             let (first, end) = (at * each * PAGE, ((at + len) * each).min(memory.pages) * PAGE);
             add!(
                 page,
-                "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\">\
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{CELL}\">\
                  <title>{first:#x}..{end:#x}: {meaning}</title></rect>\n",
-                len * CELL - 1,
-                CELL - 1
+                len * CELL
             );
             at += len;
         }
     }
-    *page += "</svg>\n";
+    // The lines between them.
+    *page += "<path class=\"lines\" d=\"";
+    (1..columns).for_each(|column| add!(page, "M{} 0v{height}", column * CELL));
+    (1..height / CELL).for_each(|row| add!(page, "M0 {}h{width}", row * CELL));
+    *page += "\"></path>\n</svg>\n";
     if each > 1 {
         add!(page, "<p><small>A square is {each} pages of 4 KiB.</small></p>\n");
     } else {

@@ -91,7 +91,10 @@ fn facts(page: &mut String, inspection: &Inspection) {
         fact(name, &list.join("; "));
     }
     if let Some(wasi) = &inspection.wasi {
-        let text = |list: &Option<Vec<String>>| list.as_ref().map(|list| list.join(" "));
+        let text = |list: &Option<Vec<String>>| match list.as_deref()? {
+            [] => Some("none".to_owned()),
+            list => Some(list.join(" ")),
+        };
         if let Some(arguments) = text(&wasi.arguments_read) {
             fact("Arguments read", &arguments);
         }

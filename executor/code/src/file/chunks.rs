@@ -34,7 +34,7 @@ fn count(header: &CodeHeader) -> u64 {
 }
 
 /// Whether a file has as many hashes as its body has chunks.
-pub(super) fn fit(header: &CodeHeader) -> bool {
+pub(crate) fn fit(header: &CodeHeader) -> bool {
     header.body_end >= TEXT_OFFSET
         && count(header).checked_mul(HASH).and_then(|len| header.body_end.checked_add(len))
             == Some(header.file_len)

@@ -1,5 +1,6 @@
 //! The fixed part of a code file and the records of its tables.
 
+use super::{CallSite, ContinuationRecord};
 use crate::layout::Counts;
 use executor_model::TagIndex;
 use std::{fs::File, os::unix::fs::FileExt};
@@ -162,6 +163,19 @@ impl CodeHeader {
         file.read_exact_at(header.as_mut_bytes(), Self::OFFSET as u64).ok()?;
         let ours = header.magic == CODE_MAGIC && header.format_version == FORMAT_VERSION;
         ours.then_some(header)
+    }
+
+    /// The calls that the code of the file with this header goes on from; `None` where they cannot be read.
+    pub(crate) fn continuations(&self, file: &File) -> Option<Vec<CallSite>> {
+        let SectionRange { offset, len } = self.sections[Section::Continuations as usize];
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.file_len);
+        if !inside || file.metadata().ok()?.len() != self.file_len {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        let record = |bytes: &[u8]| Some(ContinuationRecord::read_from_bytes(bytes).ok()?.site());
+        bytes.chunks(size_of::<ContinuationRecord>()).map(record).collect()
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
                     Ok((store, main))
                 }
                 None => {
-                    let mut store = runtime.store(given)?;
+                    let mut store = runtime.new_store(given)?;
                     if given.attribute {
                         store.attribute_writes();
                     }
@@ -140,7 +140,7 @@ fn plan(state: &State, call: Option<&Call>) -> Result<Entry, Error> {
 
 impl Runtime {
     /// An empty store.
-    pub(crate) fn store(&self, given: &Given) -> Result<Store, Error> {
+    pub(crate) fn new_store(&self, given: &Given) -> Result<Store, Error> {
         let engine = self.shared.engine(Code::Plain)?;
         Ok(Store::new(engine, self.linker.clone(), given.limits.into())?)
     }

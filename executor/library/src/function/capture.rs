@@ -150,6 +150,13 @@ pub(crate) fn keep(
         match place {
             Place::File(path) => capture.publish(path, report)?,
             Place::Store(adding, modules) => {
+                let mut needed = capture.file_len();
+                for module in *modules {
+                    if !adding.has_module(module.hash)? {
+                        needed += module.bytes()?.len() as u64;
+                    }
+                }
+                adding.make_room(needed)?;
                 adding.put_snapshot(capture, report)?;
                 for module in *modules {
                     adding.put_module(module.hash, &module.bytes()?)?;

@@ -60,7 +60,7 @@ impl Launching {
         if data < WORTH || info.start.is_some() || kind(main) != EntryKind::Reactor {
             return Ok(());
         }
-        let mut store = self.runtime.store(&self.given)?;
+        let mut store = self.runtime.new_store(&self.given)?;
         let instance = store.instantiate(main)?;
         let listener = &self.runtime.shared.listener;
         let clock = Clock::new(None, None, listener);

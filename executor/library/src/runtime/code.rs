@@ -53,7 +53,10 @@ impl Shared {
             return Ok(engine);
         }
         let made = NativeEngine::new(EngineConfig {
-            cache: self.catalogue().map(Catalogue::code),
+            cache: match self.directory() {
+                Some(store) if store.is_read_only() => Some(store.code()),
+                _ => self.catalogue().map(Catalogue::code),
+            },
             frame_maps: code == Code::WithFrameMaps,
             ..self.config.clone()
         })?;
@@ -213,6 +216,11 @@ impl Shared {
             let failed = |source| Error::Compile { module: format!("module {hash}"), source };
             let made = made.map_err(failed)?;
             self.tell_of_copy(&made);
+            if let Some(why) = made.not_kept()
+                && self.catalogue().is_some()
+            {
+                self.give_up_store(&why);
+            }
             continuations.push(made);
         }
         report.phases.end("continuations");
@@ -291,6 +299,12 @@ impl Shared {
         let (compiled, origin) =
             compiled?.map_err(|source| Error::Compile { module: name.to_owned(), source })?;
         self.tell_of_copy(&compiled);
+        if let Some(why) = compiled.not_kept()
+            && self.catalogue().is_some()
+        {
+            self.give_up_store(&why);
+            self.engine(code)?.adopt(&compiled)?;
+        }
         let mut simplified = simplified.into_inner().unwrap_or_else(PoisonError::into_inner);
         simplified.sort_unstable();
         if let Some((function, len)) = simplified.first() {

@@ -16,6 +16,7 @@ use crate::{
     Base, Creation, Error, Event, Function, Launch, Limits, Report, Snapshot, event::Listener,
 };
 use executor_code::{Compiler, OptLevel};
+use executor_files::Trust;
 use executor_model::{Features, ModuleHash};
 use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats};
 use executor_snapshot::{
@@ -322,6 +323,7 @@ pub fn default_store() -> Option<PathBuf> {
 #[derive(Debug)]
 pub struct RuntimeBuilder {
     store: Option<PathBuf>,
+    trust_store: bool,
     features: Features,
     opt_level: Option<OptLevel>,
     compiler: bool,
@@ -341,6 +343,7 @@ impl Default for RuntimeBuilder {
         executor_wasi::add_checkpoint_to_linker(&mut linker);
         Self {
             store: None,
+            trust_store: false,
             features: Features::default(),
             opt_level: None,
             compiler: true,
@@ -360,6 +363,16 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn store(mut self, dir: impl Into<PathBuf>) -> Self {
         self.store = Some(dir.into());
+        self
+    }
+
+    /// Uses the store as it is, whoever owns it and whoever may write to it, and writes nothing to it: for one
+    /// that lies in an image or on a file system that is mounted read-only. **Who can write to it can have any
+    /// code run as this user.** Its code still has to be what it wrote, under its key, which has to be readable;
+    /// that each code file is read whole once is left out.
+    #[must_use]
+    pub fn trust_store(mut self, on: bool) -> Self {
+        self.trust_store = on;
         self
     }
 
@@ -446,6 +459,7 @@ impl RuntimeBuilder {
     pub fn build(self) -> Result<Runtime, Error> {
         let Self {
             store,
+            trust_store,
             features,
             opt_level,
             compiler,
@@ -463,9 +477,10 @@ impl RuntimeBuilder {
         };
         let config =
             EngineConfig { compiler, features, opt_level, cache: None, frame_maps: false, pool };
+        let trust = if trust_store { Trust::Vouched } else { Trust::Own };
         let shared = Shared {
-            catalogue: store.map(Catalogue::open).transpose()?,
-            given_up: AtomicBool::new(false),
+            catalogue: store.map(|dir| Catalogue::open_with(dir, trust)).transpose()?,
+            given_up: AtomicBool::new(trust_store),
             told_of_copies: AtomicBool::new(false),
             config,
             engines: Default::default(),

@@ -130,8 +130,8 @@ impl Reservation {
         }
     }
 
-    /// Maps part of a file copy-on-write over a range. The file must be private to this user
-    /// (`executor_files::ensure_private`), which callers check: another user's later change to it
+    /// Maps part of a file copy-on-write over a range. The file must be private to this user, or the user vouches
+    /// for it (`executor_files::ensure_trusted`), which callers check: another user's later change to it
     /// would be seen here.
     pub(crate) fn map_file(
         &self,

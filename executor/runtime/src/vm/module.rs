@@ -16,6 +16,7 @@ pub struct CompiledModule {
     listeners: Listeners,
     ensure_termination: bool,
     copied: bool,
+    not_kept: Option<String>,
     info: OnceLock<ModuleInfo>,
 }
 
@@ -52,13 +53,31 @@ impl CompiledModule {
             return Err(io::Error::other(TrapCode::PageLost.message()).into());
         }
         let entry = Arc::new(CodeEntry::new(file));
-        Ok(Self { entry, listeners, ensure_termination, copied, info: OnceLock::new() })
+        Ok(Self {
+            entry,
+            listeners,
+            ensure_termination,
+            copied,
+            not_kept: None,
+            info: OnceLock::new(),
+        })
     }
 
     /// Whether the code was copied out of its file, because nothing may be executed where that lies.
     #[must_use]
     pub fn is_copied(&self) -> bool {
         self.copied
+    }
+
+    /// The same code, which the cache could not take.
+    pub(crate) fn not_kept_because(self, why: Option<String>) -> Self {
+        Self { not_kept: why, ..self }
+    }
+
+    /// Why the cache could not take the code when it was compiled, if it could not: it is in memory alone.
+    #[must_use]
+    pub fn not_kept(&self) -> Option<&str> {
+        self.not_kept.as_deref()
     }
 
     pub(crate) fn entry(&self) -> &Arc<CodeEntry> {

@@ -49,10 +49,10 @@ impl Writers {
         let memory = |range: Range<u64>| {
             let pages = (range.end - range.start) / PAGE;
             let (end, whole) = (AtomicU64::new(range.start), AtomicBool::new(false));
-            Memory { range, end, first: zeroes::<u32, _>(pages as usize), whole }
+            Memory { range, end, first: zeroes::<u32>(pages as usize), whole }
         };
         let memories = memories.into_iter().map(memory).collect();
-        Self { memories, log: zeroes::<u64, _>(LOG), used: AtomicUsize::new(0) }
+        Self { memories, log: zeroes::<u64>(LOG), used: AtomicUsize::new(0) }
     }
 
     fn memory(&self, offset: u64) -> Option<&Memory> {
@@ -134,18 +134,15 @@ impl Writers {
 }
 
 /// Zeroes, which the system does not bring in before they are used.
-fn zeroes<T: Clone + Default, A>(count: usize) -> Box<[A]>
-where
-    T: Word<Atomic = A>,
-{
+fn zeroes<T: Word>(count: usize) -> Box<[T::Atomic]> {
     let words = vec![T::default(); count].into_boxed_slice();
     // SAFETY: an atomic integer has the size and the bits of the integer, and on the targets of this crate,
     // which are 64-bit, its alignment.
-    unsafe { Box::from_raw(Box::into_raw(words) as *mut [A]) }
+    unsafe { Box::from_raw(Box::into_raw(words) as *mut [T::Atomic]) }
 }
 
 /// An integer that there is an atomic one of.
-trait Word {
+trait Word: Clone + Default {
     type Atomic;
 }
 

@@ -67,7 +67,12 @@ fn an_image_above_the_limit_is_refused_as_such() {
     store.instantiate(&module).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     let instances = state::write(&mut file, &store.capture().unwrap(), &[module]);
-    let plan = executor_runtime::RestorePlan { files: vec![Arc::new(file)], instances, call: None };
+    let plan = executor_runtime::RestorePlan {
+        trust: executor_files::Trust::Own,
+        files: vec![Arc::new(file)],
+        instances,
+        call: None,
+    };
     match Image::new(&engine, Linker::new(), config(PAGE), plan) {
         Err(RestoreError::Engine(EngineError::Limit(limit))) => {
             assert_eq!(limit, LimitError::Store { bytes: PAGE + 64, limit: PAGE });

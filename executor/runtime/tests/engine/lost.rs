@@ -87,7 +87,12 @@ fn image(engine: &NativeEngine) -> (Image, Arc<File>) {
     }
     assert_eq!(bytes.len() - block, 4096, "what is left when the file is cut");
     let file = Arc::new(file);
-    let plan = RestorePlan { files: vec![Arc::clone(&file)], instances, call: None };
+    let plan = RestorePlan {
+        trust: executor_files::Trust::Own,
+        files: vec![Arc::clone(&file)],
+        instances,
+        call: None,
+    };
     (Image::new(engine, linker, StoreConfig::default(), plan).unwrap(), file)
 }
 

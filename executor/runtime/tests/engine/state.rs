@@ -51,7 +51,12 @@ fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreErro
         .map(|i| Arc::clone(store.module(InstanceId::from_position(i)).unwrap()))
         .collect();
     let instances = write(&mut file, &store.capture().unwrap(), &modules);
-    let plan = RestorePlan { files: vec![Arc::new(file)], instances, call: None };
+    let plan = RestorePlan {
+        trust: executor_files::Trust::Own,
+        files: vec![Arc::new(file)],
+        instances,
+        call: None,
+    };
     let store = Image::new(engine, Linker::new(), StoreConfig::default(), plan)?.restore()?;
     store.validate()?;
     Ok(store)
@@ -138,7 +143,12 @@ fn references_that_lead_nowhere_are_found() {
         state.instances[0].tables[0] = &table;
         let mut file = tempfile::tempfile().unwrap();
         let instances = write(&mut file, &state, &[Arc::clone(&module)]);
-        let plan = RestorePlan { files: vec![Arc::new(file)], instances, call: None };
+        let plan = RestorePlan {
+            trust: executor_files::Trust::Own,
+            files: vec![Arc::new(file)],
+            instances,
+            call: None,
+        };
         let config = StoreConfig::default();
         Image::new(&engine, Linker::new(), config, plan).unwrap().restore().unwrap().validate()
     };
