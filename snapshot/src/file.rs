@@ -135,6 +135,27 @@ impl SnapshotFile {
         Ok(())
     }
 
+    /// Takes bases out of these files, which are at `path`, whatever their names; those that are none of them stay.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not a snapshot.
+    pub fn find_bases_among(
+        &mut self,
+        files: &mut Vec<File>,
+        path: &Path,
+    ) -> Result<(), SnapshotError> {
+        for file in std::mem::take(files) {
+            let data =
+                DataFile::of(file.try_clone().map_err(SnapshotError::io(path))?, path.into())?;
+            let bases = self.metadata.bases.iter().zip(&mut self.bases);
+            match { bases }.find(|(base, found)| found.is_none() && data.is(base)) {
+                Some((_, found)) => *found = Some(data),
+                None => files.push(file),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes these for its bases, each where it is one.
     pub(crate) fn adopt<'a>(&mut self, files: impl Iterator<Item = &'a DataFile> + Clone) {
         for (base, found) in self.metadata.bases.iter().zip(&mut self.bases) {
@@ -170,6 +191,18 @@ impl SnapshotFile {
     #[must_use]
     pub fn bases(&self) -> &[Base] {
         &self.metadata.bases
+    }
+
+    /// Reads all of the file, as it is; of a base where `base` is its position.
+    ///
+    /// # Errors
+    /// When the base is missing.
+    ///
+    /// # Panics
+    /// When the snapshot has fewer bases.
+    pub fn bytes(&self, base: Option<usize>) -> Result<impl io::Read + use<>, SnapshotError> {
+        let data = self.source(base.map_or(0, |position| position as u32 + 1))?;
+        Ok(Bytes { file: Arc::clone(&data.file), rest: 0..data.head.header().file_len.get() })
     }
 
     /// Whether every base was found.
@@ -313,12 +346,13 @@ impl DataFile {
         identity(&self.file).is_some_and(|ours| identity(&other.file) == Some(ours))
     }
 
-    /// Writes all of the file to another.
-    pub(crate) fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes a range of the file to another.
+    pub(crate) fn copy(&self, range: std::ops::Range<u64>, out: &mut impl Write) -> io::Result<()> {
         let mut buffer = vec![0; COPY];
-        let mut offset = 0;
-        while offset < self.head.header().file_len.get() {
-            let len = fill(&self.file, &mut buffer, offset)?;
+        let mut offset = range.start;
+        while offset < range.end {
+            let want = buffer.len().min((range.end - offset) as usize);
+            let len = fill(&self.file, &mut buffer[..want], offset)?;
             if len == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -377,6 +411,25 @@ impl DataFile {
             }
         }
         Ok(())
+    }
+}
+
+/// What is left to read of a file that others may be reading too.
+struct Bytes {
+    file: Arc<File>,
+    rest: std::ops::Range<u64>,
+}
+
+impl io::Read for Bytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = (self.rest.end - self.rest.start).min(buffer.len() as u64) as usize;
+        let len = self.file.read_at(&mut buffer[..want], self.rest.start)?;
+        self.rest.start += len as u64;
+        match len {
+            // It was as long when it was opened.
+            0 if want > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            len => Ok(len),
+        }
     }
 }
 

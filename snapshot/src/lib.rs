@@ -22,6 +22,7 @@ mod hooks;
 mod layers;
 mod manifest;
 mod restore;
+mod rewritten;
 #[cfg(test)]
 mod tests;
 
@@ -38,3 +39,4 @@ pub use manifest::{
     Defaults, EntryKind, GivenDirectory, InstanceNames, Manifest, NotAHash, SnapshotId,
 };
 pub use restore::{image, image_untrusted, restore, restore_untrusted};
+pub use rewritten::Rewritten;

@@ -105,7 +105,7 @@ fn all_that_an_initialisation_changed_is_told_and_nothing_else() {
         "init[1]: null -> \"change\"\n",
         "  memory 0 (heap): 6 bytes of 3 pages differ\n",
         "    size: 128.0 KiB -> 192.0 KiB\n",
-        "    0xa000..0xb000: 1 bytes; at 0xa000 0000",
+        "    0xa000..0xb000: 1 byte; at 0xa000 0000",
         "    2: one -> two\n",
         "  global 0 (counter): 1 -> -2\n",
         "  data segments dropped: [] -> [0]\n",

@@ -90,7 +90,7 @@ fn the_state_of_an_instance_is_told_with_the_names_of_its_items() {
     assert_eq!((&json["frames"], &json["stack"]), (&json!(0), &json!([])));
     let phases: Vec<&str> =
         json["timeline"].as_array().unwrap().iter().map(|p| p["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["load", "decode", "compile", "instantiate"]);
+    assert_eq!(phases, ["load", "decode", "compile", "instantiate", "initialise"]);
     assert!(json["timeline"][2]["seconds"].as_f64() > Some(0.0), "{json}");
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod after_restore;
+mod archives;
 mod automatic;
 mod binary;
 mod code;

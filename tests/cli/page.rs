@@ -108,3 +108,14 @@ fn a_page_does_not_take_the_place_of_its_snapshot() {
     run.failed(2, &["--html seen.snap would overwrite seen.snap"]);
     sandbox.ok(&["snapshot", "inspect", "seen.snap"]);
 }
+
+#[test]
+fn pages_of_a_base_are_told_from_the_files_own() {
+    let sandbox = Sandbox::new();
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/corpus/0.1.0/layered.snap");
+    let page = page(&sandbox, corpus);
+    check(&page);
+    for text in ["zero <b>12</b>", "in a base <b>3</b>", "in this file <b>1</b>", "base.snap"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}

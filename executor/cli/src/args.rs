@@ -291,6 +291,36 @@ pub enum SnapshotCommand {
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
     },
+    /// Write a snapshot and all that running it needs to an archive, for another machine
+    ///
+    /// The archive is an OCI image layout: modules, the snapshot, and the snapshots that it shares pages with. It
+    /// holds the guest's memory, and the environment and directories that the function was made with.
+    Export {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// The archive
+        #[arg(short, long, value_name = "FILE.tar.zst")]
+        output: PathBuf,
+        /// A stored function or a snapshot file
+        #[arg(value_name = "NAME|FILE")]
+        target: OsString,
+    },
+    /// Take a function in from an archive, which anyone may have made: all of it is checked first
+    Import {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+        store: StoreDirArgs,
+        /// What the function is to be called [default: as in the archive]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The most that the archive may hold, not compressed
+        #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "8GiB")]
+        max_size: u64,
+        /// The archive
+        #[arg(value_name = "FILE.tar.zst")]
+        file: PathBuf,
+    },
     /// Remove stored functions, or automatic snapshots, and every file that nothing else uses
     Rm {
         #[command(flatten)]

@@ -158,21 +158,24 @@ impl Text {
             let name = name(&global.name);
             format!("global {}{name}: {} -> {}", global.index, global.a, global.b)
         });
-        let segments = |list: &Vec<u32>| format!("{list:?}");
+        let limit = self.limit;
+        let segments = |list: &Vec<u32>| match list.get(..limit) {
+            Some(some) if list.len() > limit => format!("{some:?} and {} more", list.len() - limit),
+            _ => format!("{list:?}"),
+        };
         self.change(2, "data segments dropped", instance.dropped_data.as_ref(), segments);
         self.change(2, "element segments dropped", instance.dropped_elements.as_ref(), segments);
     }
 
     fn memory(&mut self, memory: &MemoryDifference) {
         let MemoryDifference { index, pages, bytes, drawn_bytes, .. } = memory;
-        let s = |n: &u64| if *n == 1 { "" } else { "s" };
         self.line(
             2,
             format_args!(
-                "memory {index}{}: {bytes} byte{} of {pages} page{} differ{}",
+                "memory {index}{}: {} of {} differ{}",
                 name(&memory.name),
-                s(bytes),
-                s(pages),
+                count(*bytes, "byte"),
+                count(*pages, "page"),
                 drawn(*drawn_bytes, *bytes)
             ),
         );
@@ -181,8 +184,12 @@ impl Text {
             let end = run.at + run.pages * 4096;
             let drawn = drawn(run.drawn_bytes, run.bytes);
             format!(
-                "{:#x}..{end:#x}: {} bytes{drawn}; at {:#x} {} -> {}",
-                run.at, run.bytes, run.first, run.a, run.b
+                "{:#x}..{end:#x}: {}{drawn}; at {:#x} {} -> {}",
+                run.at,
+                count(run.bytes, "byte"),
+                run.first,
+                run.a,
+                run.b
             )
         });
     }
@@ -191,10 +198,10 @@ impl Text {
         self.line(
             2,
             format_args!(
-                "table {}{}: {} elements differ",
+                "table {}{}: {} differ",
                 table.index,
                 name(&table.name),
-                table.elements.len()
+                count(table.elements.len() as u64, "element")
             ),
         );
         self.change(4, "size", table.size.as_ref(), u64::to_string);
@@ -212,6 +219,11 @@ fn drawn(drawn: u64, of: u64) -> String {
         n if n == of => ", all where random bytes were drawn".to_owned(),
         n => format!(", {n} of them where random bytes were drawn"),
     }
+}
+
+/// A number of something.
+fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn name(name: &Option<String>) -> String {

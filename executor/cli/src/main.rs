@@ -6,6 +6,8 @@
 // They panic where they cannot write; see `print`.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+#[cfg(feature = "archive")]
+mod archive;
 mod args;
 mod automatic;
 mod code_args;

@@ -1,7 +1,9 @@
 //! `executor snapshot`: makes, shows, checks and removes snapshots.
 //!
-//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create`, `flatten` and `rm` write.
+//! Invariant: only `create`, `explain` and `verify --deep` run a guest, and only `create`, `flatten`, `export`, `import` and `rm` write.
 
+#[cfg(feature = "archive")]
+use crate::archive;
 use crate::{
     args::{SnapshotCommand, StoreDirArgs},
     automatic,
@@ -41,6 +43,16 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
         },
         SnapshotCommand::Flatten { store, output, name, target } => {
             flatten::flatten(store, target, output.as_deref(), name.as_deref())
+        }
+        #[cfg(feature = "archive")]
+        SnapshotCommand::Export { store, output, target } => archive::export(store, target, output),
+        #[cfg(feature = "archive")]
+        SnapshotCommand::Import { store, name, max_size, file } => {
+            archive::import(store, file, name.clone(), *max_size)
+        }
+        #[cfg(not(feature = "archive"))]
+        SnapshotCommand::Export { .. } | SnapshotCommand::Import { .. } => {
+            Err(Failure::new("this build reads and writes no archives"))
         }
         SnapshotCommand::Rm { store, auto: true, names } => {
             automatic::remove(&runtime(store)?, names)

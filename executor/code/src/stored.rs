@@ -23,7 +23,7 @@ use crate::{
     file::{CodeFile, CodeFileError, CodeHeader, MAC_OFFSET, TEXT_OFFSET, chunks},
     store_key::{Purpose, StoreKey},
 };
-use executor_files::{Draft, PrivateDir, Trust, note_use};
+use executor_files::{Draft, PrivateDir, Trust};
 use std::{
     fs::{File, Metadata},
     os::unix::fs::{FileExt, MetadataExt},
@@ -141,9 +141,7 @@ impl StoredCode {
         let (file, metadata) = self.dir.file_and_metadata(marker(&self.key)).ok()??;
         let mut bytes = [0; 32];
         file.read_exact_at(&mut bytes, 0).ok()?;
-        if self.dir.trust() == Trust::Own {
-            note_use(&file, &metadata);
-        }
+        self.dir.note_use(&file, &metadata);
         Some(bytes)
     }
 

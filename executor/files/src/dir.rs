@@ -59,20 +59,8 @@ pub enum Entry {
 pub struct Look {
     /// Its length, in bytes.
     pub len: u64,
-    /// When it was last written to, or [noted](note_use) to be used.
+    /// When it was last written to, or [noted](PrivateDir::note_use) to be used.
     pub written: SystemTime,
-}
-
-/// Sets the time at which a file was last written to, if that is a day ago: such times tell to a day when
-/// files were last used, on file systems that keep no time of reading. Where it cannot be set it stays.
-pub fn note_use(file: &File, metadata: &Metadata) {
-    let now = SystemTime::now();
-    let last = metadata.modified().ok();
-    let long_ago =
-        last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age >= DAY);
-    if long_ago {
-        let _ = file.set_modified(now);
-    }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -210,11 +198,26 @@ impl PrivateDir {
     /// # Errors
     /// As [`Self::file`].
     pub fn read(&self, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>, FileError> {
-        let name = name.as_ref();
-        let Some(mut file) = self.file(name)? else { return Ok(None) };
+        Ok(self.read_file(name.as_ref())?.map(|(bytes, ..)| bytes))
+    }
+
+    /// As [`Self::read`], and [notes](Self::note_use) that the file was used.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn read_and_note(&self, name: impl AsRef<OsStr>) -> Result<Option<Vec<u8>>, FileError> {
+        let read = self.read_file(name.as_ref())?;
+        Ok(read.map(|(bytes, file, metadata)| {
+            self.note_use(&file, &metadata);
+            bytes
+        }))
+    }
+
+    fn read_file(&self, name: &OsStr) -> Result<Option<(Vec<u8>, File, Metadata)>, FileError> {
+        let Some((mut file, metadata)) = self.file_and_metadata(name)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(self.at(name))?;
-        Ok(Some(bytes))
+        Ok(Some((bytes, file, metadata)))
     }
 
     /// Reads a file in it of `N` bytes, if it is there and has so many.
@@ -267,6 +270,17 @@ impl PrivateDir {
             names.map_err(|e: Errno| FileError::at(&self.path)(e.into()))?;
         names.retain(|name| name != "." && name != "..");
         Ok(names)
+    }
+
+    /// Sets the time at which a file in it was last written to, if that is a day ago: such times tell to a day
+    /// when files were last used, on file systems that keep no time of reading. Where it cannot be set, and where
+    /// nothing is written, it stays.
+    pub fn note_use(&self, file: &File, metadata: &Metadata) {
+        let now = SystemTime::now();
+        let age = metadata.modified().ok().and_then(|last| now.duration_since(last).ok());
+        if self.trust == Trust::Own && age.is_some_and(|age| age >= DAY) {
+            let _ = file.set_modified(now);
+        }
     }
 
     /// The length of what has a name in it and when it was last written to, without following links; `None`
@@ -548,7 +562,7 @@ mod tests {
         for (age, noted) in [(DAY - DAY / 24, false), (DAY * 2, true)] {
             file.set_modified(now - age).unwrap();
             let (file, metadata) = dir.file_and_metadata("f").unwrap().unwrap();
-            note_use(&file, &metadata);
+            dir.note_use(&file, &metadata);
             assert_eq!(written() >= now, noted, "{age:?}");
         }
     }

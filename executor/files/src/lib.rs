@@ -13,7 +13,7 @@ mod private;
 mod publish;
 mod quota;
 
-pub use dir::{Entry, Look, PrivateDir, note_use};
+pub use dir::{Entry, Look, PrivateDir};
 pub use error::FileError;
 pub use lock::Lock;
 pub use private::{Trust, ensure_private, ensure_trusted};

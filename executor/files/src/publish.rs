@@ -126,6 +126,12 @@ impl<'a> Draft<'a> {
         self.file.metadata()?.modified()
     }
 
+    /// The file, without a name for good: it is gone when it is closed.
+    #[must_use]
+    pub fn unnamed(self) -> File {
+        self.file
+    }
+
     /// Writes all of it and gives it its name. A crash of the *system* soon after may leave an empty or a damaged
     /// file: it is for what can be told from such a one, and be done without.
     ///

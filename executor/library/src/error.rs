@@ -142,6 +142,15 @@ pub enum Error {
          executor snapshot create)"
     )]
     BaseIsModule(String),
+    /// An archive of a function.
+    #[cfg(feature = "archive")]
+    #[error("{path}: {source}", path = path.display())]
+    Archive {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::archive::ArchiveError,
+    },
     /// A snapshot file.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -3,6 +3,8 @@
 // Libraries print nothing.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod contents;
 pub mod difference;
 mod error;

@@ -106,7 +106,7 @@ impl Catalogue {
     /// [`Adding::insert_auto`] replaces what is damaged.
     pub fn auto(&self, key: &AutoKey) -> Result<Vec<AutoEntry>, CatalogueError> {
         match self.sub(AUTO)? {
-            Some(dir) => entries(&dir, &key.to_string()),
+            Some(dir) => Ok(list(sealed::read_and_note(&dir, &key.to_string())?)),
             None => Ok(Vec::new()),
         }
     }
@@ -176,7 +176,11 @@ pub(super) fn key_of_name(name: &OsStr) -> Option<AutoKey> {
 
 /// The entries in a file, the latest first; none where there is no file.
 pub(super) fn entries(dir: &PrivateDir, name: &str) -> Result<Vec<AutoEntry>, CatalogueError> {
-    Ok(sealed::read(dir, name)?.map_or_else(Vec::new, |Entries(entries)| entries))
+    Ok(list(sealed::read(dir, name)?))
+}
+
+fn list(read: Option<Entries>) -> Vec<AutoEntry> {
+    read.map_or_else(Vec::new, |Entries(entries)| entries)
 }
 
 impl Adding<'_> {

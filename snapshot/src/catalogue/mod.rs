@@ -34,8 +34,8 @@ pub use sweep::{Collect, Collected, Swept};
 pub use usage::{Count, FunctionUsage, Usage};
 
 use crate::{
-    Capture, EntryKind, Progress, SnapshotFile, SnapshotId, file::DataFile, format::Base,
-    manifest::parse_hash,
+    Capture, EntryKind, Progress, Rewritten, SnapshotFile, SnapshotId, file::DataFile,
+    format::Base, manifest::parse_hash,
 };
 use executor_code::CodeCache;
 use executor_files::{Entry, FileError, Lock, PrivateDir, Trust};
@@ -43,6 +43,7 @@ use executor_model::ModuleHash;
 use std::{
     cell::RefCell,
     ffi::OsStr,
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -321,7 +322,7 @@ impl Catalogue {
     }
 
     /// Begins to add something. Until the result is dropped, nothing is swept away, in any process;
-    /// so don't [remove](Self::remove) or [sweep](Self::sweep) on the same thread meanwhile.
+    /// so don't [remove](Self::remove), [sweep](Self::sweep) or add code on the same thread meanwhile.
     ///
     /// # Errors
     /// When the directory cannot be made or locked, or is not this user's alone.
@@ -488,7 +489,7 @@ impl Adding<'_> {
             return Ok(());
         }
         dir.publish(&name, |copy| {
-            file.copy_to(copy)?;
+            file.copy(0..file.head().header().file_len.get(), copy)?;
             // What is here is trusted: it is the copy that is looked at, not the original.
             let copied = SnapshotFile::of(copy.try_clone()?, path).map_err(io::Error::other)?;
             let sound = copied.verify_alone().map_err(io::Error::other);
@@ -498,6 +499,41 @@ impl Adding<'_> {
             }
         })?;
         Ok(())
+    }
+
+    /// Writes a snapshot from elsewhere, unless it is there already and undamaged, with the snapshots that it has
+    /// pages of, and returns its identity. Whether the state in it can be trusted is for the caller to know.
+    ///
+    /// # Errors
+    /// When it is damaged, a base is missing, or it cannot be written.
+    pub fn put_rewritten(&self, snapshot: &Rewritten<'_>) -> Result<SnapshotId, CatalogueError> {
+        let id = snapshot.id();
+        for (base, file) in snapshot.bases()? {
+            self.put_base(base, file)?;
+        }
+        if let Ok(Some(file)) = self.snapshot(id)
+            && file.verify().is_ok()
+        {
+            return Ok(id);
+        }
+        let dir = self.store.make_sub(SNAPSHOTS)?;
+        let name = snapshot_name(id);
+        let path = dir.path().join(&name);
+        dir.publish(&name, |copy| {
+            snapshot.write_to(copy)?;
+            let copied = SnapshotFile::of(copy.try_clone()?, path).map_err(io::Error::other)?;
+            copied.verify_alone().map_err(io::Error::other)
+        })?;
+        Ok(id)
+    }
+
+    /// A new file in the store that has no name and is gone when it is closed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn unnamed_file(&self) -> Result<File, CatalogueError> {
+        let dir = self.store.make_sub(SNAPSHOTS)?;
+        Ok(dir.draft()?.unnamed())
     }
 
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it

@@ -50,7 +50,23 @@ pub(super) fn write<T: Sealed>(dir: &PrivateDir, name: &str, value: &T) -> Resul
 
 /// Reads a sealed file, if it is there.
 pub(super) fn read<T: Sealed>(dir: &PrivateDir, name: &str) -> Result<Option<T>, CatalogueError> {
-    let Some(bytes) = dir.read(name)? else { return Ok(None) };
+    decode_in(dir, name, dir.read(name)?)
+}
+
+/// As [`read`], and notes that the file was used.
+pub(super) fn read_and_note<T: Sealed>(
+    dir: &PrivateDir,
+    name: &str,
+) -> Result<Option<T>, CatalogueError> {
+    decode_in(dir, name, dir.read_and_note(name)?)
+}
+
+fn decode_in<T: Sealed>(
+    dir: &PrivateDir,
+    name: &str,
+    bytes: Option<Vec<u8>>,
+) -> Result<Option<T>, CatalogueError> {
+    let Some(bytes) = bytes else { return Ok(None) };
     let damaged = || CatalogueError::Damaged { path: dir.path().join(name) };
     decode(&bytes).map(Some).ok_or_else(damaged)
 }

@@ -339,7 +339,7 @@ pub enum CodeFileError {
     #[error("the hashes of its chunks do not match")]
     Hashes,
     /// Bytes of its body have changed.
-    #[error("chunk {chunk}, at {at:#x} in {section:?}, does not match its hash")]
+    #[error("chunk {chunk}, from {at:#x} ({section:?}) on, does not match its hash")]
     Chunk {
         /// The number of the chunk.
         chunk: u64,

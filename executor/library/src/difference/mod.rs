@@ -15,7 +15,7 @@ pub use instances::{
 };
 pub use stack::{FrameDifference, StackDifference, ValueDifference};
 
-use crate::{Detail, Error, Inspection, Runtime, Snapshot, contents::Contents};
+use crate::{Error, Inspection, Runtime, Snapshot, contents::Contents};
 use serde::Serialize;
 
 /// A fact that the two tell differently.
@@ -57,8 +57,8 @@ impl Difference {
     /// When either cannot be read, or does not fit its modules.
     pub fn between(runtime: &Runtime, a: &Snapshot, b: &Snapshot) -> Result<Self, Error> {
         let facts = facts::compare(
-            &Inspection::of(runtime, a, Detail::Summary)?,
-            &Inspection::of(runtime, b, Detail::Summary)?,
+            &Inspection::facts(a)?,
+            &Inspection::facts(b)?,
             (a.file().manifest(), b.file().manifest()),
         )?;
         let both = (Contents::of(runtime, a)?, Contents::of(runtime, b)?);

@@ -9,10 +9,10 @@ use super::{
     modules::{check_init, check_niladic, kind, program},
 };
 use crate::{
-    Error, Instance, Report,
+    Error, Instance, Limits, Report,
     given::{Given, Written},
     instance::{Call, Entry, call_export},
-    report::Start,
+    report::{Phases, Start},
     runtime::{Code, Runtime},
     stop::{Clock, Stop},
 };
@@ -94,6 +94,7 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
             let made = clock.run(|| match modules.image(runtime, given)? {
                 Some(image) => {
                     let mut store = image.acquire_with(prepare).map_err(InstantiateError::from)?;
+                    report.phases.end("instantiate");
                     let main = InstanceId::from_position(0);
                     initialise(&mut store, &modules.main, main)?;
                     call_inits(&mut store, main, init)?;
@@ -105,11 +106,11 @@ pub(crate) fn acquire(request: Request<'_>, report: &mut Report) -> Result<Insta
                         store.attribute_writes();
                     }
                     prepare(&mut store);
-                    let main = modules.instantiate(&mut store, init)?;
+                    let main = modules.instantiate(&mut store, init, &mut report.phases)?;
                     Ok((store, main))
                 }
             });
-            report.phases.end("instantiate");
+            report.phases.end("initialise");
             made?
         }
     };
@@ -147,6 +148,19 @@ impl Runtime {
 }
 
 impl Kept {
+    /// Makes the image of the state; of a file that anyone may have written all of it is checked.
+    pub(crate) fn image(&self, runtime: &Runtime, limits: Limits) -> Result<Image, Error> {
+        let mut modules = self.modules.iter();
+        // They are asked for in the order of the instances, as they were found.
+        let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
+        let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
+        let (config, file) = (StoreConfig::from(limits), self.snapshot.file());
+        match self.trust {
+            Trust::Own => executor_snapshot::image(engine, linker, config, file, code),
+            Trust::Nobody => executor_snapshot::image_untrusted(engine, linker, config, file, code),
+        }
+    }
+
     /// Restores the store and its WASI state.
     fn restore(
         &self,
@@ -156,19 +170,7 @@ impl Kept {
         attach: impl FnOnce(&Store),
     ) -> Result<Store, Error> {
         let file = self.snapshot.file();
-        let make = || {
-            let mut modules = self.modules.iter();
-            // They are asked for in the order of the instances, as they were found.
-            let code = |_| modules.next().cloned().ok_or(Error::NoMainInstance);
-            let (engine, linker) = (runtime.shared.engine(Code::Plain)?, runtime.linker.clone());
-            let config = StoreConfig::from(given.limits);
-            match self.trust {
-                Trust::Own => executor_snapshot::image(engine, linker, config, file, code),
-                Trust::Nobody => {
-                    executor_snapshot::image_untrusted(engine, linker, config, file, code)
-                }
-            }
-        };
+        let make = || self.image(runtime, given.limits);
         let fail = |error| SnapshotError::restore(file.path())(error).into();
         let mut store = self.images.store(given.limits, make, fail, |store| attach(store))?;
         let Some(state) = &self.wasi else {
@@ -189,12 +191,17 @@ impl Kept {
 impl Modules {
     /// Instantiates the modules and initialises them: `_initialize` of reactors, then the exports of the
     /// main module that are named. Returns the main instance.
-    fn instantiate(&self, store: &mut Store, init: &[String]) -> Result<InstanceId, Error> {
+    fn instantiate(
+        &self,
+        store: &mut Store,
+        init: &[String],
+        phases: &mut Phases,
+    ) -> Result<InstanceId, Error> {
         for (name, module) in &self.preload {
-            let instance = instantiate(store, module)?;
+            let instance = instantiate(store, module, phases)?;
             store.linker_mut().instance(name, instance);
         }
-        let main = instantiate(store, &self.main)?;
+        let main = instantiate(store, &self.main, phases)?;
         call_inits(store, main, init)?;
         Ok(main)
     }
@@ -223,9 +230,15 @@ fn call_inits(store: &mut Store, main: InstanceId, init: &[String]) -> Result<()
 }
 
 /// Instantiates one module, and initialises it if it is a reactor.
-fn instantiate(store: &mut Store, module: &Arc<CompiledModule>) -> Result<InstanceId, Error> {
+fn instantiate(
+    store: &mut Store,
+    module: &Arc<CompiledModule>,
+    phases: &mut Phases,
+) -> Result<InstanceId, Error> {
     let instance = store.instantiate(module)?;
+    phases.end("instantiate");
     initialise(store, module, instance)?;
+    phases.end("initialise");
     Ok(instance)
 }
 

@@ -178,15 +178,21 @@ impl Inspection {
     /// # Errors
     /// When it cannot be read, or does not fit its modules.
     pub fn of(runtime: &Runtime, snapshot: &Snapshot, detail: Detail) -> Result<Self, Error> {
+        let contents = Contents::of(runtime, snapshot)?;
+        let names = &snapshot.file().manifest().instances;
+        let instance = |position: usize| {
+            InspectedInstance::of(&contents, position, names.get(position), detail)
+        };
+        let instances = (0..contents.instances.len()).map(instance).collect::<Result<_, _>>()?;
+        Ok(Self { instances, stack: instances::frames(&contents), ..Self::facts(snapshot)? })
+    }
+
+    /// What there is to say of a snapshot without looking at its state.
+    pub(crate) fn facts(snapshot: &Snapshot) -> Result<Self, Error> {
         let file = snapshot.file();
         let manifest = file.manifest();
-        let contents = Contents::of(runtime, snapshot)?;
         let wasi = manifest.wasi.as_deref().map(WasiState::decode).transpose()?;
         let wasi = wasi.map(InspectedWasi::of).transpose()?;
-        let instance = |position: usize| {
-            let names = manifest.instances.get(position);
-            InspectedInstance::of(&contents, position, names, detail)
-        };
         Ok(Self {
             snapshot: file.id().to_string(),
             path: file.path().display().to_string(),
@@ -221,8 +227,8 @@ impl Inspection {
             backtrace: manifest.backtrace.clone(),
             defaults: InspectedDefaults::of(&manifest.defaults),
             wasi,
-            stack: instances::frames(&contents),
-            instances: (0..contents.instances.len()).map(instance).collect::<Result<_, _>>()?,
+            stack: Vec::new(),
+            instances: Vec::new(),
         })
     }
 }

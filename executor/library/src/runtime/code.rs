@@ -146,6 +146,10 @@ impl Shared {
                 return Ok(module);
             }
             Ok(None) => {}
+            Err(EngineError::DamagedCode { reason, .. }) if self.config.compiler.is_none() => {
+                let path = engine.code_path(&hash).unwrap_or_default();
+                return Err(Error::DamagedCode { path, reason });
+            }
             Err(error) => self.tell_not_found(&error),
         }
         match at_hand.iter().find(|module| module.hash == hash) {

@@ -1,7 +1,9 @@
 //! The library as an embedder uses it.
 #![forbid(unsafe_code)]
 
+mod archives;
 mod calls;
+mod corpus;
 mod functions;
 mod given;
 mod hosts;

@@ -1,6 +1,6 @@
 //! Stores: verified, mended, and what of them is left when they cannot be written.
 
-use executor::{CatalogueError, Error, Runtime, Source, Val};
+use executor::{CatalogueError, Collect, Error, Runtime, Source, Val};
 use std::{fs, path::Path};
 
 const COUNTER: &str = r#"(module
@@ -87,4 +87,45 @@ fn what_a_store_has_is_read_also_when_nothing_can_be_kept_in_it() {
         assert!(!runtime.has_store());
         assert_eq!(runtime.functions().unwrap().len(), 1);
     }
+}
+
+#[test]
+fn damaged_code_is_an_error_where_there_is_no_compiler() {
+    let dir = tempfile::tempdir().unwrap();
+    Runtime::open(dir.path()).unwrap().create("f", COUNTER).save().unwrap();
+    let code = fs::read_dir(dir.path().join("code")).unwrap().map(|e| e.unwrap().path());
+    let code =
+        code.into_iter().find(|path| path.extension().is_some_and(|end| end == "elf")).unwrap();
+    let mut bytes = fs::read(&code).unwrap();
+    bytes[4096] ^= 1;
+    fs::write(&code, bytes).unwrap();
+    let runtime = Runtime::builder().store(dir.path()).compiler(false).build().unwrap();
+    match runtime.function("f") {
+        Err(Error::DamagedCode { path, .. }) => assert_eq!(path, code),
+        other => panic!("{other:?}"),
+    }
+    assert!(Runtime::open(dir.path()).unwrap().function("f").is_ok());
+}
+
+#[test]
+fn a_runtime_looks_after_its_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path()).unwrap();
+    runtime.create("f", COUNTER).save().unwrap();
+    runtime.launch(COUNTER).start().unwrap();
+    let store = runtime.store().unwrap();
+    assert_eq!(store.path(), dir.path());
+    assert!(store.check().unwrap().faults.is_empty());
+    let usage = store.usage().unwrap();
+    assert_eq!((usage.functions.len(), usage.garbage.files), (1, 0));
+    let all = Collect { max_size: Some(0), ..Collect::default() };
+    let would = store.collect(Collect { dry_run: true, ..all }).unwrap();
+    assert_eq!(store.usage().unwrap(), usage);
+    assert_eq!(store.collect(all).unwrap(), would);
+    assert_eq!(store.usage().unwrap().total.bytes, would.left);
+    store.set_quota(Some(would.left + 10)).unwrap();
+    assert_eq!(store.quota().unwrap(), Some(would.left + 10));
+    assert!(runtime.create("g", "(module (func (export \"h\")))").save().is_err());
+    runtime.function("f").unwrap();
+    assert!(Runtime::in_memory().unwrap().store().is_none());
 }

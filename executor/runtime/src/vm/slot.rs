@@ -287,7 +287,9 @@ impl Slot {
 
     /// Prepares `len` bytes at an address for writes of the host.
     pub(crate) fn open(&self, address: usize, len: usize) {
-        if let (Some(writers), Some(start)) = (&self.writers, self.addresses.offset_of(address)) {
+        if let Some(writers) = &self.writers
+            && let Some(start) = self.addresses.offset_of(address)
+        {
             writers.open(&self.addresses, start..start + len as u64, Calls::of_host());
         }
         let Some(watch) = &self.watch else { return };
@@ -302,7 +304,9 @@ impl Slot {
 
     /// Prepares the whole part that an address lies in for writes of the host.
     pub(crate) fn open_part(&self, address: usize) {
-        if let (Some(writers), Some(start)) = (&self.writers, self.addresses.offset_of(address)) {
+        if let Some(writers) = &self.writers
+            && let Some(start) = self.addresses.offset_of(address)
+        {
             writers.open(&self.addresses, start..u64::MAX, Calls::of_host());
         }
         let offset = self.addresses.offset_of(address);

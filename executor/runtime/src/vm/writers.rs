@@ -46,13 +46,18 @@ struct Memory {
 impl Writers {
     /// Nobody has written to memories that can grow to these offsets in a slot, whole pages.
     pub(super) fn new(memories: impl IntoIterator<Item = Range<u64>>) -> Self {
+        Self::with_room(memories, LOG)
+    }
+
+    /// As [`Self::new`], with room for notes of so many words.
+    fn with_room(memories: impl IntoIterator<Item = Range<u64>>, words: usize) -> Self {
         let memory = |range: Range<u64>| {
             let pages = (range.end - range.start) / PAGE;
             let (end, whole) = (AtomicU64::new(range.start), AtomicBool::new(false));
             Memory { range, end, first: zeroes::<u32>(pages as usize), whole }
         };
         let memories = memories.into_iter().map(memory).collect();
-        Self { memories, log: zeroes::<u64>(LOG), used: AtomicUsize::new(0) }
+        Self { memories, log: zeroes::<u64>(words), used: AtomicUsize::new(0) }
     }
 
     fn memory(&self, offset: u64) -> Option<&Memory> {
@@ -152,4 +157,50 @@ impl Word for u32 {
 
 impl Word for u64 {
     type Atomic = AtomicU64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory from page 1 on of a slot of 12 pages, of which 10 are accessible.
+    fn slot(words: usize) -> (Reservation, Writers) {
+        let slot = Reservation::new(12 * PAGE).unwrap();
+        let writers = Writers::with_room(std::iter::once(PAGE..12 * PAGE), words);
+        writers.commit(&slot, 0, PAGE).unwrap();
+        writers.commit(&slot, PAGE, 10 * PAGE).unwrap();
+        (slot, writers)
+    }
+
+    fn open(slot: &Reservation, writers: &Writers, pages: Range<u64>, calls: &[usize]) -> bool {
+        let range = (pages.start + 1) * PAGE + 7..(pages.end + 1) * PAGE - 7;
+        writers.open(slot, range, calls.iter().copied())
+    }
+
+    #[test]
+    fn a_page_is_its_first_writers_and_open_from_then_on() {
+        let (slot, writers) = slot(LOG);
+        assert!(open(&slot, &writers, 2..3, &[7, 8]));
+        assert!(!open(&slot, &writers, 2..3, &[9]), "that fault is not of a first write");
+        assert!(open(&slot, &writers, 1..4, &[]));
+        assert!(!open(&slot, &writers, 10..11, &[9]), "it is beyond the end");
+        assert!(!writers.open(&slot, 8..9, std::iter::empty()), "it is no memory");
+        let pages: Vec<(u64, Vec<usize>)> =
+            writers.pages(0).map(|(page, note)| (page, writers.calls(note.unwrap()))).collect();
+        assert_eq!(pages, [(1, vec![]), (2, vec![7, 8]), (3, vec![])]);
+        // SAFETY: the pages are open.
+        (1..4).for_each(|page| unsafe { slot.at((page + 1) * PAGE).write(1) });
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_a_note_the_page_is_opened_without() {
+        let (slot, writers) = slot(2 * (1 + MOST_CALLS));
+        let long: Vec<usize> = (0..100).collect();
+        assert!((0..3).all(|page| open(&slot, &writers, page..page + 1, &long)));
+        let notes: Vec<Option<u32>> = writers.pages(0).map(|(_, note)| note).collect();
+        assert_eq!(notes[0].map(|note| writers.calls(note)), Some(long[..MOST_CALLS].to_vec()));
+        assert!(notes[1].is_some() && notes[2].is_none(), "{notes:?}");
+        // SAFETY: the page is open.
+        unsafe { slot.at(3 * PAGE).write(1) };
+    }
 }
