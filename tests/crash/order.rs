@@ -39,6 +39,10 @@ fn check(calls: &[Call]) -> usize {
     for (at, call) in find(calls, "renameat") {
         let to = call.to.as_ref().unwrap();
         assert!(is_temporary(&call.path), "{call:?}");
+        // A marker that is lost is made again.
+        if to.extension().is_some_and(|end| end == "checked") {
+            continue;
+        }
         named += 1;
         let before = || calls[..at].iter().filter(|earlier| earlier.path == call.path);
         // A link is made whole.

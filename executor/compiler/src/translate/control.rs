@@ -4,11 +4,14 @@
 
 use super::{Translator, exception::Clause};
 use crate::{emit::block_args, signature::clif_type, weight};
-use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value};
+use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value, types::I32};
 use cranelift_frontend::Variable;
 use executor_model::{TrapCode, ValType};
 use std::collections::BTreeMap;
 use wasmparser::{BlockType, BrTable, Operator};
+
+/// The longest table that is one for the code generator has so many bits of an index.
+const TABLE_BITS: u32 = 12;
 
 /// An enclosing block.
 pub(super) struct Frame {
@@ -179,19 +182,48 @@ impl<'a> Translator<'a> {
                     }
                 }
             });
-            // Each entry has a list of arguments of its own, which the frontend may add to.
-            entries.push(self.emitter.builder.func.dfg.block_call(to, &[]));
+            entries.push(to);
         }
         self.assign_operands();
         let default = entries.pop().expect("the default is there");
-        let table = JumpTableData::new(default, &entries);
-        let table = self.emitter.builder.create_jump_table(table);
-        self.ins().br_table(index, table);
+        self.switch(index, default, &entries);
         for (block, label, arity) in between {
             self.switch_to(block);
             self.jump(label, arity);
         }
         self.reachable = false;
+    }
+
+    /// Goes to the block at an index of a list. A long list is divided, since the code generator takes time in
+    /// proportion to the square of a table's length.
+    fn switch(&mut self, index: Value, default: Block, blocks: &[Block]) {
+        if blocks.len() <= 1 << TABLE_BITS {
+            return self.jump_table(index, default, blocks);
+        }
+        let parts: Vec<(Block, &[Block])> = blocks
+            .chunks(1 << TABLE_BITS)
+            .map(|part| (self.emitter.builder.create_block(), part))
+            .collect();
+        let bits = self.ins().iconst(I32, i64::from(TABLE_BITS));
+        let which = self.ins().ushr(index, bits);
+        let blocks: Vec<Block> = parts.iter().map(|(block, _)| *block).collect();
+        self.jump_table(which, default, &blocks);
+        for (block, part) in parts {
+            self.switch_to(block);
+            let mask = self.ins().iconst(I32, (1 << TABLE_BITS) - 1);
+            let index = self.ins().band(index, mask);
+            self.jump_table(index, default, part);
+        }
+    }
+
+    fn jump_table(&mut self, index: Value, default: Block, blocks: &[Block]) {
+        let dfg = &mut self.emitter.builder.func.dfg;
+        // Each entry has a list of arguments of its own, which the frontend may add to.
+        let default = dfg.block_call(default, &[]);
+        let entries: Vec<_> = blocks.iter().map(|block| dfg.block_call(*block, &[])).collect();
+        let table = JumpTableData::new(default, &entries);
+        let table = self.emitter.builder.create_jump_table(table);
+        self.ins().br_table(index, table);
     }
 
     /// Ends the first arm of an `if` and begins the second.
