@@ -2,6 +2,7 @@
 
 use crate::process::Finish;
 use crate::sandbox::Sandbox;
+use serde_json::Value;
 use std::{
     fs::File,
     io::{Read, Write},
@@ -121,4 +122,23 @@ fn a_function_too_large_to_compile_is_named() {
         &["function 0 (much) needs more memory to be compiled than the limit of 4194304 bytes"],
     );
     assert_eq!(sandbox.run(&["compile", "much.wat"]).code, 0);
+}
+
+#[test]
+fn a_module_that_takes_too_long_to_compile_is_refused_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.file("m.wat", r#"(module (func (export "_start")))"#);
+    let limit = ["--max-compile-time", "1us", "m.wat"];
+    for command in [&["run"][..], &["compile"], &["snapshot", "create", "--name", "m"]] {
+        sandbox
+            .run(&[command, &limit].concat())
+            .failed(1, &["m.wat: ", "takes longer than the limit of 1µs (--max-compile-time)"]);
+        let du = sandbox.ok(&["store", "du", "--json"]);
+        let usage: Value = serde_json::from_str(&du.stdout).unwrap();
+        // The locks.
+        assert_eq!(usage["total"], usage["own"], "{command:?}: {usage}");
+        assert_eq!(usage["total"]["bytes"], 0, "{command:?}: {usage}");
+    }
+    sandbox.run(&["snapshot", "list"]).succeeded("");
+    sandbox.ok(&["run", "--max-compile-time", "1h", "m.wat"]);
 }

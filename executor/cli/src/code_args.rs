@@ -5,6 +5,7 @@
 use crate::units;
 use clap::Args;
 use executor::{Features, OptLevel};
+use std::time::Duration;
 
 /// The switches of every command that may compile.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,6 +21,9 @@ pub struct CodeArgs {
     /// The most memory that compiling may take [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_compile_memory: Option<u64>,
+    /// The longest that compiling a module may take [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub max_compile_time: Option<Duration>,
 }
 
 /// What Wasmtime has a switch for and this engine has not: always off.

@@ -30,6 +30,7 @@ fn builder(code: &CodeArgs, talk: &Talk) -> RuntimeBuilder {
         .features(code.features(Features::default()))
         .opt_level(code.opt_level)
         .max_compile_memory(code.max_compile_memory)
+        .max_compile_time(code.max_compile_time)
         .on_event(move |event| tell(event, &talk, &progress))
 }
 

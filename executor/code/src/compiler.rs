@@ -2,6 +2,7 @@
 
 use crate::file::CallSite;
 use executor_model::{Features, FuncIndex, Module, ModuleHash};
+use std::time::Duration;
 
 /// What is told while a module is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub enum CompileError {
     Unsupported(String),
     /// A function needs more memory to be compiled than that may take.
     #[error(
-        "function {func}{} needs more memory to be compiled than the limit of {limit} bytes",
+        "function {func}{} needs more memory to be compiled than the limit of {limit} bytes \
+         (--max-compile-memory)",
         name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
     )]
     TooLarge {
@@ -93,6 +95,12 @@ pub enum CompileError {
         name: Option<String>,
         /// The limit, in bytes.
         limit: u64,
+    },
+    /// The module takes longer to be compiled than that may take.
+    #[error("compiling the module takes longer than the limit of {limit:?} (--max-compile-time)")]
+    TooSlow {
+        /// The limit.
+        limit: Duration,
     },
     /// The module is valid with features that are switched off.
     #[error(

@@ -200,7 +200,9 @@ impl Worker {
         level: OptLevel,
         progress: Progress<'_>,
     ) -> Result<Code, CompileError> {
+        context.deadline.check()?;
         let result = self.build(context, unit).and_then(|translated| {
+            context.deadline.check()?;
             let Translated { extent, frames, resumed } = translated;
             if let (Unit::Body(func), true) = (unit, extent.is_large() && level != OptLevel::None) {
                 progress(CompileEvent::Simplified { func, len: extent.body });

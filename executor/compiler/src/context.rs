@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is read only, so functions can be compiled in any order and at the same time.
 
-use crate::{isa::Target, reach::Reach, types::ModuleTypes};
+use crate::{deadline::Deadline, isa::Target, reach::Reach, types::ModuleTypes};
 use executor_code::{CompileError, layout::InstanceLayout};
 use executor_model::{FuncIndex, Module, ModuleInfo};
 
@@ -18,6 +18,8 @@ pub(crate) struct ModuleContext<'a> {
     pub(crate) reach: Option<&'a Reach>,
     /// How many bytes of memory a function may take.
     pub(crate) allowance: u64,
+    /// When all of them have to be done.
+    pub(crate) deadline: Deadline,
 }
 
 impl<'a> ModuleContext<'a> {

@@ -21,6 +21,7 @@
 mod bounds;
 mod compile;
 mod context;
+mod deadline;
 mod decode;
 mod emit;
 mod features;
@@ -41,6 +42,7 @@ pub use names::item_names;
 
 use compile::{Code, Unit};
 use context::ModuleContext;
+use deadline::Deadline;
 use decode::Validate;
 use executor_code::{
     CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
@@ -53,6 +55,7 @@ use reach::Reach;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use translate::Resumed;
 use types::ModuleTypes;
@@ -62,6 +65,8 @@ pub struct NativeCompiler {
     features: CpuFeatures,
     /// How many bytes of memory the functions that are being compiled may take.
     max_memory: u64,
+    /// How long compiling a module may take.
+    max_time: Duration,
     /// By [`OptLevel`]; made when first used.
     targets: [OnceLock<Target>; OptLevel::ALL.len()],
 }
@@ -81,7 +86,12 @@ impl NativeCompiler {
     /// [`CompileError::Host`] when they lack an instruction that compiled code needs.
     pub fn with_features(features: CpuFeatures) -> Result<Self, CompileError> {
         isa::check(features)?;
-        Ok(Self { features, max_memory: Self::MAX_MEMORY, targets: Default::default() })
+        Ok(Self {
+            features,
+            max_memory: Self::MAX_MEMORY,
+            max_time: Self::MAX_TIME,
+            targets: Default::default(),
+        })
     }
 
     /// How many bytes of memory compiling takes at most, where nothing else is said, for all functions that are
@@ -93,6 +103,17 @@ impl NativeCompiler {
     #[must_use]
     pub fn with_max_memory(self, bytes: u64) -> Self {
         Self { max_memory: bytes, ..self }
+    }
+
+    /// How long compiling a module takes at most, where nothing else is said.
+    pub const MAX_TIME: Duration = Duration::from_secs(600);
+
+    /// As `self`, with another limit on time, by the clock: a module that takes longer is refused. It is looked at
+    /// before each function and before its machine code is made; a function that has been begun may end later.
+    /// Decoding and validating, which take time in proportion to the module, are not counted.
+    #[must_use]
+    pub fn with_max_time(self, time: Duration) -> Self {
+        Self { max_time: time, ..self }
     }
 
     fn target(&self, level: OptLevel) -> Result<&Target, CompileError> {
@@ -163,6 +184,7 @@ impl NativeCompiler {
         options: CompileOptions,
         compile: impl FnOnce(&ModuleContext<'_>) -> Result<(Vec<Unit>, Vec<Code>), CompileError>,
     ) -> Result<Vec<u8>, CompileError> {
+        let deadline = Deadline::after(self.max_time);
         let layout = InstanceLayout::of(&module.info)
             .map_err(|error| CompileError::Unsupported(error.to_string()))?;
         let target = self.target(options.opt_level)?;
@@ -171,8 +193,10 @@ impl NativeCompiler {
         let types = typed.then(|| ModuleTypes::of(module)).transpose()?;
         let (types, reach) = (types.as_ref(), reach.as_ref());
         let allowance = self.max_memory;
-        let context = ModuleContext { module, layout: &layout, target, types, reach, allowance };
+        let context =
+            ModuleContext { module, layout: &layout, target, types, reach, allowance, deadline };
         let (units, codes) = compile(&context)?;
+        deadline.check()?;
         let linked = link::link(&module.info, &units, codes)?;
         let continuations = sites.map(|sites| {
             let made = sites.iter().zip(linked.resumed);

@@ -1,10 +1,10 @@
 //! Functions that are small as WebAssembly and large as IR: they are compiled without optimisation, or
 //! refused, before they take much time or memory.
 
-use executor_code::{CompileError, CompileEvent, CompileOptions, Compiler};
+use executor_code::{CompileError, CompileEvent, CompileOptions, Compiler, file::CallSite};
 use executor_compiler::NativeCompiler;
 use executor_model::{Features, Module, ModuleHash};
-use std::{fmt::Write, sync::Mutex};
+use std::{fmt::Write, sync::Mutex, time::Duration};
 
 fn decode(wat: &str) -> Module {
     let wasm = wat::parse_str(wat).unwrap_or_else(|_| panic!("the text is wrong"));
@@ -102,4 +102,25 @@ fn what_takes_more_than_its_share_is_compiled_alone() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
     let module = decode(&format!("(module {})", loops(150).replace("$loops", "").repeat(4)));
     pool.install(|| compile(&module, 64 << 20)).unwrap();
+}
+
+#[test]
+fn what_takes_longer_than_the_limit_is_refused() {
+    let compile = |wat: &str, time| {
+        let compiler = NativeCompiler::new().unwrap().with_max_time(time);
+        compiler.compile(&decode(wat), CompileOptions::default(), &|_| {})
+    };
+    let site = CallSite { func: 1, offset: 0 };
+    for wat in ["(module)", r#"(module (import "m" "f" (func)) (func call 0))"#] {
+        let error = compile(wat, Duration::ZERO).unwrap_err();
+        assert!(matches!(error, CompileError::TooSlow { limit: Duration::ZERO }), "{error}");
+        assert!(error.to_string().contains("limit of 0ns (--max-compile-time)"), "{error}");
+        // The longest there is, which no clock can tell.
+        compile(wat, Duration::MAX).unwrap();
+    }
+    let wasm = wat::parse_str("(module (func) (func call 0))").unwrap();
+    let compiler = NativeCompiler::new().unwrap().with_max_time(Duration::ZERO);
+    let options = CompileOptions::default();
+    let refused = compiler.compile_continuations(&wasm, ModuleHash::of(&wasm), &[site], options);
+    assert!(matches!(refused, Err(CompileError::TooSlow { .. })));
 }

@@ -6,7 +6,7 @@ use executor_code::{CompileError, CompileOptions, Compiler, Progress, file::Call
 use executor_compiler::NativeCompiler;
 use executor_model::{Features, Module, ModuleHash};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 /// Cranelift looks at the processor and builds its tables when it starts; what needs no compiling does
 /// not wait for that.
@@ -16,6 +16,8 @@ pub(crate) struct LazyCompiler {
     threads: Option<usize>,
     /// The limit on memory; the compiler's own where nothing is said.
     max_memory: Option<u64>,
+    /// The limit on time; the compiler's own where nothing is said.
+    max_time: Option<Duration>,
     started: OnceLock<Started>,
 }
 
@@ -26,8 +28,12 @@ struct Started {
 }
 
 impl LazyCompiler {
-    pub(crate) fn new(threads: Option<usize>, max_memory: Option<u64>) -> Self {
-        Self { threads, max_memory, started: OnceLock::new() }
+    pub(crate) fn new(
+        threads: Option<usize>,
+        max_memory: Option<u64>,
+        max_time: Option<Duration>,
+    ) -> Self {
+        Self { threads, max_memory, max_time, started: OnceLock::new() }
     }
 
     fn start(&self) -> Result<&Started, CompileError> {
@@ -38,7 +44,8 @@ impl LazyCompiler {
         let pool = |n| ThreadPoolBuilder::new().num_threads(n).build().ok();
         let pool = self.threads.and_then(pool);
         let max_memory = self.max_memory.unwrap_or(NativeCompiler::MAX_MEMORY);
-        let compiler = NativeCompiler::new()?.with_max_memory(max_memory);
+        let max_time = self.max_time.unwrap_or(NativeCompiler::MAX_TIME);
+        let compiler = NativeCompiler::new()?.with_max_memory(max_memory).with_max_time(max_time);
         let started = Started { compiler, pool };
         Ok(self.started.get_or_init(|| started))
     }

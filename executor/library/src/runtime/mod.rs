@@ -28,6 +28,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
+    time::Duration,
 };
 
 /// Keeps functions, compiles modules and says what their imports are linked to. Cloning shares it.
@@ -329,6 +330,7 @@ pub struct RuntimeBuilder {
     compiler: bool,
     threads: Option<usize>,
     max_compile_memory: Option<u64>,
+    max_compile_time: Option<Duration>,
     limits: Limits,
     verify_snapshots: bool,
     pool: PoolConfig,
@@ -349,6 +351,7 @@ impl Default for RuntimeBuilder {
             compiler: true,
             threads: None,
             max_compile_memory: None,
+            max_compile_time: None,
             limits: Limits::default(),
             verify_snapshots: false,
             pool: PoolConfig::default(),
@@ -404,6 +407,14 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn max_compile_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_compile_memory = bytes.into();
+        self
+    }
+
+    /// Sets how long compiling a module may take, by the clock; 10 minutes where nothing is said. A module that
+    /// takes longer is refused. A function that has been begun may end later than that.
+    #[must_use]
+    pub fn max_compile_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.max_compile_time = time.into();
         self
     }
 
@@ -465,6 +476,7 @@ impl RuntimeBuilder {
             compiler,
             threads,
             max_compile_memory,
+            max_compile_time,
             limits,
             verify_snapshots,
             pool,
@@ -472,7 +484,7 @@ impl RuntimeBuilder {
             listener,
         } = self;
         let compiler = match compiler {
-            true => compiler_if_any(threads, max_compile_memory),
+            true => compiler_if_any(threads, max_compile_memory, max_compile_time),
             false => None,
         };
         let config =
@@ -496,11 +508,19 @@ impl RuntimeBuilder {
 }
 
 #[cfg(feature = "compiler")]
-fn compiler_if_any(threads: Option<usize>, max_memory: Option<u64>) -> Option<Arc<dyn Compiler>> {
-    Some(Arc::new(compiler::LazyCompiler::new(threads, max_memory)))
+fn compiler_if_any(
+    threads: Option<usize>,
+    max_memory: Option<u64>,
+    max_time: Option<Duration>,
+) -> Option<Arc<dyn Compiler>> {
+    Some(Arc::new(compiler::LazyCompiler::new(threads, max_memory, max_time)))
 }
 
 #[cfg(not(feature = "compiler"))]
-fn compiler_if_any(_: Option<usize>, _: Option<u64>) -> Option<Arc<dyn Compiler>> {
+fn compiler_if_any(
+    _: Option<usize>,
+    _: Option<u64>,
+    _: Option<Duration>,
+) -> Option<Arc<dyn Compiler>> {
     None
 }
