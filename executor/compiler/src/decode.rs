@@ -1,21 +1,26 @@
 //! Decoding: the binary format to [`ModuleInfo`], with everything validated.
 //!
 //! Invariant: what [`decode`] returns has passed wasmparser's validator with exactly the features
-//! asked for, function bodies included where they were to be; type indices are canonical.
+//! asked for, function bodies included where they were to be, and is within the [`Limits`]; type indices are
+//! canonical.
 
-use crate::{features, invalid, names::sorted};
+use crate::{
+    features, invalid,
+    limits::{Limit, Limits},
+    names::sorted,
+};
 use executor_code::CompileError;
 use executor_model::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
-    ExternKind, Features, FuncRef, FuncType, Global, GlobalType, HeapType, Import, ImportKind,
-    MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex, ValType,
-    WASM_PAGE_SIZE,
+    ExternKind, Features, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import,
+    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex,
+    ValType, WASM_PAGE_SIZE,
 };
 use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
 use wasmparser::{
     CompositeInnerType, DataKind, DataSectionReader, ElementKind, ElementSectionReader,
-    ExportSectionReader, ExternalKind, FuncValidatorAllocations, GlobalSectionReader,
+    ExportSectionReader, ExternalKind, FuncValidatorAllocations, FunctionBody, GlobalSectionReader,
     ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator, PackedIndex, Parser,
     Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
     ValidPayload, Validator, types::TypesRef,
@@ -39,10 +44,8 @@ pub(crate) fn decode(
     features: Features,
     validate: Validate,
 ) -> std::result::Result<(ModuleInfo, Bodies), CompileError> {
-    // Offsets are kept as 32-bit numbers, the largest of which stands for none.
-    if wasm.len() >= u32::MAX as usize {
-        return Err(CompileError::Unsupported("modules of 4 GiB are not supported".into()));
-    }
+    let mut decoder = Decoder::default();
+    decoder.limits.bytes.add(wasm.len() as u64)?;
     if Parser::is_component(wasm) {
         return Err(CompileError::Component);
     }
@@ -51,7 +54,6 @@ pub(crate) fn decode(
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
-    let mut decoder = Decoder::default();
     let mut bodies = Bodies::new();
     let mut to_validate = Vec::new();
     for payload in parser.parse_all(wasm) {
@@ -61,6 +63,7 @@ pub(crate) fn decode(
             let types = validator.types(0).expect("in a module");
             decoder.types(section, types).map_err(CompileError::from)?;
         } else if let ValidPayload::Func(function, body) = valid {
+            decoder.locals(bodies.len(), &body).map_err(CompileError::from)?;
             let range = body.range();
             bodies.push(range.start as usize..range.end as usize);
             if validate == Validate::All {
@@ -98,6 +101,8 @@ pub(crate) enum Refusal {
     /// It needs garbage collection. Subtypes of functions come with it in validation; the rest of
     /// it is refused here and, in function bodies, in translation.
     Unsupported,
+    /// There is too much of something.
+    Limit(Limit),
 }
 
 impl From<wasmparser::Error> for Refusal {
@@ -111,6 +116,7 @@ impl From<Refusal> for CompileError {
         match refusal {
             Refusal::Invalid(error) => invalid(&error),
             Refusal::Unsupported => features::no_garbage_collection(),
+            Refusal::Limit(limit) => limit.into(),
         }
     }
 }
@@ -120,6 +126,7 @@ pub(crate) type Result<T> = std::result::Result<T, Refusal>;
 #[derive(Default)]
 struct Decoder {
     info: ModuleInfo,
+    limits: Limits,
 }
 
 impl Decoder {
@@ -163,6 +170,16 @@ impl Decoder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Counts the parameters and locals of a defined function.
+    fn locals(&mut self, defined: usize, body: &FunctionBody<'_>) -> Result<()> {
+        let func = self.info.imported_functions + defined as FuncIndex;
+        self.limits.locals.add(self.info.func_type(func).params.len() as u64)?;
+        for locals in body.get_locals_reader()? {
+            self.limits.locals.add(locals?.0.into())?;
+        }
+        Ok(())
     }
 
     fn types(&mut self, section: TypeSectionReader<'_>, valid: TypesRef<'_>) -> Result<()> {
@@ -337,10 +354,15 @@ impl Decoder {
         Ok(())
     }
 
-    fn const_expr(&self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
-        let mut ops = ConstExpr::new();
+    fn const_expr(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr> {
+        // Most have one operator.
+        let mut ops = ConstExpr::with_capacity(1);
         for op in expr.get_operators_reader() {
-            ops.push(match op? {
+            let op = op?;
+            if !matches!(op, Operator::End) {
+                self.limits.const_operators.add(1)?;
+            }
+            ops.push(match op {
                 Operator::I32Const { value } => ConstOp::I32Const(value),
                 Operator::I64Const { value } => ConstOp::I64Const(value),
                 Operator::F32Const { value } => ConstOp::F32Const(value.bits()),

@@ -26,6 +26,7 @@ mod decode;
 mod emit;
 mod features;
 mod isa;
+mod limits;
 mod link;
 mod names;
 mod place;

@@ -47,9 +47,13 @@ fn read(
     Ok(())
 }
 
+/// The most names that are taken in of one map: as many as there can be items of a kind.
+const MAX_NAMES: usize = 1_000_000;
+
 /// Names by ascending index; of several for one index the first.
 pub(crate) fn sorted(map: NameMap<'_>) -> wasmparser::Result<Vec<(u32, String)>> {
-    let named = map.into_iter().map(|naming| naming.map(|n| (n.index, n.name.to_owned())));
+    let named =
+        map.into_iter().take(MAX_NAMES).map(|naming| naming.map(|n| (n.index, n.name.to_owned())));
     let mut names = named.collect::<wasmparser::Result<Vec<_>>>()?;
     names.sort_by_key(|(index, _)| *index);
     names.dedup_by_key(|(index, _)| *index);

@@ -124,3 +124,13 @@ fn what_takes_longer_than_the_limit_is_refused() {
     let refused = compiler.compile_continuations(&wasm, ModuleHash::of(&wasm), &[site], options);
     assert!(matches!(refused, Err(CompileError::TooSlow { .. })));
 }
+
+#[test]
+fn deep_nesting_takes_no_stack() {
+    // Without branches, what the code generator makes of it is little.
+    for begin in ["block ", "loop "] {
+        let (begin, end) = (begin.repeat(100_000), "end ".repeat(100_000));
+        let module = decode(&format!("(module (func {begin} {end}))"));
+        compile(&module, NativeCompiler::MAX_MEMORY).unwrap();
+    }
+}
