@@ -22,6 +22,7 @@ mod imports;
 mod inspect;
 mod layers;
 mod messages;
+mod names;
 mod noexec;
 mod outputs;
 mod page;

@@ -33,7 +33,24 @@ pub fn raw(text: &str) -> Result<(), Failure> {
 /// As [`out`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value).map_err(Failure::new)?;
-    raw(&(json + "\n"))
+    raw(&(tame(&json) + "\n"))
+}
+
+/// The same JSON, with what may act on a terminal escaped in its strings: beyond ASCII's control characters, which
+/// JSON has to escape, it is allowed as it is.
+fn tame(json: &str) -> String {
+    let mut tame = String::with_capacity(json.len());
+    for c in json.chars() {
+        let shown = c.is_ascii() && c != '\u{7f}' || c.escape_debug().len() == 1;
+        match shown {
+            true => tame.push(c),
+            false => {
+                let units = c.encode_utf16(&mut [0; 2]).to_vec();
+                tame.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+            }
+        }
+    }
+    tame
 }
 
 /// What became of writing to standard output.
