@@ -26,12 +26,14 @@ struct Scenario {
     answers: &'static [&'static str],
     /// The exit code of the same command given again, when the first one did all or nothing of its work.
     again: &'static [i32],
+    /// A file beside the store that it reads or writes.
+    beside: Option<&'static str>,
 }
 
 impl Scenario {
     fn new(before: Sandbox, args: &[&str]) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { before, args, answers: &["7\n"], again: &[0] }
+        Self { before, args, answers: &["7\n"], again: &[0], beside: None }
     }
 
     fn args(&self) -> Vec<&str> {
@@ -53,7 +55,8 @@ impl Scenario {
         let new = contents(&clean);
         Catalogue::open(clean.store()).unwrap().sweep().unwrap();
         let swept = names(&clean);
-        let mut known = Known { old, new, swept, checked: HashSet::new() };
+        let beside = self.beside.map(|name| fs::read(clean.path().join(name)).unwrap());
+        let mut known = Known { old, new, swept, beside, checked: HashSet::new() };
         let (mut faults, mut wrong) = (0, Vec::new());
         for (number, call) in expected.calls.iter().enumerate() {
             let made = |call: &Call| call.name == "mkdir" && call.path == clean.store();
@@ -66,7 +69,8 @@ impl Scenario {
                 let Some(met) = trace.calls.get(number..).filter(|met| !met.is_empty()) else {
                     continue;
                 };
-                let ended = end(fault, &trace, met, &expected.stdout);
+                let named = |call: &Call, said: &str| self.is_named(&sandbox, call, said);
+                let ended = end(fault, &trace, met, &expected.stdout, named);
                 if fault == Fault::Vanish {
                     // What was made in its place is as good as any store.
                     let _ = fs::remove_dir_all(sandbox.store());
@@ -87,8 +91,25 @@ impl Scenario {
         assert!(wrong.is_empty(), "{:?}: {}\n{}", self.args, wrong.len(), wrong.join("\n"));
     }
 
+    /// Whether the file that a call concerns is named in what a command says.
+    fn is_named(&self, sandbox: &Sandbox, call: &Call, said: &str) -> bool {
+        let known = |path: &Path| path.starts_with(sandbox.store()) || path.starts_with(guests());
+        // Nobody knows a temporary file by its name.
+        let path = match is_temporary(&call.path) {
+            true => call.path.parent().unwrap(),
+            false => &call.path,
+        };
+        said.contains(path.to_str().unwrap())
+            || !known(path) && self.beside.is_some_and(|name| said.contains(name))
+    }
+
     /// Whether what the command left is whole, works, and can be swept.
     fn check_store(&self, sandbox: &Sandbox, known: &mut Known) -> Result<(), String> {
+        if let Some(name) = self.beside
+            && let Ok(written) = fs::read(sandbox.path().join(name))
+        {
+            ensure(Some(written) == known.beside, || format!("{name} is not whole"))?;
+        }
         let mut found = contents(sandbox);
         found.retain(|path, _| !is_temporary(path));
         for (path, held) in &mut found {
@@ -141,7 +162,13 @@ impl Scenario {
 
 /// Whether a command ended as it may after a fault at the first of `calls`: as if there had been none, or with one
 /// error that names the file and the cause.
-fn end(fault: Fault, trace: &Trace, calls: &[Call], stdout: &str) -> Result<(), String> {
+fn end(
+    fault: Fault,
+    trace: &Trace,
+    calls: &[Call],
+    stdout: &str,
+    is_named: impl Fn(&Call, &str) -> bool,
+) -> Result<(), String> {
     let errno = match fault {
         Fault::Fail(errno) | Fault::FailOn(errno) => errno,
         Fault::Vanish => Errno::ENOENT,
@@ -159,7 +186,8 @@ fn end(fault: Fault, trace: &Trace, calls: &[Call], stdout: &str) -> Result<(), 
             let first = |text: &str| text.split(' ').next().map(str::to_owned);
             let says = first(&trace.stdout) == first(stdout);
             // A store that has vanished has nothing.
-            let nothing = fault == Fault::Vanish && trace.stdout.is_empty();
+            let nothing = fault == Fault::Vanish
+                && (trace.stdout.is_empty() || trace.stdout.starts_with("nothing"));
             ensure(errors == 0 && (says || nothing), || format!("it says {}", trace.stdout))
         }
         Some(1) => {
@@ -175,12 +203,7 @@ fn end(fault: Fault, trace: &Trace, calls: &[Call], stdout: &str) -> Result<(), 
             ensure(said.contains(&cause), || "the cause is missing".to_owned())?;
             let later = if let Fault::Fail(_) = fault { 1 } else { calls.len() };
             let mut failed = calls[..later].iter().filter(|call| !call.succeeded);
-            // Nobody knows a temporary file by its name.
-            let name = |call: &Call| match is_temporary(&call.path) {
-                true => call.path.parent().unwrap().to_str().unwrap().to_owned(),
-                false => call.path.to_str().unwrap().to_owned(),
-            };
-            let named = failed.any(|call| said.contains(&name(call)));
+            let named = failed.any(|call| is_named(call, &said));
             ensure(named, || "the file is missing".to_owned())
         }
         _ => Err("it is neither a success nor an error".to_owned()),
@@ -196,6 +219,8 @@ struct Known {
     old: Contents,
     new: Contents,
     swept: Vec<PathBuf>,
+    /// The file beside it.
+    beside: Option<Vec<u8>>,
     /// What was found to be as it should: many faults leave the same.
     checked: HashSet<Contents>,
 }
@@ -282,6 +307,55 @@ fn a_function_is_removed_or_not() {
 #[test]
 fn automatic_snapshots_are_removed_or_not() {
     Scenario::new(filled(), &["snapshot", "rm", "--auto"]).check();
+}
+
+/// Makes a function that shares all pages with `old`, but is made by other calls.
+fn over_old<'a>(name: &'a str, module: &'a str) -> Vec<&'a str> {
+    let create = ["snapshot", "create", "--base", "old", "--init", "init", "--init", "init"];
+    [&create[..], &["--name", name, module]].concat()
+}
+
+/// The store of [`filled`], and the function `over`, which shares pages with `old`.
+fn layered() -> Sandbox {
+    let sandbox = filled();
+    assert_eq!(sandbox.run(&over_old("over", &module("a.wasm"))).code, 0);
+    sandbox
+}
+
+#[test]
+fn a_function_over_another_is_made_or_not() {
+    Scenario::new(filled(), &over_old("new", &module("a.wasm"))).check();
+}
+
+#[test]
+fn a_function_is_made_flat_or_not() {
+    Scenario::new(layered(), &["snapshot", "flatten", "over"]).check();
+}
+
+#[test]
+fn an_archive_is_written_or_not() {
+    let scenario = Scenario::new(layered(), &["snapshot", "export", "over", "-o", "over.tar.zst"]);
+    Scenario { beside: Some("over.tar.zst"), ..scenario }.check();
+}
+
+#[test]
+fn an_archive_is_taken_in_or_not() {
+    let from = layered();
+    assert_eq!(from.run(&["snapshot", "export", "over", "-o", "over.tar.zst"]).code, 0);
+    for before in [Sandbox::new(), filled()] {
+        let archive = fs::read(from.path().join("over.tar.zst")).unwrap();
+        before.file("over.tar.zst", archive);
+        let args = ["snapshot", "import", "--name", "new", "over.tar.zst"];
+        Scenario { beside: Some("over.tar.zst"), ..Scenario::new(before, &args) }.check();
+    }
+}
+
+#[test]
+fn what_nothing_uses_is_removed_or_not() {
+    let before = filled();
+    fs::remove_file(before.store().join("functions/scratch")).unwrap();
+    fs::write(before.store().join("snapshots/.0123456789abcdef.tmp"), "half").unwrap();
+    Scenario::new(before, &["store", "gc"]).check();
 }
 
 #[test]

@@ -137,3 +137,43 @@ fn many_processes_use_and_leave_one_store() {
         left.iter().find(|path| path.starts_with("snapshots") || path.starts_with("modules"));
     assert_eq!(orphan, None, "{left:?}");
 }
+
+#[test]
+fn of_those_that_are_not_killed_one_at_most_compiles() {
+    const ROUNDS: u64 = 12;
+    let mut numbers = Numbers(7);
+    let (mut ended, mut compiled) = (0, 0);
+    for round in 0..ROUNDS {
+        let sandbox = Sandbox::new();
+        let file = module(MODULES[numbers.below(3)].0);
+        let start = |n: u64| {
+            let report = format!("{n}.json");
+            let run = ["run", "--snapshot", "never", "--report", &report, "--invoke", "get", &file];
+            sandbox.command(&run).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut children: Vec<_> = (0..PROCESSES).map(start).collect();
+        // Half of them in most rounds, at any moment of their work.
+        for child in children.iter_mut().step_by(2).filter(|_| round % 4 > 0) {
+            thread::sleep(Duration::from_micros(numbers.below(20_000) as u64));
+            // It may have ended.
+            let _ = child.kill();
+        }
+        let mut here = 0;
+        for (n, child) in children.into_iter().enumerate() {
+            let run = Run::from(child.finish());
+            if run.code == -1 {
+                continue;
+            }
+            assert_eq!((run.code, &*run.stdout, &*run.stderr), (0, "0\n", ""), "{run:?}");
+            let report = std::fs::read(sandbox.path().join(format!("{n}.json"))).unwrap();
+            let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+            here += u64::from(report["code"]["outcome"] == "compiled");
+            ended += 1;
+        }
+        assert!(here <= 1, "round {round}: {here} compiled");
+        // Where none was killed one does.
+        assert!(here == 1 || round % 4 > 0, "round {round}");
+        compiled += here;
+    }
+    println!("{ended} ended, {compiled} of them compiled");
+}

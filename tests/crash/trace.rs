@@ -256,7 +256,10 @@ impl Tracer<'_> {
 
     /// What a descriptor is open on.
     fn file(&self, thread: Pid, descriptor: u64) -> Option<PathBuf> {
-        fs::read_link(format!("/proc/{thread}/fd/{}", descriptor as i32)).ok()
+        let path = fs::read_link(format!("/proc/{thread}/fd/{}", descriptor as i32)).ok()?;
+        // Of a file without a name any more: the one that it had.
+        let name = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+        Some(name.map(PathBuf::from).unwrap_or(path))
     }
 
     /// The path at an address, from a directory.

@@ -134,7 +134,7 @@ impl CodeCache {
     pub fn list(store: &PrivateDir) -> Result<Vec<CodeListed>, FileError> {
         let Some(dir) = store.sub(Self::DIR)? else { return Ok(Vec::new()) };
         // Without a key no code can be used.
-        let store_key = StoreKey::read(store).ok().flatten();
+        let store_key = StoreKey::read(store);
         let mut listed = Vec::new();
         for name in dir.names()? {
             // Removed since.
@@ -144,10 +144,16 @@ impl CodeCache {
             } else if has_extension(&name, ELF) {
                 let marker = dir.look(Path::new(&name).with_extension(MARKER))?;
                 written = written.max(marker.map_or(written, |marker| marker.written));
-                let file = dir.file(&name).ok().flatten();
-                let module = file.as_ref().and_then(CodeHeader::of).map(|h| ModuleHash(h.module));
-                let usable = || is_usable(file.as_ref()?, &name, store_key.as_ref()?);
-                CodeEntry::Code { module, usable: usable() == Some(true) }
+                let file = dir.file(&name);
+                let header = file.as_ref().ok().and_then(|file| CodeHeader::of(file.as_ref()?));
+                let module = header.map(|header| ModuleHash(header.module));
+                let usable = match (&file, &store_key) {
+                    (Ok(Some(file)), Ok(Some(key))) => is_usable(file, &name, key) == Some(true),
+                    // What cannot be opened now may be as it should: that is no reason to remove it.
+                    (Err(FileError::Io { .. }), _) | (_, Err(FileError::Io { .. })) => true,
+                    _ => false,
+                };
+                CodeEntry::Code { module, usable }
             } else if has_extension(&name, MARKER) {
                 CodeEntry::Marker { of: Path::new(&name).with_extension(ELF).into() }
             } else {
@@ -209,7 +215,8 @@ pub enum CodeEntry {
     Code {
         /// The module that it is of, where that can be told.
         module: Option<ModuleHash>,
-        /// Whether this build looks for it on this machine, and this store wrote it.
+        /// Whether this build looks for it on this machine, and this store wrote it; or that cannot be told now,
+        /// because the system does not open it.
         usable: bool,
     },
     /// The marker that a code file was checked.

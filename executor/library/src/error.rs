@@ -25,9 +25,9 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// A snapshot cannot be written to a path: there is something else than a regular file, or no
+    /// Nothing can be written to a path: there is something else than a regular file, or no
     /// directory for one.
-    #[error("no snapshot can be written to {path}: {source}", path = path.display())]
+    #[error("nothing can be written to {path}: {source}", path = path.display())]
     Output {
         /// The path.
         path: PathBuf,

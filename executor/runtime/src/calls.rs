@@ -46,6 +46,11 @@ impl Store {
 
 impl StoreInner {
     pub(crate) fn call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        let result = self.check_and_call(func, params);
+        self.unless_lost(result)
+    }
+
+    fn check_and_call(&mut self, func: FuncRef, params: &[Val]) -> Result<Vec<Val>, CallError> {
         let usage = |message: String| Err(CallError::Usage(message));
         let known = self.func(func.instance(), func.func()) == Some(func);
         let ty = known
@@ -91,10 +96,11 @@ impl StoreInner {
         values: &mut [RawValue],
     ) -> Result<(), CallError> {
         let vm = self.instance(func.instance()).map(|instance| &instance.vm);
-        match vm.and_then(|vm| EntryPoint::of_function(vm, func, values.len())) {
+        let result = match vm.and_then(|vm| EntryPoint::of_function(vm, func, values.len())) {
             Some(entry) => self.enter(entry, func.instance(), values),
             None => Err(CallError::Usage(format!("{func} cannot be called"))),
-        }
+        };
+        self.unless_lost(result)
     }
 
     /// Enters machine code of an instance; results replace the values.

@@ -108,6 +108,14 @@ impl Store {
 
 impl StoreInner {
     fn resume(&mut self, continuations: Vec<Arc<CompiledModule>>) -> Result<Vec<Val>, CallError> {
+        let result = self.check_and_resume(continuations);
+        self.unless_lost(result)
+    }
+
+    fn check_and_resume(
+        &mut self,
+        continuations: Vec<Arc<CompiledModule>>,
+    ) -> Result<Vec<Val>, CallError> {
         if self.header.running() {
             return Err(CallError::Usage("a call is in progress".to_owned()));
         }

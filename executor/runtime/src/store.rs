@@ -26,8 +26,8 @@ use executor_code::{
     layout::{MAX_TABLE, PAGE, align_up},
 };
 use executor_model::{
-    EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId, RawValue,
-    StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
+    RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 use std::{any::Any, io, num::NonZeroU64, sync::Arc};
 
@@ -164,10 +164,23 @@ impl StoreInner {
     /// Nothing of the store was lost: a page of its snapshot that cannot be read (the file was cut short, or
     /// the disk failed) reads as zeroes to the host.
     pub(crate) fn ensure_intact(&self) -> Result<(), Trap> {
-        let lost = sys::any_lost() && self.instances.iter().any(|instance| instance.vm.lost());
-        match lost {
+        let lost = || {
+            self.instances.iter().any(|instance| instance.vm.lost())
+                || self.continuations.iter().any(|module| module.code().bytes().lost())
+        };
+        match sys::any_lost() && lost() {
             true => Err(Trap { code: TrapCode::PageLost, backtrace: WasmBacktrace::default() }),
             false => Ok(()),
+        }
+    }
+
+    /// A result, unless something of the store was lost: then it is made of zeroes, and void.
+    pub(crate) fn unless_lost<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
+        match (self.ensure_intact(), &result) {
+            // With a backtrace.
+            (Err(_), Err(CallError::Trap(trap))) if trap.code == TrapCode::PageLost => result,
+            (Err(trap), _) => Err(CallError::Trap(trap)),
+            (Ok(()), _) => result,
         }
     }
 

@@ -14,7 +14,8 @@ use crate::{
 };
 use executor_code::file::CallSite;
 use executor_model::{
-    CallError, Escaped, FuncIndex, FuncRef, InstanceId, RawValue, Val, ValType, WasmBacktrace,
+    CallError, Escaped, FuncIndex, FuncRef, InstanceId, RawValue, TrapCode, Val, ValType,
+    WasmBacktrace,
 };
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
@@ -139,6 +140,10 @@ impl StoreInner {
         let result = call(self);
         self.suspension.point = None;
         match (self.suspension.error.take(), result) {
+            // A frame map that is lost is the cause, not what became of it.
+            (_, Err(CallError::Trap(trap))) if trap.code == TrapCode::PageLost => {
+                Err(CallError::Trap(trap).into())
+            }
             (Some(error), _) => Err(error),
             (None, Ok(results)) => Ok(Reached::End(results)),
             (None, Err(CallError::Suspended)) => Ok(Reached::Point),

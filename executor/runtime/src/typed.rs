@@ -51,7 +51,7 @@ impl Store {
     ) -> Result<R, CallError> {
         if !self.inner.takes::<P, R>(func) {
             let message = format!("{func} is not a function of this store, or of another type");
-            return Err(CallError::Usage(message));
+            return self.inner.unless_lost(Err(CallError::Usage(message)));
         }
         let mut values = [RawValue::default(); MOST];
         params.write(&mut values);

@@ -536,6 +536,12 @@ impl Adding<'_> {
         Ok(dir.draft()?.unnamed())
     }
 
+    /// The error of a file without a name that cannot be written: it names the directory.
+    #[must_use]
+    pub fn unnamed_file_error(&self, source: io::Error) -> CatalogueError {
+        FileError::Io { path: self.store.path().join(SNAPSHOTS), source }.into()
+    }
+
     /// Keeps the bytes of a module, so that a snapshot of it can be restored where no code for it
     /// is cached. A damaged copy is replaced.
     ///

@@ -19,7 +19,8 @@ use crate::{
 };
 use executor_model::ModuleHash;
 use executor_snapshot::{
-    Catalogue, Defaults, SnapshotFile, SnapshotId, catalogue::Adding, format::MAX_BASES,
+    Catalogue, CatalogueError, Defaults, SnapshotFile, SnapshotId, catalogue::Adding,
+    format::MAX_BASES,
 };
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
@@ -343,8 +344,7 @@ fn unpack_within(
                 }
             }
             (None, Some(digest)) => {
-                let file = adding.unnamed_file().map_err(|e| ReadError::Store(e.into()))?;
-                let blob = unpack_blob(&mut entry, file, len, &digest)?;
+                let blob = unpack_blob(&mut entry, adding, len, &digest)?;
                 if blobs.insert(digest, blob).is_some() {
                     return Err(refuse("is there twice").into());
                 }
@@ -371,10 +371,12 @@ fn unpack_within(
 /// Copies a blob to a file, and checks it.
 fn unpack_blob(
     entry: &mut impl Read,
-    mut file: File,
+    adding: &Adding<'_>,
     len: u64,
     digest: &Digest,
-) -> Result<Blob, ArchiveError> {
+) -> Result<Blob, ReadError> {
+    let store = |error: CatalogueError| ReadError::Store(error.into());
+    let mut file = adding.unnamed_file().map_err(store)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; COPY];
     let mut copied = 0;
@@ -383,18 +385,19 @@ fn unpack_blob(
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ArchiveError::NotWhole(error.to_string())),
+            Err(error) => return Err(ArchiveError::NotWhole(error.to_string()).into()),
         };
         hasher.update(&buffer[..read]);
-        file.write_all(&buffer[..read])?;
+        let written = file.write_all(&buffer[..read]);
+        written.map_err(|error| store(adding.unnamed_file_error(error)))?;
         copied += read as u64;
     }
     if copied != len {
-        return Err(ArchiveError::NotWhole(format!("{digest} ends early")));
+        return Err(ArchiveError::NotWhole(format!("{digest} ends early")).into());
     }
     match Digest::end(hasher) == *digest {
         true => Ok(Blob { file, len }),
-        false => Err(ArchiveError::Digest(digest.to_string())),
+        false => Err(ArchiveError::Digest(digest.to_string()).into()),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Pages that are lost: a snapshot's file is cut while a store uses it, and whoever meets the page, machine
-//! code or the host, the call ends with a trap.
+//! code or the host, the call ends with a trap, and who captures the state is told.
+//!
+//! Here these are pages of memories and tables. Those of the state block are in `lost_block`, those of code and
+//! its function table in `lost_code`.
 
 use crate::*;
 use executor_model::{CallError, TrapCode};
@@ -150,6 +153,22 @@ fn what_the_host_reads_between_calls_is_known_to_be_void() {
     drop(state);
     let mut store = store;
     assert_lost(call(&mut store, id, "nothing", &[]), "nothing");
+}
+
+#[test]
+fn a_table_that_is_captured_without_its_pages_is_known_to_be_void() {
+    let engine = engine();
+    let (image, file) = image(&engine);
+    let captured = |store: &Store| {
+        let state = store.capture().unwrap();
+        (state.instances[0].tables[0].to_vec(), store.ensure_intact().is_ok())
+    };
+    let (whole, intact) = captured(&image.restore().unwrap());
+    assert!(intact && whole[8000..8008] != [0; 8]);
+    let store = image.restore().unwrap();
+    file.set_len(4096).unwrap();
+    let (cut, intact) = captured(&store);
+    assert!(!intact && cut[8000..8008] == [0; 8]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod interruption;
 mod kept;
 mod listeners;
 mod lost;
+mod lost_block;
+mod lost_code;
 mod memory;
 mod references;
 mod shared;
