@@ -125,6 +125,7 @@ fn check_refusal(error: &CompileError, valid: bool) {
         | CompileError::Unknown(_) => {}
         CompileError::FeatureOff { .. }
         | CompileError::Codegen { .. }
+        | CompileError::TooSlow { .. }
         | CompileError::NoSuchCall(_)
         | CompileError::Host(_) => panic!("{error}"),
     }
