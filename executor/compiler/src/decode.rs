@@ -38,6 +38,9 @@ pub(crate) enum Validate {
     Declarations,
 }
 
+/// The most locals of a valid function, its parameters included: wasmparser's limit.
+const MAX_LOCALS_OF_FUNCTION: u64 = 50_000;
+
 /// Decodes and validates a module.
 pub(crate) fn decode(
     wasm: &[u8],
@@ -175,10 +178,12 @@ impl Decoder {
     /// Counts the parameters and locals of a defined function.
     fn locals(&mut self, defined: usize, body: &FunctionBody<'_>) -> Result<()> {
         let func = self.info.imported_functions + defined as FuncIndex;
-        self.limits.locals.add(self.info.func_type(func).params.len() as u64)?;
+        let mut count = self.info.func_type(func).params.len() as u64;
         for locals in body.get_locals_reader()? {
-            self.limits.locals.add(locals?.0.into())?;
+            count = count.saturating_add(locals?.0.into());
         }
+        // With more it is invalid, which is for the validator to say.
+        self.limits.locals.add(count.min(MAX_LOCALS_OF_FUNCTION))?;
         Ok(())
     }
 
