@@ -23,6 +23,7 @@ mod given;
 mod inspect;
 mod outputs;
 mod page;
+mod parse;
 mod print;
 mod progress;
 mod report;
@@ -38,7 +39,7 @@ mod wast_cmd;
 
 use args::{Cli, Command};
 use clap::{
-    CommandFactory, Parser,
+    CommandFactory,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use error::{EXIT_USAGE, Failure};
@@ -49,7 +50,7 @@ use std::ffi::OsString;
 fn main() {
     executor::ignore_file_size_signal();
     let words = with_run(std::env::args_os().collect());
-    let code = match Cli::try_parse_from(&words) {
+    let code = match parse::parse(&words) {
         Ok(cli) => dispatch(cli.command),
         // Help and the version are asked for; they go to standard output.
         Err(error) if !error.use_stderr() => print::succeeded(error.print()).map(|()| 0),
