@@ -1,8 +1,9 @@
 //! How long compiling a module may take.
 //!
 //! Invariant: once the deadline has passed, no function is begun and no machine code is generated. The code
-//! generator cannot be interrupted, so what it has begun ends late: by as much as one function takes, whose
-//! size in IR the limit on memory bounds (see [`crate::weight`]).
+//! generator cannot be interrupted, so what it has begun ends late, by as much as one function takes. That is not
+//! bounded: the limit on memory refuses most of what would take long (see [`crate::weight`]), but its time can
+//! grow with the square of how deeply blocks with branches are nested.
 
 use executor_code::CompileError;
 use std::time::{Duration, Instant};
