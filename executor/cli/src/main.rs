@@ -33,7 +33,6 @@ mod store_cmd;
 mod store_dir;
 mod suggest;
 mod target;
-mod units;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
 
@@ -43,7 +42,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use error::{EXIT_USAGE, Failure};
-use executor::Base;
+use executor::{Base, units};
 use print::{out, warn};
 use std::ffi::OsString;
 

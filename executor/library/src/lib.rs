@@ -20,10 +20,12 @@ mod launch;
 mod limits;
 mod report;
 mod runtime;
+pub mod settings;
 mod snapshot;
 mod stop;
 mod store_care;
 mod types;
+pub mod units;
 mod watchdog;
 
 pub use difference::Difference;
