@@ -34,8 +34,19 @@ pub enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Serve stored functions over HTTP, a fresh instance for each request
+    #[command(disable_help_flag = true)]
+    Serve(ServeArgs),
     /// Run specification scripts
     Wast(WastArgs),
+}
+
+/// `executor serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What the program that serves is told; `--help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub words: Vec<OsString>,
 }
 
 /// `executor run`.

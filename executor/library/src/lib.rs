@@ -64,7 +64,7 @@ pub use executor_snapshot::{
     },
 };
 pub use executor_wasi::{
-    Entropy, Errno, InvalidWasiState, NotAPoint, Point, WasiError, WasiStateError,
+    Entropy, Errno, InvalidWasiState, NotAPoint, OutputStream, Point, WasiError, WasiStateError,
 };
 
 // Threads share functions; instances move between them.

@@ -10,6 +10,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Settings {
+    /// The module or snapshot that a server deploys under the function's name when it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<PathBuf>,
     /// The path that it answers at, and all paths below it; `/NAME` where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
@@ -69,6 +72,7 @@ impl Settings {
             }
         }
         Self {
+            module: self.module.or_else(|| base.module.clone()),
             route: self.route.or_else(|| base.route.clone()),
             protocol: self.protocol.or_else(|| base.protocol.clone()),
             request_line: self.request_line.or(base.request_line),
@@ -146,6 +150,12 @@ impl Route {
                 path.strip_prefix(route).filter(|rest| rest.is_empty() || rest.starts_with('/'))
             }
         }
+    }
+}
+
+impl std::borrow::Borrow<str> for Route {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
