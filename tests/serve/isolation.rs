@@ -8,6 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 /// How many requests of two tenants are interleaved; 100,000 with `EXECUTOR_SOAK` in the environment.
@@ -65,23 +66,24 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
         stream.write_all(b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     }
     // Calls go to the worker that has the fewest.
-    thread::sleep(std::time::Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     kill(before[0], "KILL");
     // One of them is told, the other still waits.
-    let mut told = None;
-    let mut answer = Vec::new();
-    for (n, stream) in waiting.iter_mut().enumerate().cycle() {
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-        let mut part = [0; 1000];
-        if let Ok(len) = stream.read(&mut part) {
-            answer.extend_from_slice(&part[..len]);
-            told = Some(n);
-            break;
+    let (told, answer) = loop {
+        let hears = |stream: &mut std::net::TcpStream| {
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let mut part = [0; 1000];
+            let len = stream.read(&mut part).ok()?;
+            Some(part[..len].to_vec())
+        };
+        let mut heard = waiting.iter_mut().enumerate();
+        if let Some((n, bytes)) = heard.find_map(|(n, stream)| Some((n, hears(stream)?))) {
+            break (n, bytes);
         }
-    }
+    };
     let text = String::from_utf8_lossy(&answer);
     assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
-    let other = &mut waiting[1 - told.unwrap()];
+    let other = &mut waiting[1 - told];
     assert!(other.read(&mut [0]).is_err(), "the other worker's call goes on");
     for _ in 0..20 {
         assert_eq!(server.get("/hello").text(), "hello");

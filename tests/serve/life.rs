@@ -194,7 +194,8 @@ fn workers_end_with_their_server() {
     server.end();
     server.wait(|_| workers.iter().all(|worker| !is_alive(*worker)), "the workers end");
     // Nobody else starts one.
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_executor-serve"));
+    let program =
+        std::path::Path::new(env!("CARGO_BIN_EXE_executor")).with_file_name("executor-serve");
     let output =
         std::process::Command::new(program).arg("worker").stdin(Stdio::null()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);

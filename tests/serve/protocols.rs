@@ -176,7 +176,7 @@ fn curl_gets_answers_by_both_versions() {
     let store = Store::new();
     let server = store.function("cat", &guests::cat("Content-Type: text/plain\n\n")).serve(&[]);
     let url = format!("http://{}/cat", server.addr);
-    let mut ways = vec![("--http1.1", "1.1"), ("--http1.0", "1.1")];
+    let mut ways = vec![("--http1.1", "1.1"), ("--http1.0", "1")];
     match String::from_utf8_lossy(&version.stdout).contains("HTTP2") {
         true => ways.push(("--http2-prior-knowledge", "2")),
         false => println!("skipped: this curl has no HTTP/2"),

@@ -23,7 +23,6 @@ use tokio::sync::Semaphore;
 pub(crate) struct Loader {
     pub(crate) runtime: Runtime,
     pub(crate) store: PathBuf,
-    pub(crate) trust_store: bool,
     /// The functions to serve; all if none is named.
     pub(crate) names: Vec<String>,
     pub(crate) permits: Arc<Semaphore>,

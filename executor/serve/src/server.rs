@@ -16,8 +16,10 @@ use crate::{
 use executor::Runtime;
 use std::{
     collections::BTreeSet,
+    fs::DirBuilder,
     io,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -94,6 +96,11 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
     let store = args.store.clone().or_else(executor::default_store).ok_or(ServeError::NoStore)?;
     // Workers have another directory to begin from.
     let store = std::path::absolute(&store).map_err(system("find the store"))?;
+    // Functions that are deployed first are noticed too.
+    if !args.trust_store {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&store);
+        made.map_err(system("make the store"))?;
+    }
     let runtime = Runtime::builder()
         .store(&store)
         .trust_store(args.trust_store)
@@ -104,7 +111,6 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
     let loader = Arc::new(Loader {
         runtime,
         store: store.clone(),
-        trust_store: args.trust_store,
         names: args.names.clone(),
         permits: Arc::clone(&permits),
     });

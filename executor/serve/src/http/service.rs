@@ -32,7 +32,7 @@ use std::{
     future::poll_fn,
     io::{self, Write as _},
     os::fd::{AsFd as _, OwnedFd},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncWriteExt as _, net::unix::pipe, time::timeout};
@@ -86,7 +86,7 @@ impl Drop for Trace {
 }
 
 /// A response that the server makes itself.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Refusal {
     status: StatusCode,
     text: &'static str,
@@ -242,12 +242,13 @@ async fn respond(
     let writer = pipe::Sender::from_owned_fd(writer.into()).map_err(no_pipe)?;
     let in_flight = give(state, call, Some(reader.into()), ticket).await?;
     // The call reads while its body comes, and may answer before it has all of it.
-    let pumped = tokio::spawn(pump(incoming, inline, writer, in_flight.canceller()));
+    let stopped = Arc::new(OnceLock::new());
+    let pumped = pump(incoming, inline, writer, in_flight.canceller(), Arc::clone(&stopped));
+    let pumped = tokio::spawn(pumped);
     let answer = outcome(in_flight, served, trace).await;
     match answer {
         // What the call did not read is not read at all.
-        Ok(Answer::Whole(response)) if !pumped.is_finished() => {
-            let mut response = response;
+        Ok(Answer::Whole(mut response)) if !pumped.is_finished() => {
             pumped.abort();
             if parts.version != hyper::Version::HTTP_2 {
                 let close = HeaderValue::from_static("close");
@@ -255,12 +256,9 @@ async fn respond(
             }
             Ok(Answer::Whole(response))
         }
-        Err(refusal) => match pumped.is_finished().then_some(pumped) {
-            // Why there was no body explains why there is no answer.
-            Some(pumped) => match pumped.await {
-                Ok(Err(earlier)) => Err(earlier),
-                _ => Err(refusal),
-            },
+        // Why there is no body explains why there is no answer.
+        Err(refusal) => match stopped.get().copied() {
+            Some(earlier) => Err(earlier),
             None => Err(Refusal { close: true, ..refusal }),
         },
         answer => answer,
@@ -343,28 +341,29 @@ async fn spool(incoming: &mut Input) -> Result<OwnedFd, Refusal> {
     Ok(file.into())
 }
 
-/// Passes a body on to a guest. Where it stops, the call ends before the guest sees an end of its input.
+/// Passes a body on to a guest. Where it stops, that is noted, and the call ends before the guest sees an end of its
+/// input.
 async fn pump(
     mut incoming: Input,
     begun: BytesMut,
     mut pipe: pipe::Sender,
     canceller: crate::workers::Canceller,
-) -> Result<(), Refusal> {
+    stopped: Arc<OnceLock<Refusal>>,
+) {
     let mut part = Some(begun.freeze());
-    loop {
-        match part {
-            // A guest that reads no more is no error.
-            Some(bytes) if pipe.write_all(&bytes).await.is_err() => return Ok(()),
-            Some(_) => {}
-            None => return Ok(()),
-        }
+    // A guest that reads no more is no error.
+    while let Some(bytes) = part
+        && pipe.write_all(&bytes).await.is_ok()
+    {
         part = match incoming.part().await {
             Ok(part) => part,
             Err(refusal) => {
+                // It is the only one who says so.
+                let _ = stopped.set(refusal);
                 canceller.cancel();
                 // Until then the pipe stays open.
                 canceller.ended().await;
-                return Err(refusal);
+                return;
             }
         };
     }
