@@ -75,6 +75,25 @@ fn cgi_has_the_request_in_its_environment() {
 }
 
 #[test]
+fn a_function_has_the_variables_of_the_server_that_it_was_made_to_have_and_no_others() {
+    let store = Store::new();
+    let options = ["--env", "HOME", "--env", "KEPT=1"];
+    let server = store
+        .function_with("some", &guests::environment(), &options)
+        .function_with("all", &guests::environment(), &["--inherit-env"])
+        .function("none", &guests::environment())
+        .serve(&[]);
+    let has = |path: &str, variable: &str| {
+        let response = server.get(path);
+        response.text().lines().any(|line| line.starts_with(&format!("{variable}=")))
+    };
+    let all = ["HOME", "PATH", "KEPT"];
+    assert_eq!(all.map(|variable| has("/some", variable)), [true, false, true]);
+    assert_eq!(all.map(|variable| has("/all", variable)), [true, true, false]);
+    assert_eq!(all.map(|variable| has("/none", variable)), [false; 3]);
+}
+
+#[test]
 fn cgi_decides_about_its_status_and_headers() {
     let store = Store::new();
     let server = store
@@ -196,4 +215,43 @@ fn curl_gets_answers_by_both_versions() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text, format!("hello {expected} 200"), "{option}");
     }
+}
+
+#[test]
+fn curl_gets_answers_by_tls() {
+    let store = Store::new();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| store.dir.path().join(name));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]);
+    openssl
+        .args(["-subj", "/CN=localhost", "-days", "2", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert);
+    let Ok(output) = openssl.output() else {
+        return println!("skipped: there is no openssl to make a certificate with");
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if Command::new("curl").arg("--version").output().is_err() {
+        return println!("skipped: there is no curl");
+    }
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let server =
+        store.function("e", &guests::environment()).serve(&["--tls-cert", cert, "--tls-key", key]);
+    let url = format!("https://{}/e", server.addr);
+    let mut curl = Command::new("curl");
+    let output = curl.args(["-ksS", "--max-time", "60", &url]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("HTTPS=on\n"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    // Without it there is no answer.
+    let plain = client::raw(server.addr, b"GET /e HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(!plain.starts_with(b"HTTP/"), "{plain:?}");
 }

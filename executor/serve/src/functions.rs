@@ -36,6 +36,8 @@ pub(crate) struct Served {
     pub(crate) route: Route,
     pub(crate) protocol: Protocol,
     pub(crate) settings: Settings,
+    /// The variables that it has from the server's environment and from its settings. A worker has none itself.
+    env: Vec<(String, String)>,
     /// The directories that are given by its settings.
     pub(crate) directories: Vec<Directory>,
     /// All directories that it is given, those that it was made with too.
@@ -86,6 +88,9 @@ impl Served {
         let directories: Vec<Directory> = settings.dirs.iter().map(of).collect();
         let mut all_directories = directories.clone();
         all_directories.extend(function.directories().iter().map(of));
+        let own = settings.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let mut env = function.variables_of_process()?;
+        env.extend(own);
         let admission = before.map(|before| &before.admission);
         let admission = admission.filter(|admission| admission.fits(&settings, all)).cloned();
         Ok(Self {
@@ -93,6 +98,7 @@ impl Served {
             snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
             route,
             protocol,
+            env,
             directories,
             all_directories,
             deadline: settings
@@ -110,7 +116,6 @@ impl Served {
 
     /// A call of it.
     pub(crate) fn call(&self, env: Vec<(String, String)>, body: wire::Body) -> wire::Call {
-        let own = self.settings.env.iter().map(|(name, value)| (name.clone(), value.clone()));
         wire::Call {
             number: 0,
             snapshot: self.snapshot,
@@ -119,7 +124,7 @@ impl Served {
                 Protocol::Cgi | Protocol::Stdio => wire::Entry::Run,
             },
             args: self.settings.args.clone(),
-            env: own.chain(env).collect(),
+            env: self.env.iter().cloned().chain(env).collect(),
             directories: self.directories.clone(),
             body,
             deadline: self.deadline,

@@ -22,6 +22,7 @@ pub(crate) use modules::{
 use self::images::Images;
 use crate::{
     Error, ExternType, Instance, InstanceBuilder, Report, Snapshot, Source,
+    given::environment,
     report::ModuleCode,
     runtime::{Check, Code, Runtime, WasmModule},
     settings::Directory,
@@ -318,6 +319,18 @@ impl Function {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.defaults()?.timeout
+    }
+
+    /// The variables of this process's environment that its instances are given where nothing else is said: for
+    /// whoever makes them in another process.
+    ///
+    /// # Errors
+    /// When one is not set, or not UTF-8.
+    pub fn variables_of_process(&self) -> Result<Vec<(String, String)>, Error> {
+        let none = Defaults::default();
+        let Defaults { env, inherit_env, .. } = self.defaults().unwrap_or(&none);
+        let named = env.iter().filter(|(_, value)| value.is_none()).cloned();
+        environment(named.collect(), *inherit_env, &self.runtime().shared.listener)
     }
 
     /// What its instances are given where nothing else is said.

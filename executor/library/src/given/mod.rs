@@ -6,7 +6,7 @@
 mod options;
 mod streams;
 
-pub(crate) use options::{GivenOptions, given_methods};
+pub(crate) use options::{GivenOptions, environment, given_methods};
 pub(crate) use streams::{Captured, Written};
 pub use streams::{Stdin, Stdout};
 

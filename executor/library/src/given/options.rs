@@ -145,7 +145,7 @@ fn over<T: Clone>(mut items: Vec<T>, base: &[T], name: impl Fn(&T) -> &String) -
 }
 
 /// The values of variables, and where asked for the rest of this process's environment.
-fn environment(
+pub(crate) fn environment(
     variables: Vec<(String, Option<String>)>,
     inherit: bool,
     listener: &Listener,

@@ -60,8 +60,11 @@ impl Trace {
     /// Tells why a call failed.
     pub(crate) fn failed(&self, failure: Failure, text: &str) {
         let function = self.served.as_ref().map(|served| &*served.name);
-        let text = executor::Escaped(text);
-        tracing::error!(target: "call", request = &*self.request, function, "{failure:?}: {text}");
+        let (request, text) = (&*self.request, executor::Escaped(text));
+        match failure {
+            Failure::Cancelled => tracing::info!(target: "call", request, function, "{text}"),
+            _ => tracing::error!(target: "call", request, function, "{failure:?}: {text}"),
+        }
     }
 }
 

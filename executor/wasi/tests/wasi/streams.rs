@@ -2,10 +2,11 @@
 
 use crate::guest::*;
 use crate::polling::{Event, clock, descriptor, event, poll};
-use executor_wasi::{Input, Output};
+use executor_wasi::{Input, Output, OutputStream};
 use std::fs;
-use std::io::{Read, Write};
-use std::sync::Arc;
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::tempdir;
 
@@ -168,4 +169,43 @@ fn a_stream_is_what_its_host_is() {
     for name in ["fd_sync", "fd_datasync"] {
         assert_eq!((guest.call(name, &[2]), guest.call(name, &[1])), (Ok(()), Err(INVAL)));
     }
+}
+
+/// Keeps what it is given, and what it was told since; it takes three bytes of a write.
+#[derive(Debug, Default)]
+struct Kept {
+    written: Mutex<Vec<u8>>,
+    flushed: AtomicUsize,
+}
+
+impl OutputStream for Kept {
+    fn write(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let first = &buffers[0][..buffers[0].len().min(3)];
+        self.written.lock().unwrap().extend_from_slice(first);
+        Ok(first.len())
+    }
+
+    fn flush(&self) {
+        self.flushed.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn a_stream_of_the_embedder_takes_what_it_can_and_is_flushed_before_a_wait() {
+    let kept = Arc::new(Kept::default());
+    let (read, mut write) = io::pipe().unwrap();
+    let mut guest = Guest::new(|builder| {
+        builder.stdout(Output::Stream(Arc::<Kept>::clone(&kept)));
+        builder.stdin(Input::Fd(read.into()));
+    });
+    assert_eq!(guest.write(1, b"bytes"), Ok(3));
+    assert_eq!((&kept.written.lock().unwrap()[..], kept.flushed.load(Relaxed)), (&b"byt"[..], 0));
+    // Looking at what is there waits for nothing.
+    assert_eq!(poll(&mut guest, &[descriptor(1, 2, 1)]), Ok(vec![event(1, 2, 1)]));
+    assert_eq!(kept.flushed.load(Relaxed), 0);
+    assert_eq!(poll(&mut guest, &[clock(3, 1, 1_000_000, 0)]), Ok(vec![event(3, 0, 0)]));
+    assert_eq!(kept.flushed.load(Relaxed), 1);
+    write.write_all(b"in").unwrap();
+    assert_eq!(guest.read(0, 9).unwrap(), b"in");
+    assert_eq!(kept.flushed.load(Relaxed), 2);
 }
