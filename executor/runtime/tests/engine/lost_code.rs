@@ -82,7 +82,7 @@ impl Scene {
         let hash = ModuleHash::of(&scene.wasm);
         let module = engine.decode(&scene.wasm, hash).unwrap();
         engine.compile(&module, &Listeners::none(), true, QUIET).unwrap();
-        scene.path = engine.code_path(&hash).unwrap();
+        scene.path = engine.code_path(&hash, None).unwrap();
         scene.whole = fs::read(&scene.path).unwrap();
         scene
     }
