@@ -2,6 +2,7 @@
 //!
 //! Invariant: each run is of a store of its own; code and snapshot are opened once.
 
+use executor_code::Check;
 use executor_model::{Listeners, ModuleHash};
 use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use executor_snapshot::{Catalogue, SnapshotError, SnapshotFile, restore};
@@ -46,7 +47,8 @@ impl Suspended {
         };
         let (store, _) = this.restore(b"");
         for (hash, sites) in store.suspended_sites() {
-            let found = this.engine.load_continuations(&hash, &sites, &Listeners::none());
+            let found =
+                this.engine.load_continuations(&hash, &sites, &Listeners::none(), Check::Once);
             let found = found.expect("a cache").expect("continuations: run the function once");
             this.continuations.push(found);
         }

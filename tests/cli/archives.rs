@@ -60,3 +60,65 @@ fn what_is_no_archive_is_refused_and_what_is_read_is_not_overwritten() {
     assert_eq!(sandbox.run(&["snapshot", "export", "s.snap", "-o", "s.tar.zst"]).code, 0);
     sandbox.run(&small).failed(1, &["more than 1024 bytes", "--max-size"]);
 }
+
+/// What a run of `counter` of a function in the other store says of its code, and how many code files are there then.
+fn code_of_a_run(sandbox: &Sandbox, name: &str) -> (String, usize) {
+    let run = elsewhere(sandbox, &["run", "--report", "-", "--invoke", "counter", name]);
+    let (result, json) = run.stdout.split_once('\n').unwrap();
+    assert_eq!((run.code, result), (0, "101"), "{run:?}");
+    let report: serde_json::Value = serde_json::from_str(json).unwrap();
+    let outcome = report["code"]["outcome"].as_str().unwrap().to_owned();
+    (outcome, code_files(sandbox))
+}
+
+fn code_files(sandbox: &Sandbox) -> usize {
+    let dir = fs::read_dir(sandbox.path().join("elsewhere/code")).into_iter().flatten();
+    dir.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "elf")).count()
+}
+
+#[test]
+fn machine_code_is_taken_in_only_from_whom_the_user_trusts() {
+    let sandbox = Sandbox::new();
+    sandbox.file("library.wat", guests::LIBRARY);
+    sandbox.ok(&["snapshot", "create", "--name", "f", "--init", "bump", "library.wat"]);
+    sandbox.ok(&["snapshot", "export", "--code", "f", "-o", "f.tar.zst"]);
+    sandbox.ok(&["snapshot", "export", "f", "-o", "plain.tar.zst"]);
+
+    let import = ["snapshot", "import", "--trust-code", "f.tar.zst"];
+    let imported = elsewhere(&sandbox, &import);
+    assert!(imported.code == 0 && imported.stderr.is_empty(), "{imported:?}");
+    assert_eq!(code_of_a_run(&sandbox, "f"), ("code-cache".to_owned(), 1));
+    elsewhere(&sandbox, &["snapshot", "verify", "f"]).succeeded("f: ok\n");
+    let checked = elsewhere(&sandbox, &["store", "check"]);
+    assert!(checked.stdout.ends_with("all as they should be\n"), "{checked:?}");
+
+    // Nothing of the code comes in unless that is said, and it is told.
+    fs::remove_dir_all(sandbox.path().join("elsewhere")).unwrap();
+    let imported = elsewhere(&sandbox, &["snapshot", "import", "f.tar.zst"]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let told = imported.stderr.lines().filter(|line| line.contains("--trust-code")).count();
+    assert!(told == 1 && imported.stderr.lines().count() == 1, "{imported:?}");
+    // To trust what has none changes nothing.
+    fs::remove_dir_all(sandbox.path().join("elsewhere")).unwrap();
+    let imported = elsewhere(&sandbox, &["snapshot", "import", "--trust-code", "plain.tar.zst"]);
+    assert!(imported.code == 0 && !imported.stderr.contains("code file"), "{imported:?}");
+}
+
+/// A suspended call needs the code that goes on with it, too.
+const CHECKPOINT: &str = r#"(module
+  (import "executor" "checkpoint" (func $checkpoint (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (drop (call $checkpoint))))"#;
+
+#[test]
+fn the_code_that_goes_on_with_a_call_is_carried_too() {
+    let sandbox = Sandbox::new();
+    sandbox.file("c.wat", CHECKPOINT);
+    sandbox.ok(&["snapshot", "create", "--name", "f", "--at", "checkpoint", "c.wat"]);
+    sandbox.ok(&["snapshot", "export", "--code", "f", "-o", "f.tar.zst"]);
+    let imported = elsewhere(&sandbox, &["snapshot", "import", "--trust-code", "f.tar.zst"]);
+    assert!(imported.code == 0 && imported.stderr.is_empty(), "{imported:?}");
+    assert_eq!(code_files(&sandbox), 2);
+    elsewhere(&sandbox, &["run", "f"]).succeeded("");
+    assert_eq!(code_files(&sandbox), 2);
+}

@@ -69,6 +69,37 @@ fn what_is_damaged_is_said_by_verify_and_compiled_again_with_one_warning() {
 }
 
 #[test]
+fn verify_reads_the_code_that_goes_on_with_a_suspended_call() {
+    let sandbox = Sandbox::new();
+    sandbox.file(
+        "c.wat",
+        r#"(module (import "executor" "checkpoint" (func $checkpoint (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start") (drop (call $checkpoint))))"#,
+    );
+    sandbox.ok(&["snapshot", "create", "--name", "f", "--at", "checkpoint", "c.wat"]);
+    sandbox.ok(&["run", "f"]);
+    sandbox.run(&["snapshot", "verify", "f"]).succeeded("f: ok\n");
+    // The module's, those that the point was looked for with, and the continuations.
+    let files = sandbox.stored("code", "elf");
+    let mut read = 0;
+    for code in &files {
+        let whole = fs::read(code).unwrap();
+        let mut bytes = whole.clone();
+        bytes[4096] ^= 1;
+        fs::write(code, bytes).unwrap();
+        let verified = sandbox.run(&["snapshot", "verify", "f"]);
+        if verified.code != 0 {
+            verified.failed(1, &[code.to_str().unwrap(), "damaged", "remove it"]);
+            read += 1;
+        }
+        fs::write(code, whole).unwrap();
+    }
+    // But for the code with frame maps no run uses any other.
+    assert_eq!((read, files.len()), (2, 3));
+}
+
+#[test]
 fn code_of_another_store_is_not_run_and_a_lost_key_costs_a_compilation() {
     let (sandbox, code, whole) = with_code();
     let (_other, same, theirs) = with_code();

@@ -1,6 +1,7 @@
 //! What goes wrong is one clear line and exit 1 or 2.
 
 use crate::{guests, sandbox::Sandbox};
+use std::fs::File;
 
 #[test]
 fn files_that_are_no_modules_are_refused() {
@@ -14,6 +15,18 @@ fn files_that_are_no_modules_are_refused() {
     sandbox.run(&["run", "invalid.wat"]).failed(1, &["invalid.wat", "type mismatch"]);
     sandbox.file("data", "neither");
     sandbox.run(&["run", "data"]).failed(1, &["data", "neither"]);
+}
+
+#[test]
+fn a_module_that_is_too_long_is_refused_before_it_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.file("long.wasm", "\0asm\u{1}\0\0\0");
+    let file = File::options().write(true).open(sandbox.path().join("long.wasm")).unwrap();
+    // A hole, of more bytes than any machine has room for.
+    file.set_len(1 << 40).unwrap();
+    for line in [&["run", "long.wasm"][..], &["compile", "long.wasm"]] {
+        sandbox.run(line).failed(1, &["long.wasm", "more than 1073741824 bytes"]);
+    }
 }
 
 #[test]

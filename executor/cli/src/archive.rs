@@ -10,7 +10,7 @@ use crate::{
 };
 use executor::{
     Base,
-    archive::{Exported, Import, Imported},
+    archive::{Export, Exported, Import, Imported},
 };
 use std::{ffi::OsStr, path::Path};
 
@@ -18,7 +18,12 @@ use std::{ffi::OsStr, path::Path};
 ///
 /// # Errors
 /// When something of the snapshot is missing or damaged, or the archive cannot be written.
-pub fn export(store: &StoreDirArgs, target: &OsStr, path: &Path) -> Result<i32, Failure> {
+pub fn export(
+    store: &StoreDirArgs,
+    target: &OsStr,
+    path: &Path,
+    code: bool,
+) -> Result<i32, Failure> {
     let base = named(store, target)?;
     let name = match &base {
         Base::Function(name) => Some(name.clone()),
@@ -30,7 +35,7 @@ pub fn export(store: &StoreDirArgs, target: &OsStr, path: &Path) -> Result<i32, 
         Base::Module(_) => None,
     };
     let (runtime, snapshot) = open(store, base, target)?;
-    let Exported { id, len } = runtime.export(&snapshot, name.as_deref(), path)?;
+    let Exported { id, len } = runtime.export(&snapshot, path, &Export { name, code })?;
     out(format_args!("{id} {}\n", units::show_size(len)))?;
     Ok(0)
 }
@@ -39,14 +44,8 @@ pub fn export(store: &StoreDirArgs, target: &OsStr, path: &Path) -> Result<i32, 
 ///
 /// # Errors
 /// When the archive is none, damaged or too large, or the store cannot be written.
-pub fn import(
-    store: &StoreDirArgs,
-    path: &Path,
-    name: Option<String>,
-    max_len: u64,
-) -> Result<i32, Failure> {
-    let Imported { name, id, warnings } =
-        runtime(store)?.import(path, &Import { name, max_len })?;
+pub fn import(store: &StoreDirArgs, path: &Path, options: &Import) -> Result<i32, Failure> {
+    let Imported { name, id, warnings } = runtime(store)?.import(path, options)?;
     warnings.iter().for_each(warn);
     out(format_args!("{name} {id}\n"))?;
     Ok(0)

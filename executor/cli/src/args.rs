@@ -313,6 +313,9 @@ pub enum SnapshotCommand {
         /// The archive
         #[arg(short, long, value_name = "FILE.tar.zst")]
         output: PathBuf,
+        /// Put the machine code in too, for machines with this build and a processor like this one
+        #[arg(long)]
+        code: bool,
         /// A stored function or a snapshot file
         #[arg(value_name = "NAME|FILE")]
         target: OsString,
@@ -328,6 +331,9 @@ pub enum SnapshotCommand {
         /// The most that the archive may hold, not compressed
         #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "8GiB")]
         max_size: u64,
+        /// Take in the machine code of the archive instead of compiling: whoever made it can have any code run as you
+        #[arg(long)]
+        trust_code: bool,
         /// The archive
         #[arg(value_name = "FILE.tar.zst")]
         file: PathBuf,

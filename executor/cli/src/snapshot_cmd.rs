@@ -15,6 +15,8 @@ use crate::{
     outputs::{Named, refuse_inputs},
     page, print, target, units,
 };
+#[cfg(feature = "archive")]
+use executor::archive::Import;
 use executor::{Base, CatalogueError, Detail, Error, Inspection, Runtime, Snapshot, Swept};
 use std::{ffi::OsStr, fmt::Write, path::Path};
 
@@ -45,10 +47,13 @@ pub fn snapshot(command: &SnapshotCommand) -> Result<i32, Failure> {
             flatten::flatten(store, target, output.as_deref(), name.as_deref())
         }
         #[cfg(feature = "archive")]
-        SnapshotCommand::Export { store, output, target } => archive::export(store, target, output),
+        SnapshotCommand::Export { store, output, code, target } => {
+            archive::export(store, target, output, *code)
+        }
         #[cfg(feature = "archive")]
-        SnapshotCommand::Import { store, name, max_size, file } => {
-            archive::import(store, file, name.clone(), *max_size)
+        SnapshotCommand::Import { store, name, max_size, trust_code, file } => {
+            let (name, max_len, trust_code) = (name.clone(), *max_size, *trust_code);
+            archive::import(store, file, &Import { name, max_len, trust_code })
         }
         #[cfg(not(feature = "archive"))]
         SnapshotCommand::Export { .. } | SnapshotCommand::Import { .. } => {

@@ -95,6 +95,12 @@ impl StoredCode {
         Ok(())
     }
 
+    /// Whether it is, byte for byte, what was published in this store under this key. All of it is read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self.check_alone(), Ok(Some(())))
+    }
+
     /// Checks all of a file that nothing is to be made of; `None` where it is of another format.
     pub(crate) fn check_alone(&self) -> Result<Option<()>, CodeFileError> {
         let mut page = [0; TEXT_OFFSET as usize];

@@ -5,10 +5,10 @@
 
 use crate::decode::Refusal;
 use executor_code::CompileError;
+use executor_model::Module;
 
-/// The most bytes of a module. Offsets are kept as 32-bit numbers, the largest of which stands for none.
-const MAX_BYTES: u64 = 1 << 30;
-const _: () = assert!(MAX_BYTES < u32::MAX as u64);
+/// Offsets are kept as 32-bit numbers, the largest of which stands for none.
+const _: () = assert!(Module::MAX_BYTES < u32::MAX as u64);
 
 /// The most parameters and locals of all functions: a declaration of a few bytes makes 50,000, each of which
 /// takes some 10 ns to translate.
@@ -29,7 +29,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            bytes: Count::up_to(MAX_BYTES, "bytes"),
+            bytes: Count::up_to(Module::MAX_BYTES, "bytes"),
             locals: Count::up_to(MAX_LOCALS, "parameters and locals of functions"),
             const_operators: Count::up_to(MAX_CONST_OPERATORS, "operators in constant expressions"),
         }

@@ -49,6 +49,11 @@ pub struct Module {
     pub features: Features,
 }
 
+impl Module {
+    /// The most bytes of a module in the binary format.
+    pub const MAX_BYTES: u64 = 1 << 30;
+}
+
 /// Everything a module declares outside its function bodies; written into code files.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModuleInfo {

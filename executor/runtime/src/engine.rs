@@ -229,16 +229,18 @@ impl NativeEngine {
         Ok(())
     }
 
-    fn forget(&self, module: &ModuleHash) {
+    /// Lets go of a module's code in memory. Who has it keeps it.
+    pub fn forget(&self, module: &ModuleHash) {
         if let Some(modules) = self.modules().as_mut() {
             modules.remove(module);
         }
     }
 
-    /// Where the cache keeps the code of a module, without listeners; `None` without a cache.
+    /// Where the cache keeps the code of a module, or the code that goes on from `sites`, without listeners; `None`
+    /// without a cache.
     #[must_use]
-    pub fn code_path(&self, module: &ModuleHash) -> Option<PathBuf> {
-        let key = CodeKey::new(module, self.kind(&Listeners::none(), None), CpuFeatures::host());
+    pub fn code_path(&self, module: &ModuleHash, sites: Option<&[CallSite]>) -> Option<PathBuf> {
+        let key = CodeKey::new(module, self.kind(&Listeners::none(), sites), CpuFeatures::host());
         Some(self.inner.config.cache.as_ref()?.path(&key))
     }
 
@@ -287,7 +289,7 @@ impl NativeEngine {
     }
 
     /// Finds in the cache the code that goes on from `sites`, calls of the functions of a module
-    /// (`Store::suspended_sites`), without compiling and without the module's bytes.
+    /// (`Store::suspended_sites`), without compiling and without the module's bytes, having read so much of it.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -296,11 +298,12 @@ impl NativeEngine {
         module: &ModuleHash,
         sites: &[CallSite],
         listeners: &Listeners,
+        check: Check,
     ) -> Result<Option<Arc<CompiledModule>>, EngineError> {
         self.ensure_open()?;
         let kind = self.kind(listeners, Some(sites));
         // How much work went into them matters little: they are left soon.
-        Ok(self.open_kind(module, kind, listeners, true, Check::Once)?.map(Arc::new))
+        Ok(self.open_kind(module, kind, listeners, true, check)?.map(Arc::new))
     }
 
     /// Compiles the code that goes on from `sites`, which are ascending, of a module that has been

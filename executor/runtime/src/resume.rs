@@ -122,10 +122,11 @@ impl StoreInner {
         let Some(call) = &self.suspension.call else {
             return Err(CallError::Usage("no call is suspended in the store".to_owned()));
         };
-        let MadeFrames { entry, instance, ty, frames, arrays } =
-            self.make_frames(call, &continuations)?;
-        self.suspension.call = None;
+        // From here on they are the store's, which is void once they lose a page.
         self.continuations = continuations;
+        let MadeFrames { entry, instance, ty, frames, arrays } =
+            self.make_frames(call, &self.continuations)?;
+        self.suspension.call = None;
         self.index_code();
         let mut values = vec![RawValue::default(); ty.results.len().max(1)];
         // The trampoline hands the address of the outermost frame on.

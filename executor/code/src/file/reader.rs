@@ -124,6 +124,15 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         })
     }
 
+    /// A copy of the file as it was compiled, without the MAC of a store.
+    #[must_use]
+    pub fn without_mac(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.as_ref().to_vec();
+        // The text begins behind the first page, and is inside the file.
+        bytes[MAC_OFFSET as usize..TEXT_OFFSET as usize].fill(0);
+        bytes
+    }
+
     /// What the MAC of the file is of, and that MAC.
     pub(crate) fn authenticated(&self) -> (&[u8], &[u8]) {
         // The text begins behind the first page, and is inside the file.

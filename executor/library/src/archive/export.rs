@@ -2,10 +2,13 @@
 //!
 //! Invariant: nothing is written that was not checked, and no time, user or machine is in it.
 
-use super::layout::{
-    self, BASE, Descriptor, Digest, EMPTY, EMPTY_BYTES, FUNCTION, INDEX, INDEX_FILE, Index,
-    LAYOUT_FILE, LAYOUT_VERSION, Layout, MANIFEST, MODULE, Manifest, NAME, SNAPSHOT, SNAPSHOT_ID,
-    TITLE,
+use super::{
+    code,
+    layout::{
+        self, BASE, CODE, CODE_KEY, Descriptor, Digest, EMPTY, EMPTY_BYTES, FUNCTION, INDEX,
+        INDEX_FILE, Index, LAYOUT_FILE, LAYOUT_VERSION, Layout, MANIFEST, MODULE, Manifest, NAME,
+        SNAPSHOT, SNAPSHOT_ID, TITLE,
+    },
 };
 use crate::{Error, Runtime, Snapshot, event::Work};
 use executor_files::publish;
@@ -23,6 +26,15 @@ use std::{
 
 /// What a tar file consists of.
 const TAR_BLOCK: u64 = 512;
+
+/// What an archive holds beside the snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Export {
+    /// What the function is called in it.
+    pub name: Option<String>,
+    /// Whether the machine code that its runs use on this machine is in it too. What is not there yet is compiled.
+    pub code: bool,
+}
 
 /// An archive that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +54,16 @@ enum Content<'a> {
 
 impl Runtime {
     /// Writes a snapshot with all that running it needs, its modules and the snapshots that it has pages of, to an
-    /// archive: a new file, or in place of a regular file. `name` is what the function is called in it.
+    /// archive: a new file, or in place of a regular file.
     ///
     /// # Errors
-    /// When something of the snapshot is damaged or missing, or the file cannot be written.
+    /// When something of the snapshot is damaged or missing, the file cannot be written, or code that is to be in it
+    /// cannot be made.
     pub fn export(
         &self,
         snapshot: &Snapshot,
-        name: Option<&str>,
         path: &Path,
+        options: &Export,
     ) -> Result<Exported, Error> {
         let output = |source| Error::Output { path: path.to_owned(), source };
         executor_files::check_output(path).map_err(output)?;
@@ -75,6 +88,13 @@ impl Runtime {
             layers.push(Descriptor::new(media_type, digest.clone(), size).annotated(TITLE, title));
             blobs.push((digest.path(), size, content));
         }
+        let code = if options.code { code::of_snapshot(self, snapshot)? } else { BTreeMap::new() };
+        for (key, bytes) in code {
+            let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+            let layer = Descriptor::new(CODE, digest.clone(), size);
+            layers.push(layer.annotated(TITLE, format!("{key}.elf")).annotated(CODE_KEY, key));
+            blobs.push((digest.path(), size, Content::Bytes(bytes)));
+        }
 
         let manifest = layout::write(&Manifest {
             schema_version: 2,
@@ -87,7 +107,9 @@ impl Runtime {
         let mut descriptor =
             Descriptor::new(MANIFEST, Digest::of(&manifest), manifest.len() as u64);
         descriptor.artifact_type = Some(FUNCTION.to_owned());
-        let descriptor = name.into_iter().fold(descriptor, |of, name| of.annotated(NAME, name));
+        if let Some(name) = &options.name {
+            descriptor = descriptor.annotated(NAME, name);
+        }
         let index = layout::write(&Index {
             schema_version: 2,
             media_type: Some(INDEX.to_owned()),

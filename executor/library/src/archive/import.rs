@@ -6,9 +6,11 @@
 
 use super::{
     ArchiveError, MAX_LEN,
+    code::TakenIn,
     layout::{
-        self, BASE, BLOBS, Descriptor, Digest, EMPTY, FUNCTION, INDEX_FILE, Index, LAYOUT_FILE,
-        LAYOUT_VERSION, Layout, MANIFEST, MAX_DOCUMENT, MODULE, Manifest, NAME, SNAPSHOT,
+        self, BASE, BLOBS, CODE, CODE_KEY, Descriptor, Digest, EMPTY, FUNCTION, INDEX_FILE, Index,
+        LAYOUT_FILE, LAYOUT_VERSION, Layout, MANIFEST, MAX_DOCUMENT, MODULE, Manifest, NAME,
+        SNAPSHOT,
     },
 };
 use crate::{
@@ -48,11 +50,15 @@ pub struct Import {
     pub name: Option<String>,
     /// The most bytes that the archive may hold once it is not compressed any more.
     pub max_len: u64,
+    /// Whether machine code in it is taken in, instead of compiling the modules here. **It runs as this user, and can
+    /// do all that this user can**: what is checked of it is that it is whole and for this build and processor, not what
+    /// it does.
+    pub trust_code: bool,
 }
 
 impl Default for Import {
     fn default() -> Self {
-        Self { name: None, max_len: MAX_LEN }
+        Self { name: None, max_len: MAX_LEN, trust_code: false }
     }
 }
 
@@ -68,9 +74,19 @@ pub struct Imported {
 }
 
 /// A blob in a file without a name.
-struct Blob {
-    file: File,
-    len: u64,
+pub(super) struct Blob {
+    pub(super) file: File,
+    pub(super) len: u64,
+}
+
+impl Blob {
+    /// All of it.
+    pub(super) fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.len as usize);
+        self.file.rewind()?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 /// What an archive holds.
@@ -79,11 +95,13 @@ struct Contents {
     snapshot: Blob,
     bases: Vec<Blob>,
     modules: Vec<Blob>,
+    /// By their keys.
+    code: BTreeMap<String, Blob>,
 }
 
 impl Runtime {
     /// Takes a function in from an archive that anybody may have made, and checks all of it before anything is kept. Its
-    /// modules are compiled. What it says of the host (directories, environment, limits) is left out, and told.
+    /// modules are compiled, or their code is taken in too where that is trusted ([`Import::trust_code`]). What it says of the host (directories, environment, limits) is left out, and told.
     ///
     /// # Errors
     /// [`Error::Archive`] when it is no archive of a function, damaged or too large; as for
@@ -110,11 +128,8 @@ impl Runtime {
         let layout = |what: String| failed(ArchiveError::Layout(what));
         let io = |error: io::Error| failed(error.into());
         let mut modules = Vec::with_capacity(contents.modules.len());
-        for Blob { mut file, len } in contents.modules {
-            let mut bytes = Vec::new();
-            file.rewind().map_err(io)?;
-            file.read_to_end(&mut bytes).map_err(io)?;
-            debug_assert_eq!(bytes.len() as u64, len);
+        for mut blob in contents.modules {
+            let bytes = blob.bytes().map_err(io)?;
             let hash = ModuleHash::of(&bytes);
             let source = Source::read("a module of the archive", &*bytes).map_err(io)?;
             let module = WasmModule::open(&source, &self.shared)?;
@@ -138,6 +153,26 @@ impl Runtime {
             return Err(layout(format!("it has not module {missing}, which its snapshot needs")));
         }
 
+        let mut warnings = Vec::new();
+        let mut code = contents.code;
+        if !code.is_empty() && !options.trust_code {
+            code.clear();
+            warnings.push(
+                "the machine code in it is left out, and its modules are compiled here: to take it in, say that you \
+                 trust who made it (--trust-code)"
+                    .to_owned(),
+            );
+        }
+        let count = code.len();
+        let cache = catalogue.code();
+        let (code, left_out) = TakenIn::of(code, &opened, &self.shared, cache, &failed)?;
+        if left_out > 0 {
+            warnings.push(format!(
+                "{left_out} of the {count} code files in it are left out, because they are not of this build for this \
+                 processor: what they are of is compiled here"
+            ));
+        }
+
         let snapshot = Snapshot::new(opened);
         let report = &mut Report::default();
         let kept =
@@ -146,7 +181,6 @@ impl Runtime {
         kept.image(self, self.shared.limits)?;
 
         let mut manifest = snapshot.file().manifest().clone();
-        let mut warnings = Vec::new();
         let trusted = Trust::Nobody.defaults(&manifest);
         let Defaults { deterministic, .. } = manifest.defaults;
         let trusted = Defaults { deterministic, ..trusted };
@@ -165,6 +199,7 @@ impl Runtime {
             adding.put_module(module.hash, &module.bytes()?)?;
         }
         adding.set_function(&name, id)?;
+        code.keep();
         Ok(Imported { name, id, warnings })
     }
 }
@@ -204,8 +239,19 @@ fn read(file: File, adding: &Adding<'_>, max_len: u64) -> Result<Contents, ReadE
     blobs.small(&manifest.config)?;
 
     let mut contents = [const { Vec::new() }; 3];
+    let mut code = BTreeMap::new();
     for layer in &manifest.layers {
         let kinds = [SNAPSHOT, BASE, MODULE];
+        if layer.media_type == CODE {
+            let key = layer.annotations.get(CODE_KEY);
+            let nameless = || ArchiveError::Layout("machine code in it has no key".to_owned());
+            let key = key.ok_or_else(nameless)?.clone();
+            if code.contains_key(&key) {
+                return Err(ArchiveError::Layout(format!("it has the code {key:?} twice")).into());
+            }
+            code.insert(key, blobs.take(layer)?);
+            continue;
+        }
         let Some(kind) = kinds.iter().position(|kind| layer.media_type == *kind) else {
             let kind = &layer.media_type;
             return Err(ArchiveError::Layout(format!("a layer is of the type {kind:?}")).into());
@@ -223,7 +269,7 @@ fn read(file: File, adding: &Adding<'_>, max_len: u64) -> Result<Contents, ReadE
         );
     }
     let name = descriptor.annotations.get(NAME).cloned();
-    Ok(Contents { name, snapshot, bases, modules })
+    Ok(Contents { name, snapshot, bases, modules, code })
 }
 
 fn expect(what: &str, found: &str, expected: &str) -> Result<(), ArchiveError> {
@@ -248,14 +294,11 @@ impl Blobs {
 
     /// The bytes of a document.
     fn small(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, ArchiveError> {
-        let Blob { mut file, len } = self.take(descriptor)?;
-        if len > MAX_DOCUMENT {
+        let mut blob = self.take(descriptor)?;
+        if blob.len > MAX_DOCUMENT {
             return Err(ArchiveError::Layout(format!("{} is too long", descriptor.digest)));
         }
-        let mut bytes = Vec::with_capacity(len as usize);
-        file.rewind()?;
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        Ok(blob.bytes()?)
     }
 }
 

@@ -38,12 +38,17 @@ pub(super) const BASE: &str = "application/vnd.executor.snapshot.base.v1";
 /// A module.
 pub(super) const MODULE: &str = "application/wasm";
 
+/// The code file of a module.
+pub(super) const CODE: &str = "application/vnd.executor.code.v1";
+
 /// The annotation with the name of the function.
 pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation with the name that a blob has as a file.
 pub(super) const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation with the identity of the snapshot.
 pub(super) const SNAPSHOT_ID: &str = "vnd.executor.snapshot.id";
+/// The annotation with the key that a code file is found by.
+pub(super) const CODE_KEY: &str = "vnd.executor.code.key";
 
 /// The SHA-256 of a blob, as text: `sha256:` and 64 digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,20 +3,23 @@
 //!
 //! Invariant: of one function and one release there is one archive, byte for byte. What is in one that comes in is
 //! believed only after it was checked against its digests, and then like any snapshot from elsewhere; nothing
-//! of an archive that is refused is kept.
+//! of an archive that is refused is kept. Machine code is in one only where it was asked for, and is taken in only where
+//! the user trusts who made it.
 //!
 //! ```text
 //! oci-layout                  the version of the layout
 //! index.json                  the manifest's descriptor, with the name of the function
 //! blobs/sha256/DIGEST         the manifest: an artifact whose layers are the snapshot, the snapshots that it has
-//!                             pages of, and the modules; an empty configuration; the layers
+//!                             pages of, the modules, and perhaps their code files with the keys that they are found
+//!                             by; an empty configuration; the layers
 //! ```
 
+mod code;
 mod export;
 mod import;
 mod layout;
 
-pub use export::Exported;
+pub use export::{Export, Exported};
 pub use import::{Import, Imported};
 
 use std::io;
@@ -39,6 +42,17 @@ pub enum ArchiveError {
     /// A blob is not what its digest says.
     #[error("the blob {0} does not match its digest: copy the archive again")]
     Digest(String),
+    /// Machine code in it is not whole, or not what it is said to be.
+    #[error(
+        "the machine code of module {module} in it cannot be used ({reason}): export it again, or leave out \
+         --trust-code to compile it here"
+    )]
+    Code {
+        /// The hash of the module.
+        module: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It is larger than is taken in.
     #[error("it holds more than {0} bytes: if that is meant, allow more (--max-size)")]
     TooLarge(u64),

@@ -154,7 +154,7 @@ impl Kept {
 }
 
 /// The calls that the suspended call of a snapshot goes on from, by module; ascending, each once.
-fn sites(file: &SnapshotFile) -> BTreeMap<ModuleHash, Vec<CallSite>> {
+pub(crate) fn sites(file: &SnapshotFile) -> BTreeMap<ModuleHash, Vec<CallSite>> {
     let mut sites: BTreeMap<ModuleHash, BTreeSet<CallSite>> = BTreeMap::new();
     for frame in file.call().iter().flat_map(|call| &call.frames) {
         if let Some(instance) = file.instances().get(frame.instance.position()) {

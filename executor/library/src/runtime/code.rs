@@ -147,7 +147,7 @@ impl Shared {
             }
             Ok(None) => {}
             Err(EngineError::DamagedCode { reason, .. }) if self.config.compiler.is_none() => {
-                let path = engine.code_path(&hash).unwrap_or_default();
+                let path = engine.code_path(&hash, None).unwrap_or_default();
                 return Err(Error::DamagedCode { path, reason });
             }
             Err(error) => self.tell_not_found(&error),
@@ -161,19 +161,27 @@ impl Shared {
         }
     }
 
-    /// Reads the code that is at hand of modules, and checks it. What is not there, or not to be used, is made when
-    /// it is needed.
+    /// Reads the code that is at hand of modules, and of continuations, and checks it. What is not there, or not to be
+    /// used, is made when it is needed.
     pub(crate) fn verify_code(
         &self,
         modules: impl Iterator<Item = ModuleHash>,
+        continuations: &BTreeMap<ModuleHash, Vec<CallSite>>,
     ) -> Result<(), Error> {
-        let engine = self.engine(Code::Plain)?;
-        for hash in modules {
-            let found = engine.load_checked(&hash, Check::Whole);
-            if let Err(EngineError::DamagedCode { reason, .. }) = found {
-                let path = engine.code_path(&hash).unwrap_or_default();
-                return Err(Error::DamagedCode { path, reason });
+        let (engine, none) = (self.engine(Code::Plain)?, Listeners::none());
+        let told = |found: Option<EngineError>, hash, sites| match found {
+            Some(EngineError::DamagedCode { reason, .. }) => {
+                let path = engine.code_path(&hash, sites).unwrap_or_default();
+                Err(Error::DamagedCode { path, reason })
             }
+            _ => Ok(()),
+        };
+        for hash in modules {
+            told(engine.load_checked(&hash, Check::Whole).err(), hash, None)?;
+        }
+        for (hash, sites) in continuations {
+            let found = engine.load_continuations(hash, sites, &none, Check::Whole);
+            told(found.err(), *hash, Some(sites))?;
         }
         Ok(())
     }
@@ -189,7 +197,7 @@ impl Shared {
         let none = Listeners::none();
         let mut continuations = Vec::with_capacity(sites.len());
         for (hash, sites) in sites {
-            match self.engine(code)?.load_continuations(&hash, &sites, &none) {
+            match self.engine(code)?.load_continuations(&hash, &sites, &none, Check::Once) {
                 Ok(Some(found)) => {
                     self.tell_of_copy(&found);
                     continuations.push(found);

@@ -14,6 +14,7 @@ pub(crate) use source::{WasmModule, failed, file_name};
 
 use crate::{
     Base, Creation, Error, Event, Function, Launch, Limits, Report, Snapshot, event::Listener,
+    function::sites,
 };
 use executor_code::{Compiler, OptLevel};
 use executor_files::Trust;
@@ -281,7 +282,8 @@ impl Runtime {
         match self.shared.directory() {
             Some(catalogue) => {
                 catalogue.verify_function(name)?;
-                self.shared.verify_code(catalogue.open_function(name)?.modules())
+                let file = catalogue.open_function(name)?;
+                self.shared.verify_code(file.modules(), &sites(&file))
             }
             None => self.snapshot_of(name)?.verify(),
         }

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use crate::Error;
-use executor_model::ModuleHash;
+use executor_model::{Module, ModuleHash};
 use executor_snapshot::{catalogue::ModuleFile, format::MAGIC as SNAPSHOT_MAGIC};
 use std::{
     borrow::Cow,
@@ -45,10 +45,9 @@ impl Source {
     /// argument 0 where it is given none.
     ///
     /// # Errors
-    /// When reading fails.
-    pub fn read(name: impl AsRef<str>, mut from: impl Read) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes)?;
+    /// When reading fails, or there is more than a module may have.
+    pub fn read(name: impl AsRef<str>, from: impl Read) -> io::Result<Self> {
+        let bytes = read_at_most(from, Module::MAX_BYTES)?;
         Ok(Self(Kind::Bytes { name: name.as_ref().into(), bytes: bytes.into() }))
     }
 
@@ -119,7 +118,7 @@ impl WasmModule {
             }
         };
         let name = path.display().to_string();
-        let (mut file, stamp) = match shared.catalogue() {
+        let (file, stamp) = match shared.catalogue() {
             None => (File::open(path).map_err(failed(path))?, None),
             Some(catalogue) => {
                 let ignored = |error| shared.listener.warn(error);
@@ -131,8 +130,7 @@ impl WasmModule {
                 (file, Some((catalogue, stamp)))
             }
         };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(failed(path))?;
+        let bytes = read_file(&file).map_err(failed(path))?;
         let Binary { bytes, parsed } = binary(&name, bytes.into())?;
         if parsed {
             // The hash is not the file's, so the index has no place for it.
@@ -172,12 +170,34 @@ impl WasmModule {
             (None, Some(path)) => path,
             (None, None) => return Err(Error::UnknownModule(self.hash)),
         };
-        let bytes = std::fs::read(path).map_err(failed(path))?;
+        let bytes = File::open(path).and_then(|file| read_file(&file)).map_err(failed(path))?;
         match ModuleHash::of(&bytes) == self.hash {
             true => Ok(Cow::Owned(bytes)),
             false => Err(Error::Changed { path: path.clone() }),
         }
     }
+}
+
+/// What is in a file, unless that is more than a module may have: a regular file is not read to find out.
+fn read_file(file: &File) -> io::Result<Vec<u8>> {
+    let metadata = file.metadata()?;
+    match metadata.is_file() && metadata.len() > Module::MAX_BYTES {
+        true => Err(too_long(Module::MAX_BYTES)),
+        false => read_at_most(file, Module::MAX_BYTES),
+    }
+}
+
+/// Reads to the end, unless that is farther than so many bytes.
+fn read_at_most(from: impl Read, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than may be, to tell the end from the limit.
+    from.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { Err(too_long(max)) } else { Ok(bytes) }
+}
+
+fn too_long(max: u64) -> io::Error {
+    let message = format!("the module has more than {max} bytes, which is the limit");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -229,4 +249,18 @@ fn parse(name: &str, text: &str) -> Result<Arc<[u8]>, Error> {
 #[cfg(not(feature = "compiler"))]
 fn parse(name: &str, _: &str) -> Result<Arc<[u8]>, Error> {
     Err(Error::NoParser { module: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_of_what_does_not_end_than_shows_that_it_is_too_long() {
+        let mut endless = io::repeat(7);
+        let error = read_at_most(&mut endless, 10).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read_at_most(&[7; 10][..], 10).unwrap(), [7; 10]);
+        assert!(read_at_most(&[7; 11][..], 10).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use executor::{
     DirAccess, Error, Runtime, Val,
-    archive::{ArchiveError, Import},
+    archive::{ArchiveError, Export, Import},
 };
 use ruzstd::{
     decoding::StreamingDecoder,
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// A counter, with a memory that is not zero.
-const COUNTER: &str = r#"(module
+pub(crate) const COUNTER: &str = r#"(module
     (memory 4)
     (data (i32.const 0) "something")
     (table 2 funcref)
@@ -31,24 +31,24 @@ const COUNTER: &str = r#"(module
     (func $next (export "next") (result i32)
       (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"#;
 
-struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::open(dir.path().join("store")).unwrap();
         Self { dir, runtime }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The functions `base`, and `over` which is laid over it.
-    fn with_functions() -> Self {
+    pub(crate) fn with_functions() -> Self {
         let place = Self::new();
         place.runtime.create("base", COUNTER).init("setup").save().unwrap();
         let over = place.runtime.create("over", COUNTER).init("setup").init("more");
@@ -60,7 +60,7 @@ impl Place {
     fn export(&self, name: &str) -> PathBuf {
         let path = self.path(&format!("{name}.tar.zst"));
         let snapshot = self.runtime.snapshot_of(name).unwrap();
-        let exported = self.runtime.export(&snapshot, Some(name), &path).unwrap();
+        let exported = self.runtime.export(&snapshot, &path, &named(name)).unwrap();
         assert_eq!(exported.len, fs::metadata(&path).unwrap().len());
         path
     }
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// What is refused leaves nothing that anything leads to, and no other file.
-    fn assert_empty(&self) {
+    pub(crate) fn assert_empty(&self) {
         assert!(self.runtime.functions().unwrap().is_empty());
         for folder in ["snapshots", "modules", "functions"] {
             let left = fs::read_dir(self.path("store").join(folder)).into_iter().flatten();
@@ -80,7 +80,11 @@ impl Place {
     }
 }
 
-fn call(runtime: &Runtime, name: &str, export: &str, args: &[Val]) -> Vec<Val> {
+fn named(name: &str) -> Export {
+    Export { name: Some(name.to_owned()), code: false }
+}
+
+pub(crate) fn call(runtime: &Runtime, name: &str, export: &str, args: &[Val]) -> Vec<Val> {
     runtime.function(name).unwrap().instantiate().unwrap().call(export, args).unwrap()
 }
 
@@ -92,7 +96,7 @@ fn decompress(archive: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The entries of an archive.
-fn unpack(path: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn unpack(path: &Path) -> Vec<(String, Vec<u8>)> {
     let bytes = decompress(&fs::read(path).unwrap()).unwrap();
     let mut archive = tar::Archive::new(&bytes[..]);
     let entries = archive.entries().unwrap().map(|entry| {
@@ -119,7 +123,7 @@ fn header(path: &str, len: u64, kind: tar::EntryType) -> tar::Header {
 }
 
 /// A tar file of some entries, and of what is behind them.
-fn tar(entries: &[(String, Vec<u8>)], more: &[u8]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[(String, Vec<u8>)], more: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (path, content) in entries {
         let len = content.len() as u64;
@@ -132,11 +136,11 @@ fn tar(entries: &[(String, Vec<u8>)], more: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn compress(tar: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(tar: &[u8]) -> Vec<u8> {
     compress_to_vec(tar, CompressionLevel::Fastest)
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -483,7 +487,7 @@ fn an_archive_without_a_name_asks_for_one_and_memory_takes_none_in() {
     let here = Place::with_functions();
     let path = here.path("unnamed.tar.zst");
     let snapshot = here.runtime.snapshot_of("base").unwrap();
-    here.runtime.export(&snapshot, None, &path).unwrap();
+    here.runtime.export(&snapshot, &path, &Export::default()).unwrap();
     let there = Place::new();
     let error = there.import(&path).unwrap_err().to_string();
     assert!(error.contains("--name"), "{error}");
@@ -495,7 +499,7 @@ fn an_archive_without_a_name_asks_for_one_and_memory_takes_none_in() {
     ));
     memory.create("f", COUNTER).init("setup").save().unwrap();
     let snapshot = memory.snapshot_of("f").unwrap();
-    memory.export(&snapshot, Some("f"), &path).unwrap();
+    memory.export(&snapshot, &path, &named("f")).unwrap();
     there.import(&path).unwrap();
     assert_eq!(call(&there.runtime, "f", "next", &[]), [Val::I32(101)]);
 }

@@ -1,6 +1,7 @@
 //! The library as an embedder uses it.
 #![forbid(unsafe_code)]
 
+mod archived_code;
 mod archives;
 mod calls;
 mod corpus;

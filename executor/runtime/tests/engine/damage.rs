@@ -43,7 +43,7 @@ impl Cached {
         let mut cached = Self { dir, wasm, path: PathBuf::new(), whole: Vec::new() };
         let engine = cached.engine();
         cached.compile(&engine).unwrap();
-        cached.path = engine.code_path(&ModuleHash::of(&cached.wasm)).unwrap();
+        cached.path = engine.code_path(&ModuleHash::of(&cached.wasm), None).unwrap();
         cached.whole = fs::read(&cached.path).unwrap();
         cached
     }

@@ -3,9 +3,9 @@
 //! there. Each call ends as it would have, or with the trap that says that a page is lost.
 
 use crate::*;
-use executor_code::CodeCache;
+use executor_code::{Check, CodeCache};
 use executor_model::{CallError, TrapCode};
-use executor_runtime::{Caller, HostError, Reached, SuspendError};
+use executor_runtime::{Caller, HostCall, HostError, Reached, SuspendError};
 use std::{fmt::Write as _, fs, fs::File, path::PathBuf};
 use tempfile::TempDir;
 
@@ -82,7 +82,7 @@ impl Scene {
         let hash = ModuleHash::of(&scene.wasm);
         let module = engine.decode(&scene.wasm, hash).unwrap();
         engine.compile(&module, &Listeners::none(), true, QUIET).unwrap();
-        scene.path = engine.code_path(&hash).unwrap();
+        scene.path = engine.code_path(&hash, None).unwrap();
         scene.whole = fs::read(&scene.path).unwrap();
         scene
     }
@@ -212,4 +212,43 @@ fn a_call_whose_code_is_cut_is_suspended_or_traps() {
             Err(error) => panic!("{error}"),
         }
     });
+}
+
+#[test]
+fn a_call_whose_continuations_are_cut_goes_on_or_traps() {
+    let scene = Scene::new();
+    let (hash, none) = (ModuleHash::of(&scene.wasm), Listeners::none());
+    let suspended = || {
+        let (mut store, id, _) = scene.store(scene.whole.len() as u64);
+        let func = store.exported_func(id, "import").unwrap();
+        let mut calls = 0;
+        let second = move |_: &mut Caller<'_>, _: &HostCall<'_>| {
+            calls += 1;
+            calls == 2
+        };
+        assert!(matches!(store.call_until(func, &[], second).unwrap(), Reached::Point));
+        store
+    };
+    let sites = suspended().suspended_sites().remove(&hash).unwrap();
+    let engine = scene.engine();
+    engine.compile_continuations(&scene.wasm, hash, &sites, &none).unwrap();
+    let path = engine.code_path(&hash, Some(&sites)).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let resume = |left| {
+        let mut store = suspended();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &whole).unwrap();
+        let code = engine.load_continuations(&hash, &sites, &none, Check::Once).unwrap().unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(left).unwrap();
+        let result = store.resume(vec![code]);
+        let lost = is_lost(&result);
+        assert_eq!(lost, store.ensure_intact().is_err(), "{left} left: {result:?}");
+        if !lost {
+            assert_eq!(result.unwrap(), [Val::I32(5)], "{left} left");
+        }
+        lost
+    };
+    let len = whole.len() as u64;
+    let lost = (0..len).step_by(PAGE as usize).filter(|left| resume(*left)).count() as u64;
+    assert!(lost > 1 && resume(0) && !resume(len), "{lost} of {} pages", len / PAGE);
 }
