@@ -204,7 +204,13 @@ impl Function {
     ) -> Result<Self, Error> {
         let kept = Kept::open(runtime, Code::Plain, snapshot, Trust::Own, at_hand, report)?;
         let why = format!("function `{name}`");
-        Ok(Self::new(runtime, name.to_owned(), State::Kept(Box::new(kept)), why, report))
+        Ok(Self::new(
+            runtime,
+            create::plain(name).to_owned(),
+            State::Kept(Box::new(kept)),
+            why,
+            report,
+        ))
     }
 
     /// A function of a snapshot file from elsewhere.

@@ -98,7 +98,8 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    /// A function that [`Self::create`] has kept, ready to make instances.
+    /// A function that [`Self::create`] has kept, or a version or an alias of one (`NAME@TAG`), ready to make
+    /// instances.
     ///
     /// # Errors
     /// When there is no such function, or its snapshot or its code cannot be had.
@@ -218,10 +219,16 @@ impl Runtime {
     /// Whether a function of this name is kept, be it one that cannot be opened.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        use CatalogueError::{Name, UnknownFunction};
+        use CatalogueError::{Name, Tag, UnknownFunction, UnknownTag};
         match self.shared.directory() {
             Some(catalogue) => {
-                !matches!(catalogue.open_function(name), Err(UnknownFunction { .. } | Name { .. }))
+                let absent = |error: &CatalogueError| {
+                    matches!(
+                        error,
+                        UnknownFunction { .. } | UnknownTag { .. } | Name { .. } | Tag { .. }
+                    )
+                };
+                !catalogue.open_function(name).is_err_and(|error| absent(&error))
             }
             None => self.kept().contains_key(name),
         }
@@ -246,11 +253,12 @@ impl Runtime {
         Snapshot::open_with(path.into(), self.shared.directory())
     }
 
-    /// Removes a function, and every file of the store that nothing refers to any more. Instances, and
+    /// Removes a function with its versions, aliases and settings, or a version or an alias of one (`NAME@TAG`); and
+    /// every file of the store that nothing refers to any more. Instances, and
     /// functions that are open, stay as they are.
     ///
     /// # Errors
-    /// When there is no such function, or a file cannot be removed.
+    /// When there is no such function, something leads to the version, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Swept, Error> {
         let Some(catalogue) = self.shared.directory() else {
             let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };

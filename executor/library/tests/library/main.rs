@@ -4,6 +4,7 @@
 mod archives;
 mod calls;
 mod corpus;
+mod deploy;
 mod functions;
 mod given;
 mod hosts;
