@@ -10,6 +10,7 @@ mod code;
 mod damage;
 mod deep;
 mod defaults;
+mod deploy;
 mod diff;
 mod entry;
 mod errors;

@@ -282,6 +282,25 @@ fn a_function_is_replaced_or_not() {
 }
 
 #[test]
+fn a_function_is_deployed_or_not() {
+    let module = module("b.wasm");
+    let args = ["deploy", "--name", "old", "--init", "init", "--route", "/old", &module];
+    let scenario = Scenario::new(filled(), &args);
+    Scenario { answers: &["7\n", "9\n"], ..scenario }.check();
+}
+
+#[test]
+fn a_function_goes_back_or_not() {
+    let sandbox = filled();
+    assert_eq!(
+        sandbox.run(&["deploy", "--name", "old", "--init", "init", &module("b.wasm")]).code,
+        0
+    );
+    let scenario = Scenario::new(sandbox, &["rollback", "--to", "1", "old"]);
+    Scenario { answers: &["7\n", "9\n"], ..scenario }.check();
+}
+
+#[test]
 fn a_module_is_compiled_or_not() {
     Scenario::new(filled(), &["compile", &module("b.wasm")]).check();
 }

@@ -80,6 +80,53 @@ fn a_function_is_served_as_soon_as_it_is_stored_and_until_it_is_removed() {
     assert_eq!(server.get("/a").text(), "two");
 }
 
+#[test]
+fn code_that_is_missing_is_compiled_before_a_request_comes() {
+    let store = Store::new();
+    store.function("a", &guests::page("one"));
+    store.function_with("inside", &guests::cat("read: "), &["--at", "stdin"]);
+    fs::remove_dir_all(store.path().join("code")).unwrap();
+    let server = store.serve(&[]);
+    assert_eq!(server.get("/a").text(), "one");
+    assert_eq!(server.post("/inside", b"body").text(), "body");
+}
+
+#[test]
+fn a_deployed_function_is_served_by_its_settings_and_can_be_taken_back() {
+    let store = Store::new();
+    let deploy = |text: &str, options: &[&str]| {
+        let file = store.dir.path().join("d.wat");
+        fs::write(&file, guests::page(text)).unwrap();
+        let mut words = vec!["deploy", "--name", "d"];
+        words.extend(options);
+        words.push(file.to_str().unwrap());
+        let output = store.executor(&words).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    deploy("one", &["--route", "/r/d"]);
+    let server = store.serve(&[]);
+    assert_eq!(server.get("/r/d").text(), "one");
+    deploy("two", &[]);
+    server.wait(|server| server.get("/r/d").text() == "two", "the second version");
+    let output = store.executor(&["rollback", "d"]).output().unwrap();
+    assert!(output.status.success());
+    server.wait(|server| server.get("/r/d").text() == "one", "the first version again");
+    deploy("one", &["--route", "/other"]);
+    server.wait(|server| server.get("/other").status == 200, "another route");
+}
+
+#[test]
+fn what_a_configuration_names_files_for_is_deployed() {
+    let store = Store::new();
+    let file = store.dir.path().join("m.wat");
+    fs::write(&file, guests::page("one")).unwrap();
+    let server = store.serve_by(&format!("[functions.m]\nmodule = \"{}\"", file.display()));
+    assert_eq!(server.get("/m").text(), "one");
+    fs::write(&file, guests::page("two")).unwrap();
+    server.signal("HUP");
+    server.wait(|server| server.get("/m").text() == "two", "it is deployed again");
+}
+
 /// Asks again and again until told to stop; every answer has to be one of some.
 fn ask(server: &Server, stop: &AtomicBool, texts: &[&str]) -> usize {
     let mut answers = 0;

@@ -1,26 +1,45 @@
 //! `executor compile`: fills the code cache.
 //!
-//! Invariant: afterwards a run of the module on this machine compiles nothing.
+//! Invariant: afterwards a run of the modules and functions on this machine compiles nothing.
 
 use crate::{
     args::CompileArgs,
     engine::{self, Talk},
     error::Failure,
-    out, target, units,
+    out,
+    snapshot_cmd::named,
+    units,
 };
-use executor::CodeOrigin;
+use executor::{Base, CodeOrigin, Runtime};
+use std::ffi::OsStr;
 
-/// Compiles the module, unless the cache has its code already, undamaged.
+/// Compiles modules, and what runs of stored functions need, unless the cache has the code already, undamaged.
 ///
 /// # Errors
-/// When the file is not a valid module, or the store cannot be used.
+/// When a file is not a valid module, there is no such function, or the store cannot be used.
 pub fn compile(args: &CompileArgs) -> Result<i32, Failure> {
     let runtime = engine::with_store(&args.store, &args.code, &Talk::default())?;
-    let function = runtime.compile_checked(target::module(&args.file)?)?;
+    args.targets.iter().try_for_each(|target| compile_one(&runtime, args, target))?;
+    Ok(0)
+}
+
+fn compile_one(runtime: &Runtime, args: &CompileArgs, target: &OsStr) -> Result<(), Failure> {
+    let function = match named(&args.store, target)? {
+        Base::Module(module) => runtime.compile_checked(module)?,
+        // Its code is found or made, that which goes on from a call too.
+        Base::Function(name) => runtime.function(&name)?,
+        Base::Snapshot(_) => {
+            return Err(Failure::new(format_args!(
+                "{} is a snapshot: compile its module, or keep it in the store (executor snapshot create \
+                 --name NAME {0})",
+                target.display()
+            )));
+        }
+    };
     if !runtime.has_store() {
         return Err(Failure::new(format_args!(
             "{} is valid, but its code cannot be kept",
-            args.file.display()
+            target.display()
         )));
     }
     let compiled = function.code().iter().any(|code| code.origin == CodeOrigin::Compiled);
@@ -28,8 +47,7 @@ pub fn compile(args: &CompileArgs) -> Result<i32, Failure> {
     let (functions, len) = (function.function_count(), units::show_size(function.code_len()));
     out(format_args!(
         "{}: {what}, {functions} functions, {len} of code, module {}\n",
-        args.file.display(),
+        target.display(),
         function.module()
-    ))?;
-    Ok(0)
+    ))
 }

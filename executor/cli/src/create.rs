@@ -1,7 +1,7 @@
 //! `executor snapshot create`: a guest is initialised, or called up to a point, and kept.
 
 use crate::{
-    args::CreateArgs,
+    args::{CreateArgs, HowArgs},
     engine::{self, Talk},
     error::{Context, Failure},
     given::{Given, give, plan},
@@ -10,23 +10,39 @@ use crate::{
     target::{self, inputs},
     units, warn,
 };
-use executor::{Base, Created};
-use std::path::Path;
+use executor::{Base, Created, Creation};
+use std::{ffi::OsStr, path::Path};
 
 /// Makes a snapshot.
 ///
 /// # Errors
 /// When there is none to make, or it cannot be written.
 pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
-    let CreateArgs {
-        output, name, base: over, invoke, record, guest, capture, store, code, ..
-    } = args;
-    let (target, rest) = args.split()?;
+    let CreateArgs { output, name, how, .. } = args;
     if name.is_none() && output.is_none() {
         return Err(Failure::usage(
             "say where the snapshot goes, before the module: --name NAME, -o FILE.snap or both",
         ));
     }
+    let target_and_args = args.split()?;
+    let creation = creation(output.as_deref(), name.as_deref(), how, target_and_args)?;
+    let Created { id, len, warnings } = creation.save()?;
+    warnings.iter().for_each(warn);
+    out(format_args!("{id} {}\n", units::show_size(len)))?;
+    Ok(0)
+}
+
+/// What the options say of how an instance is made and where its snapshot goes.
+///
+/// # Errors
+/// When something of it cannot be had.
+pub fn creation(
+    output: Option<&Path>,
+    name: Option<&str>,
+    how: &HowArgs,
+    (target, rest): (&OsStr, Vec<String>),
+) -> Result<Creation, Failure> {
+    let HowArgs { base: over, invoke, record, guest, capture, store, code } = how;
     let base = target::named(target, |name| engine::has_function(store, name))?;
     let over = over.as_ref().map(|word| {
         let found = target::named(word, |name| engine::has_function(store, name))?;
@@ -63,8 +79,5 @@ pub fn create(args: &CreateArgs) -> Result<i32, Failure> {
     if let Some((_, over)) = over {
         creation = creation.over(over);
     }
-    let Created { id, len, warnings } = creation.save()?;
-    warnings.iter().for_each(warn);
-    out(format_args!("{id} {}\n", units::show_size(len)))?;
-    Ok(0)
+    Ok(creation)
 }

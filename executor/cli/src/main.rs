@@ -14,6 +14,7 @@ mod code_args;
 mod compile;
 mod create;
 mod deep;
+mod deploy;
 mod diff;
 mod engine;
 mod error;
@@ -77,6 +78,10 @@ fn dispatch(command: Command) -> Result<i32, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::compile(&args),
+        Command::Deploy(args) => deploy::deploy(&args),
+        Command::Rollback(args) => deploy::rollback(&args),
+        Command::Alias(args) => deploy::alias(&args),
+        Command::Versions(args) => deploy::versions(&args),
         Command::Snapshot(command) => snapshot_cmd::snapshot(&command),
         Command::Serve(args) => serve::serve(&args),
         Command::Store(command) => store_cmd::store(&command),

@@ -182,11 +182,22 @@ fn verify(store: &StoreDirArgs, target: Option<&OsStr>) -> Result<i32, Failure> 
     }
     let runtime = runtime(store)?;
     let mut damaged = 0;
+    let mut names = Vec::new();
     for (name, _) in runtime.functions()? {
+        // A function whose versions cannot be told is damaged, which its own check says.
+        let versions = runtime.versions(&name).unwrap_or_default();
+        let others = versions.iter().filter(|version| !version.current);
+        let others: Vec<_> = others.map(|version| format!("{name}@{}", version.number)).collect();
+        names.push(name);
+        names.extend(others);
+    }
+    for name in names {
         match runtime.verify(&name) {
             Ok(()) => out(format_args!("{name}: ok\n"))?,
             // Removed since.
-            Err(Error::Store(CatalogueError::UnknownFunction { .. })) => {}
+            Err(Error::Store(
+                CatalogueError::UnknownFunction { .. } | CatalogueError::UnknownTag { .. },
+            )) => {}
             Err(error) => {
                 damaged += 1;
                 out(format_args!("{name}: {}\n", Failure::from(error).line()))?;

@@ -63,17 +63,6 @@ pub fn inputs<'a>(
     file.into_iter().map(|path| Named { option: None, path }).chain(preload)
 }
 
-/// The module in a file, or in standard input.
-///
-/// # Errors
-/// When standard input cannot be read.
-pub fn module(path: &Path) -> Result<Source, Failure> {
-    match path.as_os_str() == STDIN {
-        true => stdin(),
-        false => Ok(Source::file(path)),
-    }
-}
-
 fn stdin() -> Result<Source, Failure> {
     Source::read("stdin", io::stdin().lock()).context("standard input")
 }

@@ -9,7 +9,7 @@ use executor_model::{
     CallError, EngineError, Escaped, FuncType, LimitError, LinkError, ModuleHash, Trap,
 };
 use executor_runtime::{CaptureError, InstantiateError, OutOfBounds, RestoreError, SuspendError};
-use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError};
+use executor_snapshot::{CatalogueError, FormatError, HookError, SnapshotError, SnapshotId};
 use executor_wasi::{Errno, InvalidWasiState, Point, WasiError, WasiStateError};
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
@@ -136,6 +136,20 @@ pub enum Error {
     /// A snapshot without a name is no function; [`Creation::save`](crate::Creation::save) makes one.
     #[error("a snapshot without a name is no function")]
     NoName,
+    /// Functions that are kept in memory have no versions and no settings.
+    #[error("only a store keeps versions and settings of functions")]
+    NoVersions,
+    /// A snapshot that is not in the store.
+    #[error("the store has no snapshot {0}")]
+    UnknownSnapshot(SnapshotId),
+    /// Settings of a function that cannot be read.
+    #[error("{path}: damaged: {source}; remove it, and set them again", path = path.display())]
+    Settings {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
     /// What a snapshot is laid over is a snapshot, and this is a module.
     #[error(
         "{0} is a module: what a snapshot shares pages with is another snapshot (to make one of the module: \

@@ -10,7 +10,7 @@ use crate::{
     report::Report,
 };
 use executor_files::check_output;
-use executor_snapshot::{Capture, Catalogue, Flat};
+use executor_snapshot::{Capture, Catalogue, CatalogueError, Flat};
 use std::path::Path;
 
 impl Runtime {
@@ -24,6 +24,9 @@ impl Runtime {
         let snapshot = self.snapshot_of(name)?;
         if let Some(catalogue) = self.shared.directory() {
             Catalogue::check_name(flat)?;
+            if catalogue.is_deployed(flat)? {
+                return Err(CatalogueError::Deployed { name: flat.to_owned() }.into());
+            }
             let adding = catalogue.add()?;
             // Its modules are here, and stay as long as the lock on adding is held.
             let created = write(&snapshot, &mut [Place::Store(&adding, &[])], listener)?;

@@ -26,6 +26,7 @@ mod stop;
 mod store_care;
 mod types;
 pub mod units;
+mod versions;
 mod watchdog;
 
 pub use difference::Difference;
@@ -44,6 +45,7 @@ pub use snapshot::Snapshot;
 pub use stop::Cancellation;
 pub use store_care::StoreCare;
 pub use types::ExternType;
+pub use versions::Deployed;
 
 pub use executor_code::{CompileError, OptLevel};
 pub use executor_files::FileError;
@@ -60,7 +62,7 @@ pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,
     catalogue::{
         AutoKey, AutoListed, Checked, Collect, Collected, Conditions, Count, Fault, FunctionInfo,
-        FunctionUsage, Swept, Usage,
+        FunctionUsage, Swept, Usage, Version,
     },
 };
 pub use executor_wasi::{

@@ -36,6 +36,7 @@ pub(crate) struct Served {
     pub(crate) route: Route,
     pub(crate) protocol: Protocol,
     pub(crate) settings: Settings,
+    arg0: String,
     /// The variables that it has from the server's environment and from its settings. A worker has none itself.
     env: Vec<(String, String)>,
     /// The directories that are given by its settings.
@@ -74,7 +75,7 @@ impl Served {
         before: Option<&Served>,
     ) -> Result<Self, NotServed> {
         let function = runtime.function(name)?;
-        let settings = config.settings(name, &Settings::default());
+        let settings = config.settings(name, &runtime.settings(name)?);
         let protocol = protocol(&function, &settings)?;
         let route = match &settings.route {
             Some(route) => route.clone(),
@@ -98,6 +99,7 @@ impl Served {
             snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
             route,
             protocol,
+            arg0: function.arg0().to_owned(),
             env,
             directories,
             all_directories,
@@ -123,6 +125,7 @@ impl Served {
                 Protocol::Export(name) => wire::Entry::Export(name.clone()),
                 Protocol::Cgi | Protocol::Stdio => wire::Entry::Run,
             },
+            arg0: self.arg0.clone(),
             args: self.settings.args.clone(),
             env: self.env.iter().cloned().chain(env).collect(),
             directories: self.directories.clone(),

@@ -4,8 +4,8 @@
 //! no fault.
 
 use super::{
-    AUTO, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SNAPSHOTS, auto::entries,
-    id_of_name, key_of_name, module_of_name, stamp,
+    AUTO, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SETTINGS, SNAPSHOTS, auto::entries,
+    id_of_name, key_of_name, module_of_name, settings, stamp,
 };
 use executor_code::{CodeCache, CodeEntry};
 use executor_files::{PrivateDir, is_temporary};
@@ -95,6 +95,9 @@ impl Catalogue {
         checked.each(&store, FUNCTIONS, "create the function again, or remove it", |dir, name| {
             let name = name.to_str().ok_or_else(|| misplaced(dir, name))?;
             self.open_function(name).map(drop)
+        });
+        checked.each(&store, SETTINGS, "remove it, and set them again", |dir, name| {
+            settings::function_of_name(name).map(drop).ok_or_else(|| misplaced(dir, name))
         });
         checked.each(&store, SNAPSHOTS, CREATE_AGAIN, |dir, name| {
             let id = id_of_name(name).ok_or_else(|| misplaced(dir, name))?;

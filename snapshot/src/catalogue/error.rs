@@ -64,6 +64,64 @@ pub enum CatalogueError {
         /// The name.
         name: String,
     },
+    /// Not a version or an alias.
+    #[error(
+        "`@{tag}` names no version and cannot be an alias: a version is a number from 1 on; an alias has up to 64 \
+         of `a` to `z`, digits, `.`, `_` and `-`, begins with a letter, and does not end like a file (.wasm, .wat, \
+         .snap); with the function's name it has up to 255 bytes",
+        tag = tag.escape_debug()
+    )]
+    Tag {
+        /// What follows the `@`.
+        tag: String,
+    },
+    /// No version or alias of that name.
+    #[error("there is no `{name}@{tag}`; `executor versions {name}` shows those there are")]
+    UnknownTag {
+        /// The function.
+        name: String,
+        /// The version or the alias.
+        tag: String,
+    },
+    /// A function that has no versions.
+    #[error(
+        "`{name}` has no versions: it was not deployed yet (`executor deploy NAME --name {name}`)"
+    )]
+    NotDeployed {
+        /// The function.
+        name: String,
+    },
+    /// A function that has versions, and would lose sight of them.
+    #[error(
+        "`{name}` is deployed and has versions: make a new one with `executor deploy --name {name}`, or remove it \
+         first with `executor snapshot rm {name}`"
+    )]
+    Deployed {
+        /// The function.
+        name: String,
+    },
+    /// There is nothing to go back to.
+    #[error(
+        "`{name}` has no version before the current one; `executor versions {name}` shows those there are"
+    )]
+    NoEarlierVersion {
+        /// The function.
+        name: String,
+    },
+    /// Its last version has the highest number that there is.
+    #[error("`{name}` has the highest version that there can be; remove that one to deploy again")]
+    NoNextVersion {
+        /// The function.
+        name: String,
+    },
+    /// A version that is to be removed though something leads to it.
+    #[error("`{name}` is in use by {}; it can be removed once nothing leads to it", .by.join(", "))]
+    VersionInUse {
+        /// The version.
+        name: String,
+        /// What leads to it.
+        by: Vec<String>,
+    },
     /// The function's snapshot was deleted.
     #[error("the snapshot of function `{name}` is gone; create it again")]
     Dangling {

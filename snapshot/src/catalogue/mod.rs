@@ -8,10 +8,12 @@
 //! code/                  code files: see `executor_code::CodeCache`
 //! modules/HASH.wasm      the bytes of the modules of every snapshot here, to compile them again
 //! snapshots/ID.snap      snapshots, named by their identity: see `crate::format`
-//! functions/NAME         a symbolic link to the snapshot of a function
+//! functions/NAME         a symbolic link to the snapshot of a function, or to a version of it: see `versions`
+//! settings/NAME.json     how a function is served
 //! auto/KEY               which automatic snapshots there are: see `auto`
 //! index/DEVICE-INODE     which module a file held when last looked at: see `stamp`
 //! key                    under which the store vouches for its code
+//! deploying              held while versions are made and switched
 //! lock                   held shared while something is added, exclusively while unused files go
 //! ```
 
@@ -19,19 +21,23 @@ mod auto;
 mod check;
 mod error;
 mod sealed;
+mod settings;
 mod stamp;
 mod survey;
 mod sweep;
 mod usage;
+mod versions;
 
 use auto::{AUTO, key_of_name};
 pub use auto::{AutoEntry, AutoKey, AutoListed, Conditions, Digest, MAX_ENTRIES, digest};
 pub use check::{Checked, Fault};
 pub use error::CatalogueError;
+use settings::SETTINGS;
 use stamp::INDEX;
 pub use stamp::{ModuleFile, Stamp};
 pub use sweep::{Collect, Collected, Swept};
 pub use usage::{Count, FunctionUsage, Usage};
+pub use versions::{Switched, Version};
 
 use crate::{
     Capture, EntryKind, Progress, Rewritten, SnapshotFile, SnapshotId, file::DataFile,
@@ -217,20 +223,19 @@ impl Catalogue {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let valid = name.bytes().all(allowed) && (1..=MAX_NAME).contains(&name.len());
         // A name that looks like a file's could never be run: `executor run` takes it for the file.
-        let like_a_file = [".wasm", ".wat", ".snap"].iter().any(|end| name.ends_with(end));
-        if !valid || name.starts_with(['.', '-']) || like_a_file {
+        if !valid || name.starts_with(['.', '-']) || is_like_a_file(name) {
             return Err(CatalogueError::Name { name: name.to_owned() });
         }
         Ok(())
     }
 
-    /// Opens the snapshot of a function.
+    /// Opens the snapshot of a function, or of a version or an alias of one: `NAME@TAG`.
     ///
     /// # Errors
     /// When there is no such function, or its snapshot cannot be read.
     pub fn open_function(&self, name: &str) -> Result<SnapshotFile, CatalogueError> {
-        Self::check_name(name)?;
-        let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
+        versions::split(name)?;
+        let unknown = || versions::unknown(name);
         let store = self.store()?.ok_or_else(unknown)?;
         let functions = store.sub(FUNCTIONS)?.ok_or_else(unknown)?;
         let mut missing = None;
@@ -240,9 +245,14 @@ impl Catalogue {
                     self.find_bases(&mut file)?;
                     return Ok(*file);
                 }
-                Target::Link(id) => id,
+                Target::Link(id) => Some(id),
+                Target::Gone => None,
             };
-            match self.snapshot_in(&store, id, functions.path().join(name))? {
+            let file = match id {
+                Some(id) => self.snapshot_in(&store, id, functions.path().join(name))?,
+                None => None,
+            };
+            match file {
                 Some(file) => return Ok(file),
                 None if missing == Some(id) => {
                     return Err(CatalogueError::Dangling { name: name.to_owned() });
@@ -391,16 +401,33 @@ enum Target {
     Link(SnapshotId),
     /// The snapshot itself, in a copy of a store that was made without links.
     File(Box<SnapshotFile>),
+    /// A version that is not there.
+    Gone,
 }
 
-/// What the name of a function leads to.
+/// What the name of a function, a version or an alias leads to.
 fn target(functions: &PrivateDir, name: &str) -> Result<Option<Target>, CatalogueError> {
+    let mut entry = functions.entry(name)?;
+    let mut name = name;
+    let version;
+    if let Some(Entry::Link(to)) = &entry
+        && let Some(to) = versions::version_led_to(name, to)
+    {
+        version = to.to_owned();
+        name = &version;
+        match functions.entry(name)? {
+            None => return Ok(Some(Target::Gone)),
+            // A version leads to a snapshot, and to nothing else.
+            found => entry = found,
+        }
+    }
     let path = || functions.path().join(name);
-    match functions.entry(name)? {
+    match entry {
         None => Ok(None),
         Some(Entry::Link(target)) => {
             let id = target.strip_prefix("../snapshots").ok();
             let id = id.and_then(|name| id_of_name(name.as_os_str()));
+            let id = id.filter(|_| !versions::is_alias(name));
             let reason = "it does not lead to a snapshot of the store (remove it)".to_owned();
             let foreign = || FileError::Untrusted { path: path(), reason };
             Ok(Some(Target::Link(id.ok_or_else(foreign)?)))
@@ -565,14 +592,15 @@ impl Adding<'_> {
     /// replaced.
     ///
     /// # Errors
-    /// When `name` cannot be that of a function, the snapshot is not here, or the link cannot be
-    /// written.
+    /// When `name` cannot be that of a function or is one that is deployed, the snapshot is not here, or the link
+    /// cannot be written.
     pub fn set_function(&self, name: &str, id: SnapshotId) -> Result<(), CatalogueError> {
         Catalogue::check_name(name)?;
         if self.snapshot(id)?.is_none() {
             return Err(CatalogueError::Dangling { name: name.to_owned() });
         }
         let dir = self.store.make_sub(FUNCTIONS)?;
+        Self::ensure_not_deployed(&dir, name)?;
         dir.publish_link(name, &Path::new("../snapshots").join(snapshot_name(id)))?;
         Ok(())
     }
@@ -590,6 +618,11 @@ fn find_bases(file: &mut SnapshotFile, dir: &PrivateDir) -> Result<(), Catalogue
         let path = dir.path().join(&name);
         Ok(dir.file(name)?.map(|file| (file, path)))
     })
+}
+
+/// Whether a name ends as the files of modules and snapshots do.
+fn is_like_a_file(name: &str) -> bool {
+    [".wasm", ".wat", ".snap"].iter().any(|end| name.ends_with(end))
 }
 
 fn snapshot_name(id: SnapshotId) -> String {

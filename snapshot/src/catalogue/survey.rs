@@ -4,9 +4,9 @@
 //! room things take, what is damaged. A file that goes meanwhile is not in it.
 
 use super::{
-    AUTO, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SNAPSHOTS, Target,
+    AUTO, Catalogue, CatalogueError, FUNCTIONS, INDEX, MODULES, SETTINGS, SNAPSHOTS, Target,
     auto::{entries, key_of_name},
-    id_of_name, module_of_name, stamp, target,
+    id_of_name, module_of_name, settings, stamp, target,
 };
 use crate::{SnapshotFile, SnapshotId};
 use executor_code::{CodeCache, CodeEntry};
@@ -41,6 +41,8 @@ pub(super) enum Leads {
     To(SnapshotId),
     /// It is the snapshot, in a copy of a store that was made without links.
     Is(Needs),
+    /// A version that is not there: nothing.
+    Nowhere,
     /// That cannot be told.
     Unknown,
 }
@@ -49,6 +51,8 @@ pub(super) enum Leads {
 #[derive(Debug)]
 pub(super) enum Kind {
     Function(Leads),
+    /// Settings of a function; `None` where its name is none.
+    Settings(Option<String>),
     /// Automatic snapshots; `None` where they cannot be read.
     Auto(Option<Vec<SnapshotId>>),
     /// A snapshot; `None` where its name is none.
@@ -81,6 +85,13 @@ pub(super) struct Found {
     pub(super) kind: Kind,
 }
 
+impl Found {
+    /// The function that a file in `functions/` is of: all of its versions and aliases are, too.
+    pub(super) fn function(&self) -> Option<&str> {
+        self.name.to_str()?.split('@').next()
+    }
+}
+
 /// All files of a store.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -99,11 +110,15 @@ impl Survey {
             let leads = match name.to_str().map(|name| target(dir, name)) {
                 Some(Ok(Some(Target::Link(id)))) => Leads::To(id),
                 Some(Ok(Some(Target::File(file)))) => Leads::Is(Needs::of(&file)),
+                Some(Ok(Some(Target::Gone))) => Leads::Nowhere,
                 // Removed since.
                 Some(Ok(None)) => return Ok(None),
                 Some(Err(_)) | None => Leads::Unknown,
             };
             Ok(Some(Kind::Function(leads)))
+        })?;
+        survey.each(store, SETTINGS, |_, name| {
+            Ok(Some(Kind::Settings(settings::function_of_name(name).map(str::to_owned))))
         })?;
         survey.each(store, AUTO, |dir, name| {
             Ok(Some(Kind::Auto(
@@ -128,7 +143,7 @@ impl Survey {
             survey.found.push(Found { dir: CodeCache::DIR, name, len, used, kind });
         }
         for name in store.names()? {
-            let is_dir = [FUNCTIONS, AUTO, SNAPSHOTS, MODULES, INDEX, CodeCache::DIR]
+            let is_dir = [FUNCTIONS, SETTINGS, AUTO, SNAPSHOTS, MODULES, INDEX, CodeCache::DIR]
                 .iter()
                 .any(|dir| name == *dir);
             if let Some(Look { len, written }) = store.look(&name)?.filter(|_| !is_dir) {
@@ -207,6 +222,10 @@ impl Survey {
     pub(super) fn garbage(&self, dropped: &HashSet<usize>) -> HashSet<usize> {
         let kept = || self.found.iter().enumerate().filter(|(at, _)| !dropped.contains(at));
         let needed = self.needed_by(kept().map(|(_, found)| found));
+        let functions: HashSet<&str> = kept()
+            .filter(|(_, found)| matches!(found.kind, Kind::Function(_)))
+            .filter_map(|(_, found)| found.function())
+            .collect();
         let mut garbage = dropped.clone();
         let mut lost = HashSet::new();
         for (at, found) in kept() {
@@ -221,6 +240,7 @@ impl Survey {
                     }
                     goes
                 }
+                Kind::Settings(of) => of.as_ref().is_none_or(|of| !functions.contains(&**of)),
                 Kind::Snapshot(None) | Kind::Module(None) | Kind::Temporary => true,
                 Kind::Function(_)
                 | Kind::Code { .. }
@@ -291,7 +311,7 @@ impl Survey {
         for name in in_dir("") {
             store.remove(name)?;
         }
-        for dir in [FUNCTIONS, AUTO, SNAPSHOTS, MODULES, INDEX] {
+        for dir in [FUNCTIONS, SETTINGS, AUTO, SNAPSHOTS, MODULES, INDEX] {
             let mut names = in_dir(dir).peekable();
             if names.peek().is_none() {
                 continue;

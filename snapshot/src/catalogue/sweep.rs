@@ -12,6 +12,7 @@ use super::{
     AutoKey, Catalogue, CatalogueError, FUNCTIONS,
     auto::key_of_name,
     survey::{Found, Kind, Survey},
+    versions,
 };
 use executor_files::PrivateDir;
 use std::{
@@ -55,19 +56,18 @@ pub struct Collected {
 }
 
 impl Catalogue {
-    /// Removes a function, and every file that nothing refers to any more.
+    /// Removes a function with its versions, aliases and settings, or a version or an alias of one (`NAME@TAG`); and
+    /// every file that nothing refers to any more.
     ///
     /// # Errors
-    /// When there is no such function, or a file cannot be removed.
+    /// When there is no such function, something leads to the version, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Swept, CatalogueError> {
-        Self::check_name(name)?;
-        let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };
+        versions::split(name)?;
+        let unknown = || versions::unknown(name);
         let store = self.store()?.ok_or_else(unknown)?;
         let functions = store.sub(FUNCTIONS)?.ok_or_else(unknown)?;
         let _lock = store.lock_exclusively()?;
-        functions.remove(name)?.ok_or_else(unknown)?;
-        // Or a crash could bring back the link after its snapshot has gone.
-        functions.sync()?;
+        Self::remove_names(&functions, name)?;
         self.sweep_locked(&store, |_| false)
     }
 
@@ -97,7 +97,7 @@ impl Catalogue {
     }
 
     /// Sweeps, and removes what is `dropped` too.
-    fn sweep_locked(
+    pub(super) fn sweep_locked(
         &self,
         store: &PrivateDir,
         dropped: impl Fn(&Found) -> bool,

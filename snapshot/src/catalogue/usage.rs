@@ -7,7 +7,10 @@ use super::{
     survey::{Found, Kind, Leads, Survey},
 };
 use serde::Serialize;
-use std::collections::HashSet;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 /// Some files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -35,7 +38,7 @@ pub struct Usage {
     pub modules: Count,
     /// Snapshots.
     pub snapshots: Count,
-    /// The names of functions.
+    /// The names of functions, of their versions and aliases, and their settings.
     pub names: Count,
     /// Entries of automatic snapshots.
     pub automatic: Count,
@@ -56,9 +59,9 @@ pub struct Usage {
 pub struct FunctionUsage {
     /// Its name.
     pub name: String,
-    /// The bytes of its snapshot.
+    /// The bytes of its snapshot, the current one.
     pub snapshot: u64,
-    /// The bytes of all that it needs: of its snapshot, those that this refers to, and the modules.
+    /// The bytes of all that it and its versions need: of its snapshot, those that this refers to, and the modules.
     pub needed: u64,
     /// The bytes of what goes when it is removed.
     pub own: u64,
@@ -77,7 +80,7 @@ impl Catalogue {
         let mut usage = Usage { quota: store.quota()?, ..Usage::default() };
         for found in &survey.found {
             let count = match &found.kind {
-                Kind::Function(_) => &mut usage.names,
+                Kind::Function(_) | Kind::Settings(_) => &mut usage.names,
                 Kind::Auto(_) => &mut usage.automatic,
                 Kind::Snapshot(_) => &mut usage.snapshots,
                 Kind::Module(_) => &mut usage.modules,
@@ -101,40 +104,39 @@ impl Catalogue {
 }
 
 fn functions(survey: &Survey) -> Vec<FunctionUsage> {
-    let roots =
-        || survey.found.iter().filter(|f| matches!(f.kind, Kind::Function(_) | Kind::Auto(_)));
-    // What each needs, in the order of `roots`.
-    let needs: Vec<HashSet<usize>> = roots()
-        .map(|root| {
-            let needed = survey.needed_by([root]);
+    // A function is all that has its name: versions and aliases.
+    let mut named: BTreeMap<String, Vec<&Found>> = BTreeMap::new();
+    let roots = survey.found.iter().filter(|found| matches!(found.kind, Kind::Function(_)));
+    for root in roots {
+        let name = root.function().map_or_else(|| root.name.to_string_lossy(), Cow::from);
+        named.entry(name.into_owned()).or_default().push(root);
+    }
+    let needs: Vec<HashSet<usize>> = named
+        .values()
+        .map(|roots| {
+            let needed = survey.needed_by(roots.iter().copied());
             survey.positions(|found| needed.has(found))
         })
         .collect();
-    let mut functions: Vec<FunctionUsage> = Vec::new();
-    for (at, root) in roots().enumerate() {
-        let Kind::Function(leads) = &root.kind else { continue };
-        let shares = |other: &Found, of: usize| {
-            matches!(other.kind, Kind::Function(_))
-                && of != at
-                && !needs[of].is_disjoint(&needs[at])
+    let mut functions = Vec::with_capacity(named.len());
+    for (at, (name, roots)) in named.into_iter().enumerate() {
+        let current = roots.iter().find(|root| root.name == *name);
+        let snapshot = match current.map(|root| (&root.kind, root.len)) {
+            Some((Kind::Function(Leads::To(id)), _)) => survey.len_of(*id),
+            Some((Kind::Function(Leads::Is(_)), len)) => len,
+            _ => 0,
         };
-        let snapshot = match leads {
-            Leads::To(id) => survey.len_of(*id),
-            Leads::Is(_) => root.len,
-            Leads::Unknown => 0,
-        };
-        let without = survey.positions(|found| std::ptr::eq(found, root));
+        let without = survey.positions(|found| roots.iter().any(|root| std::ptr::eq(found, *root)));
         let mut goes = survey.garbage(&without);
         goes.retain(|position| needs[at].contains(position));
+        let others = needs.iter().enumerate().filter(|(of, _)| *of != at);
         functions.push(FunctionUsage {
-            name: root.name.to_string_lossy().into_owned(),
+            name,
             snapshot,
             needed: survey.bytes_of(&needs[at]),
             own: survey.bytes_of(&goes),
-            shared_with: roots().enumerate().filter(|(of, other)| shares(other, *of)).count()
-                as u64,
+            shared_with: others.filter(|(_, other)| !other.is_disjoint(&needs[at])).count() as u64,
         });
     }
-    functions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     functions
 }

@@ -344,3 +344,54 @@ fn a_store_that_is_a_file_is_refused_by_name() {
         "{error}"
     );
 }
+
+#[test]
+fn an_alias_leads_to_a_version_in_one_step_and_nowhere_else() {
+    let (_dir, catalogue) = store();
+    let one = put(&catalogue, 1, None);
+    let adding = catalogue.add().unwrap();
+    let switched = adding.deploy("f", one, || Ok(())).unwrap();
+    assert_eq!((switched.version, switched.is_new), (1, true));
+    adding.set_alias("f", "prod", 1).unwrap();
+    drop(adding);
+    let functions = catalogue.dir().join("functions");
+    assert_eq!(fs::read_link(functions.join("f")).unwrap().to_str(), Some("f@1"));
+    assert_eq!(catalogue.open_function("f@prod").unwrap().id(), one);
+    let snapshot = format!("../snapshots/{one}.snap");
+    for (name, to) in [
+        ("f@dev", "f@prod"),
+        ("f@dev", &*snapshot),
+        ("f@dev", "./f@1"),
+        ("f@dev", "g@1"),
+        ("f@2", "f@1"),
+        ("g", "f@1"),
+        ("g", "f"),
+        ("g", "g@prod"),
+    ] {
+        unix::fs::symlink(to, functions.join(name)).unwrap();
+        let opened = catalogue.open_function(name);
+        let refused = matches!(opened, Err(CatalogueError::File(FileError::Untrusted { .. })));
+        assert!(refused, "{name} -> {to}: {opened:?}");
+        assert_eq!(catalogue.check().unwrap().faults.len(), 1, "{name} -> {to}");
+        fs::remove_file(functions.join(name)).unwrap();
+    }
+    // A version that is not there, though something leads to it.
+    unix::fs::symlink("f@9", functions.join("f@dev")).unwrap();
+    assert!(matches!(catalogue.open_function("f@dev"), Err(CatalogueError::Dangling { .. })));
+    assert!(matches!(catalogue.current("f@dev"), Err(CatalogueError::Dangling { .. })));
+    assert_eq!(catalogue.sweep().unwrap(), Swept::default());
+    assert_eq!(catalogue.open_function("f").unwrap().id(), one);
+}
+
+#[test]
+fn settings_without_a_function_are_what_a_crash_left() {
+    let (_dir, catalogue) = store();
+    put(&catalogue, 1, Some("f"));
+    let adding = catalogue.add().unwrap();
+    adding.put_settings("f", b"{}").unwrap();
+    adding.put_settings("g", b"{}").unwrap();
+    drop(adding);
+    assert_eq!(catalogue.sweep().unwrap().files, 1);
+    assert_eq!(catalogue.settings("f").unwrap().as_deref(), Some(&b"{}"[..]));
+    assert_eq!(catalogue.settings("g").unwrap(), None);
+}

@@ -16,12 +16,13 @@ use crate::{
     given::{Given, GivenOptions, given_methods},
     instance::Call,
     runtime::{Check, Code, Runtime, WasmModule, failed, file_name},
+    versions::Deployment,
 };
 use executor_files::check_output;
 use executor_runtime::Reached;
 use executor_snapshot::{
-    Catalogue, Defaults, EntryKind, Hook, InstanceNames, Manifest, check_after_restore,
-    format::MAGIC as SNAPSHOT_MAGIC,
+    Catalogue, CatalogueError, Defaults, EntryKind, Hook, InstanceNames, Manifest,
+    catalogue::Switched, check_after_restore, format::MAGIC as SNAPSHOT_MAGIC,
 };
 use executor_wasi::{CHECKPOINT, CaptureOptions, Point};
 use std::{
@@ -80,7 +81,7 @@ impl Base {
     fn guest_name(&self) -> String {
         match self {
             Self::Module(source) => source.file_name(),
-            Self::Function(name) => name.clone(),
+            Self::Function(name) => plain(name).to_owned(),
             Self::Snapshot(path) => {
                 path.file_name().unwrap_or_default().to_string_lossy().into_owned()
             }
@@ -193,8 +194,8 @@ pub(crate) use plan_methods;
 #[derive(Debug)]
 #[must_use]
 pub struct Creation {
-    runtime: Runtime,
-    name: Option<String>,
+    pub(crate) runtime: Runtime,
+    pub(crate) name: Option<String>,
     base: Base,
     /// What it is laid over.
     over: Option<Base>,
@@ -202,6 +203,9 @@ pub struct Creation {
     record: Option<Vec<u8>>,
     given: GivenOptions,
     plan: Plan,
+    /// It becomes a version.
+    pub(crate) deploys: bool,
+    pub(crate) deployment: Deployment,
 }
 
 /// What an instance that is to be kept begins as.
@@ -223,6 +227,8 @@ pub(super) struct Creating {
     pub(super) plan: Plan,
     /// What instances of the function are to be given.
     pub(super) defaults: Defaults,
+    /// As a version of what it becomes.
+    pub(super) deployment: Option<Deployment>,
 }
 
 /// An instance that is where it is to be kept.
@@ -250,7 +256,9 @@ struct Ready {
 impl Creation {
     pub(crate) fn new(runtime: Runtime, name: Option<String>, base: Base) -> Self {
         let (given, plan) = (GivenOptions::default(), Plan::default());
-        Self { runtime, name, base, over: None, output: None, record: None, given, plan }
+        let (over, output, record) = (None, None, None);
+        let (deploys, deployment) = (false, Deployment::default());
+        Self { runtime, name, base, over, output, record, given, plan, deploys, deployment }
     }
 
     given_methods!();
@@ -295,6 +303,10 @@ impl Creation {
     /// kept; [`Error::Output`] when the output cannot be a file; [`Error::Capture`] and [`Error::WasiCapture`] when it has what cannot be kept; those of
     /// modules, snapshots and the store.
     pub fn save(self) -> Result<Created, Error> {
+        Ok(self.save_or_deploy()?.0)
+    }
+
+    pub(crate) fn save_or_deploy(self) -> Result<(Created, Option<Switched>), Error> {
         let report = &mut Report::default();
         let (creating, origin) = self.begin(report)?;
         let made = creating.make(origin, report)?;
@@ -303,10 +315,14 @@ impl Creation {
 
     /// Looks at all that is to be used.
     pub(super) fn begin(self, report: &mut Report) -> Result<(Creating, Origin), Error> {
-        let Self { runtime, name, base, over, output, record, given, mut plan } = self;
+        let Self { runtime, name, base, over, output, record, given, mut plan, .. } = self;
+        let deployment = self.deploys.then_some(self.deployment);
         let shared = &runtime.shared;
-        if let (Some(name), Some(_)) = (&name, shared.catalogue()) {
+        if let (Some(name), Some(catalogue)) = (&name, shared.catalogue()) {
             Catalogue::check_name(name)?;
+            if deployment.is_none() && catalogue.is_deployed(name)? {
+                return Err(CatalogueError::Deployed { name: name.clone() }.into());
+            }
         }
         if let Some(path) = &output {
             check_output(path).map_err(|source| Error::Output { path: path.clone(), source })?;
@@ -348,7 +364,10 @@ impl Creation {
             }
             (None, None) => {}
         }
-        Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
+        Ok((
+            Creating { runtime, name, over, output, record, given, plan, defaults, deployment },
+            origin,
+        ))
     }
 }
 
@@ -394,7 +413,7 @@ impl Creating {
     }
 
     /// Writes the snapshot to where it goes.
-    fn keep(&self, made: Made, report: &mut Report) -> Result<Created, Error> {
+    fn keep(&self, made: Made, report: &mut Report) -> Result<(Created, Option<Switched>), Error> {
         let Made { instance, manifest, modules } = &made;
         let (runtime, shared) = (&self.runtime, &self.runtime.shared);
         let inside_call = self.name.is_some() && self.plan.at.is_some();
@@ -429,8 +448,12 @@ impl Creating {
         let created =
             capture::write(instance, manifest, &working_set, over, &mut places, listener)?;
         drop(places);
+        let mut switched = None;
         if let (Some(name), Some(adding)) = (&self.name, &adding) {
-            adding.set_function(name, created.id)?;
+            match &self.deployment {
+                Some(deployment) => switched = Some(deployment.switch(adding, name, created.id)?),
+                None => adding.set_function(name, created.id)?,
+            }
         }
         drop(adding);
         if let (Some(name), Some(file)) = (&self.name, memory) {
@@ -441,7 +464,7 @@ impl Creating {
         } else if inside_call {
             shared.continuations(Code::Plain, instance.store.suspended_sites(), modules, report)?;
         }
-        Ok(created)
+        Ok((created, switched))
     }
 
     /// An instance of a module.
@@ -496,6 +519,11 @@ impl Creating {
         instance.initialise(&self.plan.init)?;
         Ok(Ready { instance, names, inits, after_restore, modules: Vec::new() })
     }
+}
+
+/// The function that `NAME[@TAG]` is of.
+pub(super) fn plain(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(function, _)| function)
 }
 
 /// Where the snapshot is to be taken of a command that says so itself, by importing the checkpoint.

@@ -207,7 +207,13 @@ impl Function {
     ) -> Result<Self, Error> {
         let kept = Kept::open(runtime, Code::Plain, snapshot, Trust::Own, at_hand, report)?;
         let why = format!("function `{name}`");
-        Ok(Self::new(runtime, name.to_owned(), State::Kept(Box::new(kept)), why, report))
+        Ok(Self::new(
+            runtime,
+            create::plain(name).to_owned(),
+            State::Kept(Box::new(kept)),
+            why,
+            report,
+        ))
     }
 
     /// A function of a snapshot file from elsewhere.
@@ -305,6 +311,12 @@ impl Function {
     /// When there is no such export, or it is not a function.
     pub fn function_type(&self, export: &str) -> Result<FuncType, Error> {
         exported_type(self.0.state.main_module(), export)
+    }
+
+    /// Argument 0 of its instances where nothing else is said.
+    #[must_use]
+    pub fn arg0(&self) -> &str {
+        self.defaults().and_then(|defaults| defaults.arg0.as_deref()).unwrap_or(self.name())
     }
 
     /// The directories that its instances are given where nothing else is said.

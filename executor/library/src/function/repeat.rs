@@ -122,7 +122,11 @@ pub(super) fn begin(
     given.dirs.iter_mut().for_each(|dir| dir.access = DirAccess::ReadOnly);
     let origin = Origin::Modules(modules(runtime, file)?);
     let (runtime, name, over, output, record) = (runtime.clone(), None, None, None, None);
-    Ok((Creating { runtime, name, over, output, record, given, plan, defaults }, origin))
+    let deployment = None;
+    Ok((
+        Creating { runtime, name, over, output, record, given, plan, defaults, deployment },
+        origin,
+    ))
 }
 
 /// The modules of a snapshot, which the store has to have.

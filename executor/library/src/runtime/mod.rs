@@ -21,7 +21,7 @@ use executor_files::Trust;
 use executor_model::{Features, ModuleHash};
 use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats};
 use executor_snapshot::{
-    Catalogue, CatalogueError, SnapshotId,
+    Catalogue, CatalogueError,
     catalogue::{AutoListed, FunctionInfo, Swept, default_dir},
 };
 use std::{
@@ -99,7 +99,8 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    /// A function that [`Self::create`] has kept, ready to make instances.
+    /// A function that [`Self::create`] has kept, or a version or an alias of one (`NAME@TAG`), ready to make
+    /// instances.
     ///
     /// # Errors
     /// When there is no such function, or its snapshot or its code cannot be had.
@@ -119,18 +120,6 @@ impl Runtime {
         let snapshot = Snapshot::new(catalogue.open_function(name)?);
         report.phases.end("open");
         Function::of_store(self, name, snapshot, &[], report)
-    }
-
-    /// The function of a snapshot of the store, whatever names it has.
-    ///
-    /// # Errors
-    /// As [`Self::function`].
-    pub fn function_of(&self, id: SnapshotId) -> Result<Function, Error> {
-        let name = id.to_string();
-        let unknown = || CatalogueError::UnknownFunction { name: name.clone() };
-        let catalogue = self.shared.directory().ok_or_else(unknown)?;
-        let snapshot = Snapshot::new(catalogue.snapshot(id)?.ok_or_else(unknown)?);
-        Function::of_store(self, &name, snapshot, &[], &mut Report::default())
     }
 
     /// A function of a module, without a snapshot: each instance is fresh.
@@ -231,10 +220,16 @@ impl Runtime {
     /// Whether a function of this name is kept, be it one that cannot be opened.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        use CatalogueError::{Name, UnknownFunction};
+        use CatalogueError::{Name, Tag, UnknownFunction, UnknownTag};
         match self.shared.directory() {
             Some(catalogue) => {
-                !matches!(catalogue.open_function(name), Err(UnknownFunction { .. } | Name { .. }))
+                let absent = |error: &CatalogueError| {
+                    matches!(
+                        error,
+                        UnknownFunction { .. } | UnknownTag { .. } | Name { .. } | Tag { .. }
+                    )
+                };
+                !catalogue.open_function(name).is_err_and(|error| absent(&error))
             }
             None => self.kept().contains_key(name),
         }
@@ -259,11 +254,12 @@ impl Runtime {
         Snapshot::open_with(path.into(), self.shared.directory())
     }
 
-    /// Removes a function, and every file of the store that nothing refers to any more. Instances, and
+    /// Removes a function with its versions, aliases and settings, or a version or an alias of one (`NAME@TAG`); and
+    /// every file of the store that nothing refers to any more. Instances, and
     /// functions that are open, stay as they are.
     ///
     /// # Errors
-    /// When there is no such function, or a file cannot be removed.
+    /// When there is no such function, something leads to the version, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Swept, Error> {
         let Some(catalogue) = self.shared.directory() else {
             let unknown = || CatalogueError::UnknownFunction { name: name.to_owned() };

@@ -5,6 +5,7 @@ mod archived_code;
 mod archives;
 mod calls;
 mod corpus;
+mod deploy;
 mod functions;
 mod given;
 mod hosts;

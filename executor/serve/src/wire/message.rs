@@ -37,6 +37,7 @@ pub(crate) struct Call {
     /// The snapshot that it begins from.
     pub(crate) snapshot: [u8; 32],
     pub(crate) entry: Entry,
+    pub(crate) arg0: String,
     /// Arguments after argument 0, where the function's own are not meant.
     pub(crate) args: Option<Vec<String>>,
     pub(crate) env: Vec<(String, String)>,

@@ -10,9 +10,7 @@ use super::{
     output::{Output, Stderr, Stdout},
 };
 use crate::wire::{Body, Call, Directory, End, Entry, Failure, Outcome, Packets, Phases, Reply};
-use executor::{
-    CallError, Cancellation, CatalogueError, DirAccess, Error, Function, Instance, Stdin,
-};
+use executor::{CallError, Cancellation, DirAccess, Error, Function, Instance, Stdin};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::{
     any::Any,
@@ -184,6 +182,7 @@ impl Calls {
         };
         let mut builder = function
             .instance()
+            .arg0(call.arg0)
             .envs(call.env)
             .stdin(input)
             .stdout(executor::Stdout::Stream(Arc::new(Stdout(Arc::clone(output)))))
@@ -251,9 +250,7 @@ fn not_begun(error: &Error) -> Failed {
     let failure = match error {
         Error::TimedOut { .. } => Failure::Deadline,
         Error::Call(CallError::Trap(_) | CallError::Exception(_)) => Failure::Trap,
-        Error::Store(CatalogueError::UnknownFunction { .. } | CatalogueError::Dangling { .. }) => {
-            Failure::Gone
-        }
+        Error::UnknownSnapshot(_) => Failure::Gone,
         _ => Failure::Start,
     };
     (failure, error.to_string())
