@@ -64,6 +64,7 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
     let mut waiting: Vec<_> = (0..2).map(|_| client::connect(server.addr)).collect();
     for stream in &mut waiting {
         stream.write_all(b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     }
     // Calls go to the worker that has the fewest.
     thread::sleep(Duration::from_millis(300));
@@ -71,7 +72,6 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
     // One of them is told, the other still waits.
     let (told, answer) = loop {
         let hears = |stream: &mut std::net::TcpStream| {
-            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             let mut part = [0; 1000];
             let len = stream.read(&mut part).ok()?;
             Some(part[..len].to_vec())

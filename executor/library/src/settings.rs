@@ -246,7 +246,7 @@ pub struct Size(pub u64);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(each, _)| self.0 != 0 && self.0 % each == 0) {
+        match units.into_iter().find(|(each, _)| self.0 != 0 && self.0.is_multiple_of(*each)) {
             Some((each, unit)) => write!(f, "{}{unit}", self.0 / each),
             None => write!(f, "{}", self.0),
         }
