@@ -184,7 +184,7 @@ impl<'a> Translator<'a> {
                 let Kind::Catch { exception: Some(exception), .. } = self.frames[at].kind else {
                     unreachable!("validated code")
                 };
-                let exception = self.emitter.builder.use_var(exception);
+                let exception = self.read(exception);
                 self.throw(Builtin::ThrowRef, &[exception]);
             }
             _ => return false,
@@ -323,8 +323,8 @@ impl<'a> Translator<'a> {
             self.stack.extend(values);
             // Only those that something throws again have a value worth keeping.
             clause.reference.then(|| {
-                let variable = self.emitter.builder.declare_var(WORD);
-                self.emitter.builder.def_var(variable, exception);
+                let variable = self.declare(WORD);
+                self.write(variable, exception);
                 variable
             })
         });

@@ -94,12 +94,11 @@ impl Translator<'_> {
     fn frame_values(&mut self, offset: u32) -> Vec<(Place, ValType, Value)> {
         let places = self.frame_places(offset);
         let value = |(place, ty)| {
-            let builder = &mut self.emitter.builder;
             let value = match place {
-                Place::Local(index) => builder.use_var(self.locals[index as usize]),
+                Place::Local(index) => self.read(self.locals[index as usize]),
                 Place::Operand(height) => self.stack[height as usize],
                 Place::Caught(at) => match &self.frames[at as usize].kind {
-                    Kind::Catch { exception: Some(exception), .. } => builder.use_var(*exception),
+                    Kind::Catch { exception: Some(exception), .. } => self.read(*exception),
                     _ => unreachable!("one of `frame_places`"),
                 },
             };
