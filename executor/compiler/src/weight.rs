@@ -17,6 +17,14 @@ pub(crate) fn memory(values: u64) -> u64 {
 /// What a place in the SSA builder's table of a variable takes, in bytes, with what is found for it.
 const PLACE_BYTES: u64 = 8;
 
+/// What a handler that a call names takes, in bytes, beside its place in a list of values.
+const HANDLER_BYTES: u64 = 256;
+
+/// How many bytes of memory so many handlers of calls take.
+pub(crate) fn handlers(handlers: u64) -> u64 {
+    handlers.saturating_mul(HANDLER_BYTES)
+}
+
 /// How many values a block is worth, with the branches that lead to it.
 const BLOCK: usize = 16;
 

@@ -123,6 +123,11 @@ impl Tries {
         self.begin();
     }
 
+    /// How many handlers the calls so far name.
+    pub(super) fn handlers(&self) -> u64 {
+        self.handlers as u64
+    }
+
     /// Refuses a function whose handlers are beyond measure.
     pub(super) fn check(&self, func: FuncIndex) -> Result<(), CompileError> {
         match self.handlers > MAX_HANDLERS {

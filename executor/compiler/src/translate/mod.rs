@@ -20,6 +20,8 @@ mod resume;
 mod simd;
 mod ssa;
 mod table;
+#[cfg(test)]
+mod tests;
 mod variable;
 mod wide;
 
@@ -34,7 +36,7 @@ use exception::Tries;
 use executor_code::CompileError;
 use executor_model::{Features, FuncIndex};
 use frame_map::Frames;
-use liveness::Liveness;
+use liveness::{Liveness, Steps};
 use resume::Resume;
 use ssa::Variables;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
@@ -114,7 +116,12 @@ pub(crate) fn function(
     let mapped = |operator: &Operator<'_>| context.reach.is_some_and(|reach| reach.call(operator));
     if let Some(types) = context.types {
         let wanted = |operator: &Operator<'_>, at| mapped(operator) || resumed == Some(at);
-        translator.liveness = Liveness::of(&body, func, translator.locals.len(), wanted)?;
+        let (steps, locals) = (Steps::of(&body, wanted), translator.locals.len());
+        let steps = steps.map_err(|e| invalid(&e))?;
+        if steps.memory(locals) > context.allowance {
+            return Err(context.too_large(func));
+        }
+        translator.liveness = Liveness::of(&steps, func, locals, context.deadline)?;
         if !translator.liveness.is_empty() {
             translator.types = Some(types.body(defined, &body)?);
             if context.reach.is_some() {
@@ -218,7 +225,9 @@ impl<'a> Translator<'a> {
     fn is_too_large(&self) -> bool {
         let dfg = &self.emitter.builder.func.dfg;
         let memory = weight::memory(weight::so_far(dfg).saturating_add(self.passed))
-            .saturating_add(weight::places(self.variables.places()));
+            .saturating_add(weight::places(self.variables.places()))
+            .saturating_add(weight::handlers(self.tries.handlers()))
+            .saturating_add(self.map.as_ref().map_or(0, Frames::memory));
         memory > self.emitter.context.allowance
     }
 

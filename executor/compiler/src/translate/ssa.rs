@@ -112,3 +112,46 @@ impl Variables {
         *places = blocks.max(*places);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cranelift_codegen::ir::{Function, InstBuilder, types::I32};
+    use cranelift_frontend::FunctionBuilderContext;
+
+    #[test]
+    fn a_value_that_loops_hand_on_is_counted_and_found_in_few_steps() {
+        let (mut function, mut context) = (Function::new(), FunctionBuilderContext::new());
+        let mut builder = FunctionBuilder::new(&mut function, &mut context);
+        let mut variables = Variables::default();
+        let entry = builder.create_block();
+        builder.switch_to_block(entry);
+        builder.seal_block(entry);
+        let value = builder.ins().iconst(I32, 0);
+        let variable = variables.declare(&mut builder, I32);
+        variables.write(&mut builder, variable, value);
+        let labels: Vec<Block> = (0..100).map(|_| builder.create_block()).collect();
+        for label in &labels {
+            builder.ins().jump(*label, &[]);
+            builder.switch_to_block(*label);
+            variables.begin_loop(*label);
+        }
+        assert_eq!(variables.places(), 1);
+        for label in labels.into_iter().rev() {
+            let value = variables.read(&mut builder, variable);
+            let next = builder.create_block();
+            builder.ins().brif(value, label, &[], next, &[]);
+            variables.count_loop(&builder);
+            assert_eq!(variables.places(), builder.func.dfg.num_blocks() as u64);
+            variables.seal_loop(&mut builder);
+            builder.switch_to_block(next);
+            builder.seal_block(next);
+            // What the builder has remembered is what the loop took or what it got that from.
+            let value = builder.use_var(variable);
+            let alias = |value: &Value| builder.func.dfg.value_alias_dest_for_serialization(*value);
+            assert!(std::iter::successors(Some(value), alias).count() <= 2);
+        }
+        let last = builder.use_var(variable);
+        assert_eq!(builder.func.dfg.resolve_aliases(last), value);
+    }
+}
