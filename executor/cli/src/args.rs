@@ -3,9 +3,9 @@
 //! Invariant: parsing has no side effects; it reads neither files nor the environment. What needs
 //! them is checked by the command that uses it.
 
-use crate::{code_args::CodeArgs, error::Failure, store_cmd::StoreCommand, units};
+use crate::{code_args::CodeArgs, error::Failure, store_cmd::StoreCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use executor::{DirAccess, Entropy, NotAPoint, Point};
+use executor::{Entropy, NotAPoint, Point, settings::Directory, units};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -34,8 +34,19 @@ pub enum Command {
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Serve stored functions over HTTP, a fresh instance for each request
+    #[command(disable_help_flag = true)]
+    Serve(ServeArgs),
     /// Run specification scripts
     Wast(WastArgs),
+}
+
+/// `executor serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What the program that serves is told; `--help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub words: Vec<OsString>,
 }
 
 /// `executor run`.
@@ -101,8 +112,8 @@ fn split(target_and_args: &[OsString]) -> Result<(&OsStr, Vec<String>), Failure>
 #[derive(Debug, Args)]
 pub struct GuestArgs {
     /// Give the guest a directory, named GUEST to it (HOST where left out); `:ro` to be read only
-    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir)]
-    pub dirs: Vec<Dir>,
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
+    pub dirs: Vec<Directory>,
     /// Set an environment variable of the guest, to this process's own value where V is left out; a stored
     /// function keeps only the name then, and each of its runs has the value of its own process
     #[arg(long = "env", value_name = "N[=V]", value_parser = parse_env)]
@@ -467,17 +478,6 @@ pub enum Features {
     All,
 }
 
-/// A directory of the host and its name to the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dir {
-    /// Where it is.
-    pub host: PathBuf,
-    /// What the guest calls it.
-    pub guest: String,
-    /// What the guest may do with it.
-    pub access: DirAccess,
-}
-
 /// A variable of the guest's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
@@ -494,18 +494,6 @@ pub struct Preload {
     pub name: String,
     /// The module's file.
     pub file: PathBuf,
-}
-
-fn parse_dir(text: &str) -> Result<Dir, String> {
-    let (text, access) = match text.strip_suffix(":ro") {
-        Some(text) => (text, DirAccess::ReadOnly),
-        None => (text, DirAccess::ReadWrite),
-    };
-    let (host, guest) = text.split_once("::").unwrap_or((text, text));
-    match host.is_empty() || guest.is_empty() {
-        true => Err("expected HOST or HOST::GUEST, and then perhaps :ro".to_owned()),
-        false => Ok(Dir { host: host.into(), guest: guest.to_owned(), access }),
-    }
 }
 
 fn parse_env(text: &str) -> Result<Variable, String> {
@@ -584,22 +572,6 @@ mod tests {
     fn negative_numbers_are_arguments() {
         let args = run_args(&["--invoke", "add", "x.wasm", "-1", "2"]);
         assert_eq!(args.split().unwrap().1, ["-1", "2"]);
-    }
-
-    #[test]
-    fn a_directory_is_named_as_the_host_does_unless_told() {
-        let dir = |host: &str, guest: &str, read_only| {
-            let access = if read_only { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
-            Ok(Dir { host: host.into(), guest: guest.into(), access })
-        };
-        assert_eq!(parse_dir("a::/b"), dir("a", "/b", false));
-        assert_eq!(parse_dir("a"), dir("a", "a", false));
-        assert_eq!(parse_dir("a::/b:ro"), dir("a", "/b", true));
-        assert_eq!(parse_dir("a:ro"), dir("a", "a", true));
-        assert_eq!(parse_dir("a:ro::b"), dir("a:ro", "b", false));
-        for bad in ["", "::b", "a::", ":ro", "a:::ro"] {
-            assert!(parse_dir(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ macro_rules! give {
                 $crate::args::Variable::Inherited(name) => builder.env_of_process(name),
             };
         }
-        for $crate::args::Dir { host, guest, access } in &options.dirs {
+        for executor::settings::Directory { host, guest, access } in &options.dirs {
             builder = builder.dir(host, guest, *access);
         }
         for listener in listeners {

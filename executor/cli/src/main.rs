@@ -28,12 +28,12 @@ mod print;
 mod progress;
 mod report;
 mod run;
+mod serve;
 mod snapshot_cmd;
 mod store_cmd;
 mod store_dir;
 mod suggest;
 mod target;
-mod units;
 #[cfg(feature = "compiler")]
 mod wast_cmd;
 
@@ -43,7 +43,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use error::{EXIT_USAGE, Failure};
-use executor::Base;
+use executor::{Base, units};
 use print::{out, warn};
 use std::ffi::OsString;
 
@@ -78,6 +78,7 @@ fn dispatch(command: Command) -> Result<i32, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Snapshot(command) => snapshot_cmd::snapshot(&command),
+        Command::Serve(args) => serve::serve(&args),
         Command::Store(command) => store_cmd::store(&command),
         #[cfg(feature = "compiler")]
         Command::Wast(args) => wast_cmd::wast(&args),

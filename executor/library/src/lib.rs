@@ -20,10 +20,12 @@ mod launch;
 mod limits;
 mod report;
 mod runtime;
+pub mod settings;
 mod snapshot;
 mod stop;
 mod store_care;
 mod types;
+pub mod units;
 mod watchdog;
 
 pub use difference::Difference;
@@ -62,7 +64,7 @@ pub use executor_snapshot::{
     },
 };
 pub use executor_wasi::{
-    Entropy, Errno, InvalidWasiState, NotAPoint, Point, WasiError, WasiStateError,
+    Entropy, Errno, InvalidWasiState, NotAPoint, OutputStream, Point, WasiError, WasiStateError,
 };
 
 // Threads share functions; instances move between them.

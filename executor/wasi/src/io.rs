@@ -47,6 +47,7 @@ pub(crate) fn fd_read(
             ctx.observed.stdin = true;
             memory.scatter(iovecs, false, |buffers, _| {
                 if let Some(host) = ctx.stdio.host(StdStream::Stdin) {
+                    ctx.stdio.flush();
                     wait(host, PollFlags::IN, nonblock, canceller)?;
                 }
                 ctx.stdio.read(buffers, canceller)

@@ -49,7 +49,7 @@ pub use rights::Rights;
 pub use state::{
     CaptureOptions, DescriptorState, InvalidWasiState, Target, WasiState, WasiStateError,
 };
-pub use stream::{Input, Output};
+pub use stream::{Input, Output, OutputStream};
 
 use executor_model::TrapCode;
 use executor_runtime::{Caller, HostError, Linker};

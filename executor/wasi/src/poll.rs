@@ -111,7 +111,10 @@ fn wait(ctx: &mut WasiCtx, subscriptions: &[Subscription]) -> Result<Vec<Option<
     let canceller = ctx.canceller.as_ref();
     let event = match immediate {
         true => None,
-        false => canceller.map(Canceller::event).transpose()?.flatten(),
+        false => {
+            ctx.stdio.flush();
+            canceller.map(Canceller::event).transpose()?.flatten()
+        }
     };
     let mut fds: Vec<_> = standings
         .iter()

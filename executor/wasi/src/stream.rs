@@ -15,7 +15,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{IoSlice, IoSliceMut, IsTerminal, Read};
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,8 +41,29 @@ pub enum Output {
     Fd(Arc<OwnedFd>),
     /// To the end of this buffer.
     Capture(Arc<Mutex<Vec<u8>>>),
+    /// To the embedder, write by write.
+    Stream(Arc<dyn OutputStream>),
     /// Nowhere: it is thrown away.
     Discard,
+}
+
+/// Where an embedder takes the output of a guest as it is written. It is called on the guest's thread, and should
+/// not wait: for that it has a descriptor.
+pub trait OutputStream: fmt::Debug + Send + Sync {
+    /// Takes bytes, and says how many; all of them, in order, where it says less than there are after being called
+    /// again.
+    ///
+    /// # Errors
+    /// Whatever the guest is to be told; `WouldBlock` makes it try again, when [`Self::descriptor`] takes output.
+    fn write(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Passes on what it holds back: the guest is about to wait.
+    fn flush(&self) {}
+
+    /// What takes output once this does, to be waited for. An interrupt ends the wait.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl Output {
@@ -50,6 +71,7 @@ impl Output {
         match self {
             Self::Inherit => Some(own),
             Self::Fd(fd) => Some(fd.as_fd()),
+            Self::Stream(stream) => stream.descriptor(),
             Self::Capture(_) | Self::Discard => None,
         }
     }
@@ -93,6 +115,15 @@ impl Stdio {
             (StdStream::Stdin, Input::Bytes(_)) => None,
             (StdStream::Stdout, _) => self.stdout.host(stdout()),
             (StdStream::Stderr, _) => self.stderr.host(stderr()),
+        }
+    }
+
+    /// Passes on what output streams hold back.
+    pub(crate) fn flush(&self) {
+        for output in [&self.stdout, &self.stderr] {
+            if let Output::Stream(stream) = output {
+                stream.flush();
+            }
         }
     }
 
@@ -152,6 +183,9 @@ impl Stdio {
         }
         if let Output::Discard = output {
             return Ok(buffers.iter().map(|buffer| buffer.len()).sum());
+        }
+        if let Output::Stream(output) = output {
+            return Ok(output.write(buffers)?);
         }
         let host = self.host(stream).ok_or(Errno::BADF)?;
         retry(canceller, || rustix::io::writev(host, buffers))

@@ -24,6 +24,7 @@ use crate::{
     Error, ExternType, Instance, InstanceBuilder, Report, Snapshot, Source,
     report::ModuleCode,
     runtime::{Check, Code, Runtime, WasmModule},
+    settings::Directory,
 };
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
@@ -33,6 +34,7 @@ use executor_wasi::WasiState;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 /// A module, or a snapshot of its instances, ready to make instances. Cloning shares it.
@@ -302,6 +304,20 @@ impl Function {
     /// When there is no such export, or it is not a function.
     pub fn function_type(&self, export: &str) -> Result<FuncType, Error> {
         exported_type(self.0.state.main_module(), export)
+    }
+
+    /// The directories that its instances are given where nothing else is said.
+    #[must_use]
+    pub fn directories(&self) -> Vec<Directory> {
+        self.defaults().map_or_else(Vec::new, |defaults| {
+            defaults.directories.iter().map(Directory::from).collect()
+        })
+    }
+
+    /// How much time its instances have where nothing else is said.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.defaults()?.timeout
     }
 
     /// What its instances are given where nothing else is said.

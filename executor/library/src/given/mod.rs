@@ -10,9 +10,11 @@ pub(crate) use options::{GivenOptions, given_methods};
 pub(crate) use streams::{Captured, Written};
 pub use streams::{Stdin, Stdout};
 
+pub(crate) use crate::settings::Directory as Dir;
+
 use crate::{Cancellation, Error, Limits};
 use executor_wasi::{WasiCtxBuilder, WasiState};
-use std::{net::TcpListener, path::PathBuf, time::Duration};
+use std::{net::TcpListener, time::Duration};
 
 /// What a guest may do with a directory that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +23,6 @@ pub enum DirAccess {
     ReadWrite,
     /// Nothing that changes it, or anything below it.
     ReadOnly,
-}
-
-/// A directory that a guest is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dir {
-    pub(crate) host: PathBuf,
-    pub(crate) guest: String,
-    pub(crate) access: DirAccess,
 }
 
 /// What an instance is given, once it is all known: see [`GivenOptions`].

@@ -296,6 +296,12 @@ macro_rules! given_methods {
             self
         }
 
+        /// Sets [`Limits::table`](crate::Limits::table).
+        pub fn max_table(mut self, elements: u64) -> Self {
+            self.given.max_table = Some(elements);
+            self
+        }
+
         /// Sets [`Limits::stack`](crate::Limits::stack).
         pub fn max_stack(mut self, bytes: usize) -> Self {
             self.given.max_stack = Some(bytes);

@@ -1,7 +1,7 @@
 //! Where a guest's three standard streams lead.
 
 use crate::Error;
-use executor_wasi::{Input, Output};
+use executor_wasi::{Input, Output, OutputStream};
 use std::{
     fs::File,
     os::fd::OwnedFd,
@@ -34,6 +34,8 @@ pub enum Stdout {
     Capture,
     /// A file, pipe or socket.
     File(File),
+    /// To the embedder, write by write.
+    Stream(Arc<dyn OutputStream>),
 }
 
 impl Stdin {
@@ -57,6 +59,7 @@ impl Stdout {
             Self::Inherit => Output::Inherit,
             Self::Capture => Output::Capture(Arc::clone(captured)),
             Self::File(file) => Output::Fd(Arc::new(another(file)?)),
+            Self::Stream(stream) => Output::Stream(Arc::clone(stream)),
         })
     }
 }

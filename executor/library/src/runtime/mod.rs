@@ -20,7 +20,7 @@ use executor_files::Trust;
 use executor_model::{Features, ModuleHash};
 use executor_runtime::{EngineConfig, IntoHostFunc, Linker, NativeEngine, PoolConfig, PoolStats};
 use executor_snapshot::{
-    Catalogue, CatalogueError,
+    Catalogue, CatalogueError, SnapshotId,
     catalogue::{AutoListed, FunctionInfo, Swept, default_dir},
 };
 use std::{
@@ -118,6 +118,18 @@ impl Runtime {
         let snapshot = Snapshot::new(catalogue.open_function(name)?);
         report.phases.end("open");
         Function::of_store(self, name, snapshot, &[], report)
+    }
+
+    /// The function of a snapshot of the store, whatever names it has.
+    ///
+    /// # Errors
+    /// As [`Self::function`].
+    pub fn function_of(&self, id: SnapshotId) -> Result<Function, Error> {
+        let name = id.to_string();
+        let unknown = || CatalogueError::UnknownFunction { name: name.clone() };
+        let catalogue = self.shared.directory().ok_or_else(unknown)?;
+        let snapshot = Snapshot::new(catalogue.snapshot(id)?.ok_or_else(unknown)?);
+        Function::of_store(self, &name, snapshot, &[], &mut Report::default())
     }
 
     /// A function of a module, without a snapshot: each instance is fresh.

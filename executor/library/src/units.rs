@@ -1,4 +1,4 @@
-//! The grammars of durations (`5s`, `100ms`, `1m`) and sizes (`256MiB`).
+//! Durations (`5s`, `100ms`, `1m`) and sizes (`256MiB`) as people write them, on a command line or in a file.
 //!
 //! Invariant: what is accepted fits its type, and nothing is rounded or guessed.
 
@@ -54,6 +54,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A size as messages show it, with the largest unit that leaves at least one whole.
+#[must_use]
 pub fn show_size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
@@ -64,6 +65,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 /// Seconds since the epoch as a date and time of day in UTC.
+#[must_use]
 pub fn show_time(unix_seconds: u64) -> String {
     let days = unix_seconds / 86_400;
     let (hour, minute) = (unix_seconds / 3600 % 24, unix_seconds / 60 % 60);

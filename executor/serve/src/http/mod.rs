@@ -1,0 +1,13 @@
+//! HTTP: connections, requests and responses.
+//!
+//! Invariant: whatever a client sends or leaves out, it gets a response or loses its connection, within a time that is
+//! configured; and no other client notices.
+
+mod body;
+mod listen;
+mod service;
+mod stall;
+mod tls;
+
+pub(crate) use listen::{Listener, serve};
+pub(crate) use tls::{TlsError, acceptor};

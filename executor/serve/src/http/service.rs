@@ -1,0 +1,527 @@
+//! A request, from its head to its response.
+//!
+//! Invariant: a client is told what it can do about an error, and nothing of the guest's insides: those go to the log.
+//! What has been read of a body is in the guest's hands or in this request's, never lost.
+
+use super::{
+    body::{Body, Stream},
+    listen::Connection,
+};
+use crate::{
+    admission::Busy,
+    functions::Served,
+    observe::{self, Access},
+    protocol::{self, cgi},
+    state::State,
+    wire::{self, End, Failure, INLINE, Outcome},
+    workers::{First, InFlight, NoWorker, Ticket},
+};
+use bytes::{Bytes, BytesMut};
+use executor::settings::Protocol;
+use http_body_util::BodyExt as _;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Body as _, Incoming},
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::{
+    convert::Infallible,
+    fs::File,
+    future::poll_fn,
+    io::{self, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncWriteExt as _, net::unix::pipe, time::timeout};
+
+/// The header by which a client finds its request in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How often a call is given to workers that are just being replaced, and how long it is waited in between.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Tells of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    request: Arc<str>,
+    served: Option<Arc<Served>>,
+    client: std::net::SocketAddr,
+    method: Method,
+    path: String,
+    begun: Instant,
+    /// None as long as there is no response: the client may go before.
+    status: Option<StatusCode>,
+}
+
+impl Trace {
+    /// Tells why a call failed.
+    pub(crate) fn failed(&self, failure: Failure, text: &str) {
+        let function = self.served.as_ref().map(|served| &*served.name);
+        let text = executor::Escaped(text);
+        tracing::error!(target: "call", request = &*self.request, function, "{failure:?}: {text}");
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let time = self.begun.elapsed();
+        // As nginx has it: the client closed the connection.
+        let status = self.status.map_or(499, |status| status.as_u16());
+        if let Some(served) = &self.served {
+            served.stats.response(status, time);
+        }
+        observe::access(&Access {
+            request: &self.request,
+            function: self.served.as_ref().map(|served| &*served.name),
+            client: self.client,
+            method: self.method.as_str(),
+            path: &self.path,
+            status,
+            time,
+        });
+    }
+}
+
+/// A response that the server makes itself.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    status: StatusCode,
+    text: &'static str,
+    /// In seconds.
+    retry_after: Option<u64>,
+    /// The connection is not used again: what else was sent on it is not read.
+    close: bool,
+}
+
+impl Refusal {
+    const fn new(status: StatusCode, text: &'static str) -> Self {
+        Self { status, text, retry_after: None, close: false }
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(
+    state: Arc<State>,
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let h2 = parts.version == hyper::Version::HTTP_2;
+    let mut trace = Trace {
+        request: state.request_id(),
+        served: None,
+        client: connection.client,
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        begun: Instant::now(),
+        status: None,
+    };
+    let request = Arc::clone(&trace.request);
+    let mut response = match respond(&state, connection, &parts, body, &mut trace).await {
+        Ok(Answer::Whole(response)) => {
+            trace.status = Some(response.status());
+            response
+        }
+        Ok(Answer::Stream(head, mut stream)) => {
+            trace.status = Some(head.status());
+            stream.trace = Some(trace);
+            head.map(|()| Body::Stream(stream))
+        }
+        Err(refusal) => {
+            trace.status = Some(refusal.status);
+            let mut response = Response::new(Body::from(format!("{}\n", refusal.text)));
+            *response.status_mut() = refusal.status;
+            let headers = response.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; charset=utf-8"),
+            );
+            if let Some(seconds) = refusal.retry_after {
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
+            if refusal.close && !h2 {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&request) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+/// A response of the guest's.
+enum Answer {
+    Whole(Response<Body>),
+    Stream(Response<()>, Box<Stream>),
+}
+
+/// Makes the call that a request asks for.
+async fn respond(
+    state: &State,
+    connection: Connection,
+    parts: &Parts,
+    body: Incoming,
+    trace: &mut Trace,
+) -> Result<Answer, Refusal> {
+    if state.is_draining() {
+        let gone = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end");
+        return Err(Refusal { retry_after: Some(1), close: true, ..gone });
+    }
+    let table = state.table.get();
+    let found = table.find(parts.uri.path()).filter(|_| parts.method != Method::CONNECT);
+    let not_found = Refusal::new(StatusCode::NOT_FOUND, "there is no function here");
+    let (served, below) = found.ok_or(Refusal { close: !body.is_end_stream(), ..not_found })?;
+    let served = Arc::clone(served);
+    trace.served = Some(Arc::clone(&served));
+
+    let request = described(connection, parts, &body, &served, below);
+    let too_large = Refusal {
+        close: true,
+        ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
+    };
+    if request.body_len.is_some_and(|len| len > served.body) {
+        return Err(too_large);
+    }
+    let mut head = Vec::new();
+    let env = match &served.protocol {
+        Protocol::Cgi => cgi::environment(&request)
+            .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "the path is not text"))?,
+        Protocol::Stdio | Protocol::Export(_) => Vec::new(),
+    };
+    if served.protocol == Protocol::Stdio && served.settings.request_line == Some(true) {
+        head = protocol::request_line(&request);
+    }
+
+    let stall = state.config.get().stall_timeout.0;
+    let mut incoming = Input { body, stall, left: served.body };
+    // What is short is read before anything is taken for it: a client that sends slowly holds nobody up.
+    let short = request.body_len.is_some_and(|len| len as usize + head.len() <= INLINE);
+    let mut inline = BytesMut::from(&head[..]);
+    if short {
+        while let Some(part) = incoming.part().await? {
+            inline.extend_from_slice(&part);
+        }
+    }
+    let waited = Instant::now();
+    let permit = served.admission.admit().await.map_err(|busy| {
+        let seconds = served.admission.deadline.as_secs().max(1);
+        let text = match busy {
+            Busy::Full => "too many requests wait for this function",
+            Busy::Late => "this function was busy for too long",
+        };
+        let busy = Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
+        Refusal { retry_after: Some(seconds), close: !short, ..busy }
+    })?;
+    served.stats.queue.record(waited.elapsed());
+
+    let ticket = Ticket {
+        request: Arc::clone(&trace.request),
+        function: Arc::clone(&served.name),
+        permit,
+        deadline: served.deadline,
+    };
+    if short {
+        let call = served.call(env, wire::Body::Inline(inline.into()));
+        let in_flight = give(state, call, None, ticket).await?;
+        return outcome(in_flight, served, trace).await;
+    }
+    let call = served.call(env, wire::Body::Descriptor);
+    if let Protocol::Export(_) = served.protocol {
+        let file = spool(&mut incoming).await?;
+        let in_flight = give(state, call, Some(file), ticket).await?;
+        return outcome(in_flight, served, trace).await;
+    }
+    let no_pipe =
+        |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no descriptors left");
+    let (reader, writer) = io::pipe().map_err(no_pipe)?;
+    let writer = pipe::Sender::from_owned_fd(writer.into()).map_err(no_pipe)?;
+    let in_flight = give(state, call, Some(reader.into()), ticket).await?;
+    // The call reads while its body comes, and may answer before it has all of it.
+    let stopped = Arc::new(OnceLock::new());
+    let pumped = pump(incoming, inline, writer, in_flight.canceller(), Arc::clone(&stopped));
+    let pumped = tokio::spawn(pumped);
+    let answer = outcome(in_flight, served, trace).await;
+    match answer {
+        // What the call did not read is not read at all.
+        Ok(Answer::Whole(mut response)) if !pumped.is_finished() => {
+            pumped.abort();
+            if parts.version != hyper::Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(Answer::Whole(response))
+        }
+        // Why there is no body explains why there is no answer.
+        Err(refusal) => match stopped.get().copied() {
+            Some(earlier) => Err(earlier),
+            None => Err(Refusal { close: true, ..refusal }),
+        },
+        answer => answer,
+    }
+}
+
+/// What a guest may know of a request.
+fn described<'a>(
+    connection: Connection,
+    parts: &'a Parts,
+    body: &Incoming,
+    served: &'a Served,
+    below: &'a str,
+) -> protocol::Request<'a> {
+    let Connection { client, server, tls } = connection;
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = authority.or(host).unwrap_or_default();
+    protocol::Request {
+        method: &parts.method,
+        route: served.route.path().trim_end_matches('/'),
+        below,
+        query: parts.uri.query().unwrap_or_default(),
+        version: parts.version,
+        headers: &parts.headers,
+        // Without the port. An address of version 6 is in brackets.
+        host: match host.rfind(':') {
+            Some(colon) if !host[colon..].contains(']') => &host[..colon],
+            _ => host,
+        },
+        client,
+        server,
+        tls,
+        body_len: body.size_hint().exact(),
+    }
+}
+
+/// The body of a request, as it comes.
+struct Input {
+    body: Incoming,
+    stall: Duration,
+    /// How many bytes may come yet.
+    left: u64,
+}
+
+impl Input {
+    /// The next part of it; none at its end.
+    async fn part(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = timeout(self.stall, self.body.frame()).await.map_err(|_| Refusal {
+                close: true,
+                ..Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request's body stopped")
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| Refusal {
+                close: true,
+                ..Refusal::new(StatusCode::BAD_REQUEST, "the request's body cannot be read")
+            })?;
+            // Trailers are passed over.
+            let Ok(part) = frame.into_data() else { continue };
+            self.left = self.left.checked_sub(part.len() as u64).ok_or(Refusal {
+                close: true,
+                ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
+            })?;
+            return Ok(Some(part));
+        }
+    }
+}
+
+/// A body in memory that a worker can read.
+async fn spool(incoming: &mut Input) -> Result<OwnedFd, Refusal> {
+    let full =
+        |_: io::Error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no room");
+    let file = memfd_create("body", MemfdFlags::CLOEXEC).map_err(|e| full(e.into()))?;
+    let mut file = File::from(file);
+    while let Some(part) = incoming.part().await? {
+        file.write_all(&part).map_err(full)?;
+    }
+    io::Seek::rewind(&mut file).map_err(full)?;
+    Ok(file.into())
+}
+
+/// Passes a body on to a guest. Where it stops, that is noted, and the call ends before the guest sees an end of its
+/// input.
+async fn pump(
+    mut incoming: Input,
+    begun: BytesMut,
+    mut pipe: pipe::Sender,
+    canceller: crate::workers::Canceller,
+    stopped: Arc<OnceLock<Refusal>>,
+) {
+    let mut part = Some(begun.freeze());
+    // A guest that reads no more is no error.
+    while let Some(bytes) = part
+        && pipe.write_all(&bytes).await.is_ok()
+    {
+        part = match incoming.part().await {
+            Ok(part) => part,
+            Err(refusal) => {
+                // It is the only one who says so.
+                let _ = stopped.set(refusal);
+                canceller.cancel();
+                // Until then the pipe stays open.
+                canceller.ended().await;
+                return;
+            }
+        };
+    }
+}
+
+/// Gives a call to a worker.
+async fn give(
+    state: &State,
+    mut call: wire::Call,
+    with: Option<OwnedFd>,
+    mut ticket: Ticket,
+) -> Result<InFlight, Refusal> {
+    let unavailable = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no worker takes the call");
+    for _ in 0..TRIES {
+        let with = with.as_ref().map(|with| with.as_fd());
+        match state.workers.get().call(&mut call, with, ticket).await {
+            Ok(in_flight) => return Ok(in_flight),
+            Err(NoWorker::None(back)) => ticket = back,
+            Err(error @ NoWorker::Send(_)) => {
+                tracing::error!("{error}");
+                return Err(unavailable);
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Refusal { retry_after: Some(1), ..unavailable })
+}
+
+/// The response that a call comes to.
+async fn outcome(
+    mut in_flight: InFlight,
+    served: Arc<Served>,
+    trace: &Trace,
+) -> Result<Answer, Refusal> {
+    match in_flight.first().await {
+        First::End(end) => whole(&served, end, trace).map(Answer::Whole),
+        First::Output(begun, pipe, end) => {
+            let broken =
+                |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the output cannot be read");
+            let stream = Box::new(Stream {
+                begun: begun.into(),
+                pipe: Some(pipe::Receiver::from_owned_fd(pipe).map_err(broken)?),
+                end,
+                in_flight,
+                buffer: BytesMut::new(),
+                served,
+                trace: None,
+            });
+            begin(stream, trace).await
+        }
+    }
+}
+
+/// The response to a call that has ended.
+fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Refusal> {
+    served.stats.phases(&end.phases);
+    let code = match end.outcome {
+        Outcome::Done(code) => code,
+        Outcome::Failed(failure, text) => {
+            trace.failed(failure, &text);
+            return Err(refusal(failure));
+        }
+    };
+    let output = Bytes::from(end.output);
+    if served.protocol == Protocol::Cgi {
+        let head = match cgi::head(&output) {
+            Ok(Some(head)) => Ok(head),
+            Ok(None) => Err("no empty line ends its headers".to_owned()),
+            Err(error) => Err(error),
+        };
+        return match head {
+            Ok(cgi::Head { status, headers, len }) => {
+                if code != 0 {
+                    tracing::warn!(target: "call", request = &*trace.request, "exited with {code}");
+                }
+                let body = Body::Whole(output.slice(len..));
+                Ok(response(status, headers).map(|()| body))
+            }
+            Err(error) if code == 0 => {
+                trace.failed(Failure::Output, &error);
+                Err(Refusal::new(StatusCode::BAD_GATEWAY, "the function's response is not valid"))
+            }
+            Err(_) => Err(exited(code, trace)),
+        };
+    }
+    match code {
+        0 => Ok(response(StatusCode::OK, content_type(served)).map(|()| Body::Whole(output))),
+        code => Err(exited(code, trace)),
+    }
+}
+
+fn exited(code: i32, trace: &Trace) -> Refusal {
+    trace.failed(Failure::Trap, &format!("exited with {code}"));
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the function failed")
+}
+
+fn response(status: StatusCode, headers: HeaderMap) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The headers of a response of which the guest gives only the body.
+fn content_type(served: &Served) -> HeaderMap {
+    let text = served.settings.content_type.as_deref().unwrap_or("application/octet-stream");
+    let value = HeaderValue::from_str(text).ok();
+    value.into_iter().map(|value| (header::CONTENT_TYPE, value)).collect()
+}
+
+/// The head of a response whose body is still being written.
+async fn begin(mut stream: Box<Stream>, trace: &Trace) -> Result<Answer, Refusal> {
+    if stream.served.protocol != Protocol::Cgi {
+        return Ok(Answer::Stream(response(StatusCode::OK, content_type(&stream.served)), stream));
+    }
+    let mut begun = BytesMut::from(&stream.begun[..]);
+    loop {
+        let bad = Refusal::new(StatusCode::BAD_GATEWAY, "the function's response is not valid");
+        match cgi::head(&begun) {
+            Ok(Some(cgi::Head { status, headers, len })) => {
+                stream.begun = begun.freeze().slice(len..);
+                return Ok(Answer::Stream(response(status, headers), stream));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                trace.failed(Failure::Output, &error);
+                return Err(bad);
+            }
+        }
+        match poll_fn(|cx| stream.poll_pipe(cx)).await {
+            Ok(Some(part)) => begun.extend_from_slice(&part),
+            // It ended within its headers: why is what its end says.
+            Ok(None) | Err(_) => {
+                let end = (&mut stream.end).await;
+                let mut end = stream.in_flight.end(end);
+                end.output = begun.to_vec();
+                return whole(&stream.served, end, trace).map(Answer::Whole);
+            }
+        }
+    }
+}
+
+/// What a client is told of a call that failed.
+fn refusal(failure: Failure) -> Refusal {
+    match failure {
+        Failure::Trap => Refusal::new(StatusCode::BAD_GATEWAY, "the function failed"),
+        Failure::Output => {
+            Refusal::new(StatusCode::BAD_GATEWAY, "the function wrote more than it may")
+        }
+        Failure::Worker => Refusal::new(StatusCode::BAD_GATEWAY, "the function's process ended"),
+        Failure::Deadline => {
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "the function took longer than it may")
+        }
+        Failure::Cancelled => Refusal::new(StatusCode::BAD_REQUEST, "the request was cancelled"),
+        Failure::Gone => Refusal {
+            retry_after: Some(1),
+            ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the function was just replaced")
+        },
+        Failure::Start => Refusal::new(StatusCode::BAD_GATEWAY, "the function cannot be started"),
+    }
+}

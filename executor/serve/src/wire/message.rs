@@ -1,0 +1,165 @@
+//! The messages, and their encoding: bincode, with a limit.
+
+use super::MAX_PACKET;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{io, path::PathBuf, time::Duration};
+
+/// The first message to a worker; with it comes its end of the control socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// The store directory.
+    pub(crate) store: PathBuf,
+    /// Whether it is used as it is, whoever owns it.
+    pub(crate) trust_store: bool,
+    /// How many calls it gets at a time.
+    pub(crate) threads: usize,
+    /// How many functions it keeps open.
+    pub(crate) functions: usize,
+    /// How many stores wait between calls, of all functions.
+    pub(crate) slots: usize,
+    /// The directories that its guests may be given.
+    pub(crate) directories: Vec<Directory>,
+}
+
+/// A directory of the host that guests are given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Directory {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+    pub(crate) read_only: bool,
+}
+
+/// A call for a worker to make.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Its number, which no other call of this worker has.
+    pub(crate) number: u64,
+    /// The snapshot that it begins from.
+    pub(crate) snapshot: [u8; 32],
+    pub(crate) entry: Entry,
+    /// Arguments after argument 0, where the function's own are not meant.
+    pub(crate) args: Option<Vec<String>>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) body: Body,
+    pub(crate) deadline: Duration,
+    /// The most bytes of memory.
+    pub(crate) memory: Option<u64>,
+    /// The most elements of a table.
+    pub(crate) table: Option<u64>,
+    /// The most bytes of output.
+    pub(crate) output: u64,
+}
+
+/// What is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Entry {
+    /// What the function is for; its body is standard input, its output standard output.
+    Run,
+    /// An export that takes bytes and returns bytes.
+    Export(String),
+}
+
+/// Where a call's input is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Body {
+    /// Here.
+    Inline(Vec<u8>),
+    /// In the descriptor that comes with the packet: a pipe, or for an export a file.
+    Descriptor,
+}
+
+/// What a worker says of a call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// Its output begins so, and goes on in the pipe that comes with the packet. An end follows.
+    Output { number: u64, begun: Vec<u8> },
+    /// It wrote this to standard error.
+    Log { number: u64, text: Vec<u8> },
+    /// It is over.
+    End(End),
+}
+
+/// The end of a call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct End {
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
+    /// All its output, where none of it went before.
+    pub(crate) output: Vec<u8>,
+    /// What it wrote to standard error since it was last told.
+    pub(crate) log: Vec<u8>,
+    pub(crate) phases: Phases,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// It returned, or exited with a code.
+    Done(i32),
+    /// It did not.
+    Failed(Failure, String),
+}
+
+/// Why a call has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// It trapped, or threw what nobody caught.
+    Trap,
+    /// Its time was up.
+    Deadline,
+    /// It wrote too much.
+    Output,
+    /// It was cancelled.
+    Cancelled,
+    /// Its snapshot is not in the store any more. Nothing of it has run.
+    Gone,
+    /// It could not be begun otherwise. Nothing of it has run.
+    Start,
+    /// The worker ended in the middle of it.
+    Worker,
+}
+
+/// How long each part of a call took in the worker, and what it cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Phases {
+    pub(crate) acquire: Duration,
+    pub(crate) run: Duration,
+    pub(crate) release: Duration,
+    /// Page faults of the thread meanwhile.
+    pub(crate) faults: u64,
+}
+
+/// What a worker is told beside its calls. That the socket is closed tells it to end.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Ends a call.
+    Cancel(u64),
+}
+
+/// A message as a packet.
+pub(crate) fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    bincode::serde::encode_into_std_write(message, buffer, config()).map_err(io::Error::other)?;
+    match buffer.len() {
+        0..=MAX_PACKET => Ok(()),
+        len => Err(io::Error::other(format!("a message of {len} bytes is too long"))),
+    }
+}
+
+/// The message of a packet.
+pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> io::Result<T> {
+    let invalid = |e| io::Error::new(io::ErrorKind::InvalidData, e);
+    match bincode::serde::decode_from_slice(packet, config()).map_err(invalid)? {
+        (message, len) if len == packet.len() => Ok(message),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "more than a message")),
+    }
+}
+
+fn config() -> bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<MAX_PACKET>,
+> {
+    bincode::config::standard().with_limit()
+}

@@ -1,0 +1,272 @@
+//! Making calls: each thread takes one from the socket, makes it, and answers.
+//!
+//! Invariant: a call that was taken is answered with one end, whatever becomes of its guest. Nothing is shared between
+//! calls but functions, which are the same for all.
+
+use super::{
+    export,
+    flush::Flusher,
+    functions::Functions,
+    output::{Output, Stderr, Stdout},
+};
+use crate::wire::{Body, Call, Directory, End, Entry, Failure, Outcome, Packets, Phases, Reply};
+use executor::{
+    CallError, Cancellation, CatalogueError, DirAccess, Error, Function, Instance, Stdin,
+};
+use nix::sys::resource::{UsageWho, getrusage};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// The longest description of a failure, in bytes.
+const MAX_TEXT: usize = 16 << 10;
+
+/// All calls of the worker.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) functions: Functions,
+    pub(super) flusher: Arc<Flusher>,
+    /// What each thread does.
+    pub(super) running: Box<[Running]>,
+    /// Calls that were cancelled before a thread had them.
+    pub(super) cancelled: Mutex<BTreeSet<u64>>,
+}
+
+/// What a thread does. Alone in its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Running(Mutex<Option<Current>>);
+
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    output: Arc<Output>,
+    cancellation: Cancellation,
+}
+
+/// Why a call failed, and what is to be said of it.
+type Failed = (Failure, String);
+
+impl Running {
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    /// Takes calls and makes them, until the server is gone.
+    pub(super) fn serve(&self, place: usize) {
+        let mut packets = Packets::new();
+        loop {
+            match packets.receive::<Call>(&self.socket, true) {
+                Ok(Some((call, with))) => {
+                    let end = self.make(place, call, with);
+                    if packets.send(&self.socket, &Reply::End(end), None, true).is_err() {
+                        process::exit(0);
+                    }
+                }
+                // The control socket tells the main thread so.
+                Ok(None) => return,
+                // The server starts another worker.
+                Err(error) => {
+                    tracing::error!("the server's calls: {error}");
+                    process::exit(1);
+                }
+            }
+        }
+    }
+
+    /// Passes on output that is held back for a moment, again and again.
+    pub(super) fn keep_flushing(&self) {
+        let flush = |running: &Running, since| {
+            let output = running.current().as_ref().map(|current| Arc::clone(&current.output));
+            output.is_some_and(|output| output.flush_since(since))
+        };
+        self.flusher.run(|since| {
+            self.running.iter().fold(false, |held, running| flush(running, since) || held)
+        });
+    }
+
+    /// Ends a call, also one that comes yet.
+    pub(super) fn cancel(&self, number: u64) {
+        // Who begins a call looks here after it can be found, so one of the two sees the other.
+        let mut cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+        cancelled.insert(number);
+        // There are no more calls at a time than threads: the others have ended.
+        if cancelled.len() > self.running.len() {
+            cancelled.pop_first();
+        }
+        drop(cancelled);
+        for running in &self.running {
+            match &*running.current() {
+                Some(current) if current.number == number => current.cancellation.cancel(),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_cancelled(&self, number: u64) -> bool {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
+
+    /// Makes a call.
+    fn make(&self, place: usize, call: Call, with: Option<OwnedFd>) -> End {
+        let number = call.number;
+        let (socket, flusher) = (Arc::clone(&self.socket), Arc::clone(&self.flusher));
+        let output = Output::new(number, socket, flusher, call.output);
+        let cancellation = Cancellation::new();
+        let current =
+            Current { number, output: Arc::clone(&output), cancellation: cancellation.clone() };
+        *self.running[place].current() = Some(current);
+        if self.is_cancelled(number) {
+            cancellation.cancel();
+        }
+        let mut phases = Phases::default();
+        let faults = faults();
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let made = self.make_of(call, with, &output, &cancellation, &mut phases);
+            made.map_err(|failed| match failed {
+                (Failure::Trap, _) if cancellation.is_cancelled() => {
+                    (Failure::Cancelled, "the client went away".to_owned())
+                }
+                failed => failed,
+            })
+        }));
+        *self.running[place].current() = None;
+        phases.faults = self::faults().saturating_sub(faults);
+        let outcome = match made.unwrap_or_else(|panic| Err((Failure::Trap, panicked(&*panic)))) {
+            _ if output.exceeded() => {
+                Outcome::Failed(Failure::Output, "it wrote more than it may".to_owned())
+            }
+            Ok(code) => Outcome::Done(code),
+            Err((failure, mut text)) => {
+                text.truncate(text.floor_char_boundary(MAX_TEXT));
+                Outcome::Failed(failure, text)
+            }
+        };
+        let (output, log) = output.finish();
+        End { number, outcome, output, log, phases }
+    }
+
+    /// Makes a call; returns its exit code.
+    fn make_of(
+        &self,
+        call: Call,
+        with: Option<OwnedFd>,
+        output: &Arc<Output>,
+        cancellation: &Cancellation,
+        phases: &mut Phases,
+    ) -> Result<i32, Failed> {
+        let begun = Instant::now();
+        let function = self.functions.get(call.snapshot).map_err(|error| not_begun(&error))?;
+        let (input, bytes) = match (call.body, with, &call.entry) {
+            (Body::Inline(bytes), _, Entry::Run) => (Stdin::Bytes(bytes), Vec::new()),
+            (Body::Inline(bytes), _, Entry::Export(_)) => (Stdin::Empty, bytes),
+            (Body::Descriptor, Some(pipe), Entry::Run) => (Stdin::File(pipe.into()), Vec::new()),
+            (Body::Descriptor, Some(file), Entry::Export(_)) => {
+                let mut bytes = Vec::new();
+                let read = File::from(file).read_to_end(&mut bytes);
+                read.map_err(|e| (Failure::Start, format!("the request's body: {e}")))?;
+                (Stdin::Empty, bytes)
+            }
+            (Body::Descriptor, None, _) => {
+                return Err((Failure::Start, "the request's body is missing".to_owned()));
+            }
+        };
+        let mut builder = function
+            .instance()
+            .envs(call.env)
+            .stdin(input)
+            .stdout(executor::Stdout::Stream(Arc::new(Stdout(Arc::clone(output)))))
+            .stderr(executor::Stdout::Stream(Arc::new(Stderr(Arc::clone(output)))))
+            .timeout(call.deadline)
+            .cancellation(cancellation);
+        if let Some(args) = call.args {
+            builder = builder.args(args);
+        }
+        for Directory { host, guest, read_only } in call.directories {
+            let access = if read_only { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
+            builder = builder.dir(host, guest, access);
+        }
+        if let Some(bytes) = call.memory {
+            builder = builder.max_memory(bytes);
+        }
+        if let Some(elements) = call.table {
+            builder = builder.max_table(elements);
+        }
+        let mut instance = builder.start().map_err(|error| not_begun(&error))?;
+        let acquired = Instant::now();
+        phases.acquire = acquired - begun;
+        let made = call_of(&function, &mut instance, &call.entry, &bytes, output);
+        let ran = Instant::now();
+        phases.run = ran - acquired;
+        drop(instance);
+        phases.release = ran.elapsed();
+        made
+    }
+}
+
+/// Does what is to be called.
+fn call_of(
+    function: &Function,
+    instance: &mut Instance,
+    entry: &Entry,
+    bytes: &[u8],
+    output: &Output,
+) -> Result<i32, Failed> {
+    match entry {
+        Entry::Run => Ok(instance.run().map_err(|error| ended(&error))?.exit_code()),
+        Entry::Export(name) => {
+            let result =
+                export::call(function, instance, name, bytes).map_err(|error| match error {
+                    export::ExportError::Call(error) => ended(&error),
+                    error => (Failure::Trap, error.to_string()),
+                })?;
+            // The server has closed the pipe where it fails, or the result is too long, which it says itself.
+            let _ = output.write_all(&result);
+            Ok(0)
+        }
+    }
+}
+
+/// Why a call ended without a result.
+fn ended(error: &Error) -> Failed {
+    match error {
+        Error::TimedOut { .. } => (Failure::Deadline, error.to_string()),
+        _ => (Failure::Trap, error.to_string()),
+    }
+}
+
+/// Why a call could not be begun.
+fn not_begun(error: &Error) -> Failed {
+    let failure = match error {
+        Error::TimedOut { .. } => Failure::Deadline,
+        Error::Call(CallError::Trap(_) | CallError::Exception(_)) => Failure::Trap,
+        Error::Store(CatalogueError::UnknownFunction { .. } | CatalogueError::Dangling { .. }) => {
+            Failure::Gone
+        }
+        _ => Failure::Start,
+    };
+    (failure, error.to_string())
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason");
+    format!("a function of the host panicked: {text}")
+}
+
+/// The page faults of this thread so far.
+fn faults() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD);
+    usage.map_or(0, |usage| (usage.minor_page_faults() + usage.major_page_faults()).cast_unsigned())
+}

@@ -1,0 +1,70 @@
+//! The functions that a worker has open.
+//!
+//! Invariant: at most so many are kept; the one that was used longest ago goes first. Calls of one that went keep it
+//! as long as they run.
+
+use executor::{Error, Function, Runtime, SnapshotId};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+#[derive(Debug)]
+pub(super) struct Functions {
+    runtime: Runtime,
+    max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    functions: HashMap<[u8; 32], Kept>,
+    /// How often a function was asked for: the clock of their use.
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    function: Function,
+    used: u64,
+}
+
+impl Functions {
+    pub(super) fn new(runtime: Runtime, max: usize) -> Self {
+        Self { runtime, max: max.max(1), open: Mutex::default() }
+    }
+
+    /// The function of a snapshot of the store.
+    pub(super) fn get(&self, snapshot: [u8; 32]) -> Result<Function, Error> {
+        if let Some(function) = self.open().get(snapshot) {
+            return Ok(function);
+        }
+        // Outside the lock: it reads files. Two threads may open the same one, and one of them is kept.
+        let function = self.runtime.function_of(SnapshotId(snapshot))?;
+        let evicted = self.open().keep(snapshot, function.clone(), self.max);
+        drop(evicted);
+        Ok(function)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn get(&mut self, snapshot: [u8; 32]) -> Option<Function> {
+        self.uses += 1;
+        let kept = self.functions.get_mut(&snapshot)?;
+        kept.used = self.uses;
+        Some(kept.function.clone())
+    }
+
+    /// Keeps a function; returns the one that goes for it.
+    fn keep(&mut self, snapshot: [u8; 32], function: Function, max: usize) -> Option<Kept> {
+        let full = self.functions.len() >= max && !self.functions.contains_key(&snapshot);
+        let oldest = || self.functions.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id);
+        let evicted = full.then(oldest).flatten().and_then(|id| self.functions.remove(&id));
+        self.functions.insert(snapshot, Kept { function, used: self.uses });
+        evicted
+    }
+}

@@ -1,0 +1,147 @@
+//! The worker processes: which are there, which gets a call, and new ones for those that end.
+//!
+//! Invariant: a worker has at most as many calls as it has threads, so every call begins at once; and every call
+//! that was given to a worker ends: by the worker's word, or with the worker.
+
+mod in_flight;
+mod supervise;
+mod worker;
+
+pub(crate) use in_flight::{Canceller, First, InFlight, Ticket};
+
+use crate::wire::{Call, Hello};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+use worker::Worker;
+
+/// How long a worker may take to end a call whose time is up, or that was cancelled, before it is killed.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a call could not be given to a worker.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoWorker {
+    /// There is none: those that there were are being replaced, or are retired. What the call would have held is here.
+    #[error("no worker is running")]
+    None(Ticket),
+    /// A worker was there, and took no call.
+    #[error("a worker takes no calls: {0}")]
+    Send(io::Error),
+}
+
+/// Workers that were started alike. Cloning shares them.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    hello: Hello,
+    /// The worker in each place, while there is one.
+    places: Box<[Mutex<Option<Arc<Worker>>>]>,
+    next: AtomicU64,
+    /// How often a worker ended by itself.
+    deaths: AtomicU64,
+    /// Whether ended workers are replaced no more.
+    retired: watch::Sender<bool>,
+}
+
+impl Workers {
+    /// Starts so many, and keeps so many running.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub(crate) fn start(count: usize, hello: Hello) -> io::Result<Self> {
+        let first: Vec<_> = (0..count).map(|_| worker::start(&hello)).collect::<Result<_, _>>()?;
+        let workers = Self(Arc::new(Inner {
+            hello,
+            places: first.iter().map(|_| Mutex::default()).collect(),
+            next: AtomicU64::new(1),
+            deaths: AtomicU64::new(0),
+            retired: watch::Sender::new(false),
+        }));
+        for (place, started) in first.into_iter().enumerate() {
+            tokio::spawn(supervise::keep(workers.clone(), place, started));
+        }
+        Ok(workers)
+    }
+
+    /// Gives a call to the worker that has the fewest. The call's number is set here.
+    ///
+    /// # Errors
+    /// When there is no worker, or none takes it.
+    pub(crate) async fn call(
+        &self,
+        call: &mut Call,
+        with: Option<BorrowedFd<'_>>,
+        mut ticket: Ticket,
+    ) -> Result<InFlight, NoWorker> {
+        loop {
+            let Some(worker) = self.idlest() else { return Err(NoWorker::None(ticket)) };
+            call.number = self.0.next.fetch_add(1, Relaxed);
+            let refused = match worker.give(call, with, ticket).await {
+                Ok(in_flight) => return Ok(in_flight),
+                Err(refused) => refused,
+            };
+            // One that has just ended is in its place for a moment yet.
+            tokio::task::yield_now().await;
+            ticket = match (refused.ticket, refused.error) {
+                (Some(ticket), None) => ticket,
+                (_, Some(error)) => return Err(NoWorker::Send(error)),
+                (None, None) => return Err(NoWorker::Send(io::ErrorKind::BrokenPipe.into())),
+            };
+        }
+    }
+
+    /// The directories that guests may be given.
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.0.hello
+    }
+
+    /// How many there are to be.
+    pub(crate) fn count(&self) -> usize {
+        self.0.places.len()
+    }
+
+    /// How many workers are running.
+    pub(crate) fn running(&self) -> usize {
+        self.0.places.iter().filter(|place| lock(place).is_some()).count()
+    }
+
+    /// How often a worker ended by itself.
+    pub(crate) fn deaths(&self) -> u64 {
+        self.0.deaths.load(Relaxed)
+    }
+
+    /// The numbers of the workers' processes.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.0.places.iter().filter_map(|place| Some(lock(place).as_ref()?.process)).collect()
+    }
+
+    /// Has the workers end when they have no calls any more, and waits for that.
+    pub(crate) async fn retire(&self) {
+        self.0.retired.send_replace(true);
+        self.0.retired.closed().await;
+    }
+
+    fn idlest(&self) -> Option<Arc<Worker>> {
+        let mut places = self.0.places.iter().filter_map(|place| lock(place).clone());
+        let first = places.next()?;
+        let (_, worker) =
+            places.fold((first.load(), first), |(least, worker), other| match other.load() {
+                load if load < least => (load, other),
+                _ => (least, worker),
+            });
+        Some(worker)
+    }
+}
+
+fn lock(place: &Mutex<Option<Arc<Worker>>>) -> MutexGuard<'_, Option<Arc<Worker>>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,213 @@
+//! A worker process, and what it has to do.
+
+use super::{
+    GRACE,
+    in_flight::{First, InFlight, Listed, Ticket, Waiting},
+};
+use crate::{
+    observe,
+    wire::{self, Call, End, Hello, Order, Packets, Reply},
+};
+use std::{
+    collections::HashMap,
+    env, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net,
+    },
+    process::Stdio,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tokio::{
+    io::Interest,
+    net::UnixDatagram,
+    process::{Child, Command},
+    sync::oneshot,
+    time::Instant,
+};
+
+/// A worker that was started.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) worker: Arc<Worker>,
+    pub(super) child: Child,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(super) process: u32,
+    /// As the type that Tokio waits for packets with.
+    calls: UnixDatagram,
+    control: Mutex<(OwnedFd, Packets)>,
+    sender: Mutex<Packets>,
+    /// Its calls, by number; none once it has ended.
+    listed: Mutex<Option<HashMap<u64, Listed>>>,
+    load: AtomicUsize,
+}
+
+/// Why a worker does not get a call.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// What the call would have held, unless it went with the worker's other calls.
+    pub(super) ticket: Option<Ticket>,
+    /// None where the worker ends, or has ended.
+    pub(super) error: Option<io::Error>,
+}
+
+/// Starts a worker.
+///
+/// # Errors
+/// When there is no process or no socket for it.
+pub(super) fn start(hello: &Hello) -> io::Result<Started> {
+    let (calls, theirs) = wire::pair()?;
+    let (control, their_control) = wire::pair()?;
+    // Its own binary, by the file that runs and not by its path, which may be another's by now.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("executor-serve").arg(crate::worker::WORD).env_clear();
+    // For what it has to say of itself.
+    command.envs(env::vars_os().filter(|(name, _)| name == "RUST_BACKTRACE"));
+    command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).kill_on_drop(true);
+    let child = command.spawn()?;
+    Packets::new().send(&calls, hello, Some(their_control.as_fd()), true)?;
+    let calls = net::UnixDatagram::from(calls);
+    calls.set_nonblocking(true)?;
+    let worker = Worker {
+        process: child.id().unwrap_or_default(),
+        calls: UnixDatagram::from_std(calls)?,
+        control: Mutex::new((control, Packets::new())),
+        sender: Mutex::new(Packets::new()),
+        listed: Mutex::new(Some(HashMap::new())),
+        load: AtomicUsize::new(0),
+    };
+    Ok(Started { worker: Arc::new(worker), child })
+}
+
+impl Worker {
+    /// How many calls it has.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Relaxed)
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Option<HashMap<u64, Listed>>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it a call. Where it takes none, what the call would hold is given back.
+    pub(super) async fn give(
+        self: Arc<Self>,
+        call: &Call,
+        with: Option<BorrowedFd<'_>>,
+        ticket: Ticket,
+    ) -> Result<InFlight, Refused> {
+        let number = call.number;
+        let (sender, first) = oneshot::channel();
+        match &mut *self.listed() {
+            Some(listed) => listed.insert(number, Listed::new(ticket, sender)),
+            None => return Err(Refused { ticket: Some(ticket), error: None }),
+        };
+        self.load.fetch_add(1, Relaxed);
+        let send = || {
+            let mut packets = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+            packets.send(&self.calls, call, with, false)
+        };
+        match self.calls.async_io(Interest::WRITABLE, send).await {
+            Ok(()) => Ok(InFlight::new(self, number, first)),
+            Err(error) => {
+                let ticket = self.remove(number).map(|listed| listed.ticket);
+                let gone = error.kind() == io::ErrorKind::BrokenPipe;
+                Err(Refused { ticket, error: Some(error).filter(|_| !gone) })
+            }
+        }
+    }
+
+    /// Takes no calls any more, if it has none.
+    pub(super) fn close_if_idle(&self) -> bool {
+        self.listed().take_if(|listed| listed.is_empty()).is_some()
+    }
+
+    /// Has a call ended.
+    pub(super) fn cancel(&self, number: u64) {
+        if let Some(listed) = &mut *self.listed()
+            && let Some(call) = listed.get_mut(&number)
+        {
+            call.overdue = call.overdue.min(Instant::now() + GRACE);
+        }
+        let (socket, packets) = &mut *self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        // A worker that does not listen is killed when the call is overdue.
+        let _ = packets.send(socket, &Order::Cancel(number), None, false);
+    }
+
+    /// Whether a call has not ended.
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.listed().as_ref().is_some_and(|listed| listed.contains_key(&number))
+    }
+
+    /// Whether a call takes longer than it may, and does not end.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        let listed = self.listed();
+        listed.as_ref().is_some_and(|calls| calls.values().any(|call| call.overdue <= now))
+    }
+
+    /// Listens to it until it ends. What it had to do has ended then too.
+    pub(super) async fn listen(&self) {
+        let mut packets = Packets::new();
+        loop {
+            let receive = || packets.receive::<Reply>(&self.calls, false);
+            match self.calls.async_io(Interest::READABLE, receive).await {
+                Ok(Some((reply, with))) => self.hear(reply, with),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(worker = self.process, "what it says is no reply: {error}");
+                    break;
+                }
+            }
+        }
+        // Who waits for one sees that its sender is gone.
+        drop(self.listed().take());
+    }
+
+    fn hear(&self, reply: Reply, with: Option<OwnedFd>) {
+        match reply {
+            Reply::End(end) => {
+                let Some(Listed { ticket, waiting, .. }) = self.remove(end.number) else { return };
+                observe::log_of_guest(&ticket.request, &ticket.function, &end.log);
+                drop(ticket.permit);
+                // Whoever waited may be gone.
+                match waiting {
+                    Waiting::First(sender) => drop(sender.send(First::End(end))),
+                    Waiting::End(sender) => drop(sender.send(end)),
+                }
+            }
+            Reply::Output { number, begun } => {
+                let mut listed = self.listed();
+                let Some(call) = listed.as_mut().and_then(|listed| listed.get_mut(&number)) else {
+                    return;
+                };
+                let (sender, end) = oneshot::channel::<End>();
+                let Some(pipe) = with else { return };
+                match std::mem::replace(&mut call.waiting, Waiting::End(sender)) {
+                    Waiting::First(first) => drop(first.send(First::Output(begun, pipe, end))),
+                    // It says so once.
+                    Waiting::End(_) => {}
+                }
+            }
+            Reply::Log { number, text } => {
+                if let Some(listed) = &*self.listed()
+                    && let Some(call) = listed.get(&number)
+                {
+                    observe::log_of_guest(&call.ticket.request, &call.ticket.function, &text);
+                }
+            }
+        }
+    }
+
+    fn remove(&self, number: u64) -> Option<Listed> {
+        let removed = self.listed().as_mut()?.remove(&number)?;
+        self.load.fetch_sub(1, Relaxed);
+        Some(removed)
+    }
+}

@@ -1,0 +1,96 @@
+//! Nothing of one request in another, and nothing of one worker in the next.
+
+use crate::{
+    client, guests,
+    server::{Store, kill},
+};
+use std::{
+    io::{Read as _, Write as _},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+/// How many requests of two tenants are interleaved; 100,000 with `EXECUTOR_SOAK` in the environment.
+fn requests() -> usize {
+    if std::env::var_os("EXECUTOR_SOAK").is_some() { 100_000 } else { 4000 }
+}
+
+#[test]
+fn requests_of_two_tenants_have_no_byte_of_each_other() {
+    let store = Store::new();
+    let server = store
+        .function("a", &guests::leaves_traces())
+        .function("b", &guests::leaves_traces())
+        .serve(&[]);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (next, addr) = (&next, server.addr);
+            scope.spawn(move || {
+                let (path, letter) = if client % 2 == 0 { ("/a", b'a') } else { ("/b", b'b') };
+                let mut stream = client::connect(addr);
+                loop {
+                    let n = next.fetch_add(1, Relaxed);
+                    if n >= requests() {
+                        return;
+                    }
+                    let body = [letter; 64];
+                    let head =
+                        format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 64\r\n\r\n");
+                    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+                    let response = client::read(&mut stream);
+                    assert_eq!(
+                        response.body,
+                        [&b"fresh"[..], &[0; 64], &body].concat(),
+                        "request {n}"
+                    );
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
+    let store = Store::new();
+    let server = store
+        .function("p", &guests::pauses("Content-Type: text/plain\n", 3_600_000, ""))
+        .function("hello", &guests::page("hello"))
+        .serve(&[]);
+    let before = server.workers();
+    assert_eq!(before.len(), 2);
+    // One call in each worker.
+    let mut waiting: Vec<_> = (0..2).map(|_| client::connect(server.addr)).collect();
+    for stream in &mut waiting {
+        stream.write_all(b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    }
+    // Calls go to the worker that has the fewest.
+    thread::sleep(Duration::from_millis(300));
+    kill(before[0], "KILL");
+    // One of them is told, the other still waits.
+    let (told, answer) = loop {
+        let hears = |stream: &mut std::net::TcpStream| {
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let mut part = [0; 1000];
+            let len = stream.read(&mut part).ok()?;
+            Some(part[..len].to_vec())
+        };
+        let mut heard = waiting.iter_mut().enumerate();
+        if let Some((n, bytes)) = heard.find_map(|(n, stream)| Some((n, hears(stream)?))) {
+            break (n, bytes);
+        }
+    };
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+    let other = &mut waiting[1 - told];
+    assert!(other.read(&mut [0]).is_err(), "the other worker's call goes on");
+    for _ in 0..20 {
+        assert_eq!(server.get("/hello").text(), "hello");
+    }
+    server.wait(
+        |server| server.workers().iter().filter(|id| **id != before[0]).count() == 2,
+        "a new worker",
+    );
+    assert!(server.log().contains("signal: 9"), "{}", server.log());
+}
