@@ -17,6 +17,9 @@ const MAX_VALUES: usize = 1 << 24;
 /// After how many steps the time is looked at.
 const CLOCK_STEP: usize = 64;
 
+/// Calls by the offsets of their operators, and the locals that live on after each.
+type Calls = Vec<(u32, Vec<u32>)>;
+
 /// A set of locals.
 type Locals = Vec<u64>;
 
@@ -62,7 +65,7 @@ struct Scope {
 /// The locals that live on after each call that was asked for, by the offset of its operator.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    calls: Vec<(u32, Vec<u32>)>,
+    calls: Calls,
 }
 
 impl Liveness {
@@ -217,19 +220,18 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Goes through the steps backwards; nothing when the calls have too many live locals.
-    #[allow(clippy::type_complexity)]
     fn run(
         &mut self,
         steps: &[Step],
         locals: usize,
         deadline: Deadline,
-    ) -> Result<Option<Vec<(u32, Vec<u32>)>>, CompileError> {
+    ) -> Result<Option<Calls>, CompileError> {
         let none: Locals = vec![0; locals.div_ceil(64)];
         let mut live = none.clone();
         let mut calls = Vec::new();
         let mut values = 0;
         for (i, step) in steps.iter().rev().enumerate() {
-            if i % CLOCK_STEP == 0 {
+            if i.is_multiple_of(CLOCK_STEP) {
                 deadline.check()?;
             }
             match step {

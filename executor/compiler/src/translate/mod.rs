@@ -155,7 +155,7 @@ pub(crate) fn function(
         }
         // The end of a loop takes longer than anything else.
         steps += 1;
-        if steps % CLOCK_STEP == 0 || matches!(operator, Operator::End) {
+        if steps.is_multiple_of(CLOCK_STEP) || matches!(operator, Operator::End) {
             context.deadline.check()?;
         }
     }
