@@ -1,9 +1,9 @@
 //! How long compiling a module may take.
 //!
-//! Invariant: once the deadline has passed, no function is begun and no machine code is generated. The code
-//! generator cannot be interrupted, so what it has begun ends late, by as much as one function takes. That is not
-//! bounded: the limit on memory refuses most of what would take long (see [`crate::weight`]), but its time can
-//! grow with the square of how deeply blocks with branches are nested.
+//! Invariant: once the deadline has passed, nothing more of a function is validated or translated than a few
+//! operators, and no machine code is generated. The code generator cannot be interrupted, so what it has begun
+//! ends late, by as much as one function takes: that is in proportion to its IR, which the limit on memory bounds
+//! (see [`crate::weight`]).
 
 use executor_code::CompileError;
 use std::time::{Duration, Instant};

@@ -5,6 +5,7 @@
 //! canonical.
 
 use crate::{
+    deadline::Deadline,
     features, invalid,
     limits::{Limit, Limits},
     names::sorted,
@@ -20,10 +21,10 @@ use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
 use wasmparser::{
     CompositeInnerType, DataKind, DataSectionReader, ElementKind, ElementSectionReader,
-    ExportSectionReader, ExternalKind, FuncValidatorAllocations, FunctionBody, GlobalSectionReader,
-    ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator, PackedIndex, Parser,
-    Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader, UnpackedIndex,
-    ValidPayload, Validator, types::TypesRef,
+    ExportSectionReader, ExternalKind, FuncValidator, FuncValidatorAllocations, FunctionBody,
+    GlobalSectionReader, ImportSectionReader, KnownCustom, Name, NameSectionReader, Operator,
+    PackedIndex, Parser, Payload, TableInit, TableSectionReader, TypeRef, TypeSectionReader,
+    UnpackedIndex, ValidPayload, Validator, ValidatorResources, types::TypesRef,
 };
 
 /// Where the bodies of the defined functions lie in the module's bytes.
@@ -41,11 +42,16 @@ pub(crate) enum Validate {
 /// The most locals of a valid function, its parameters included: wasmparser's limit.
 const MAX_LOCALS_OF_FUNCTION: u64 = 50_000;
 
-/// Decodes and validates a module.
+/// After how many operators the time is looked at.
+const CLOCK_STEP: usize = 64;
+
+/// Decodes and validates a module. The deadline is for the bodies of functions: an operator of two bytes may have a
+/// thousand parameters and results.
 pub(crate) fn decode(
     wasm: &[u8],
     features: Features,
     validate: Validate,
+    deadline: Deadline,
 ) -> std::result::Result<(ModuleInfo, Bodies), CompileError> {
     let mut decoder = Decoder::default();
     decoder.limits.bytes.add(wasm.len() as u64)?;
@@ -81,13 +87,15 @@ pub(crate) fn decode(
         .into_par_iter()
         .map_init(FuncValidatorAllocations::default, |allocations, (function, body)| {
             let mut validator = function.into_validator(std::mem::take(allocations));
-            let result = validator.validate(&body);
+            let result = validate_body(&mut validator, &body, deadline);
             *allocations = validator.into_allocations();
             result
         })
         .find_map_first(std::result::Result::err);
-    if let Some(error) = error {
-        return Err(refuse(error));
+    match error {
+        Some(Failure::Invalid(error)) => return Err(refuse(error)),
+        Some(Failure::Late(error)) => return Err(error),
+        None => {}
     }
     let info = decoder.info;
     if info.functions.len().max(info.types.len()) > FuncRef::MAX_INDEX as usize {
@@ -95,6 +103,40 @@ pub(crate) fn decode(
         return Err(CompileError::Unsupported(message));
     }
     Ok((info, bodies))
+}
+
+/// Why the body of a function is not accepted.
+enum Failure {
+    Invalid(wasmparser::Error),
+    /// It takes too long to find out.
+    Late(CompileError),
+}
+
+impl From<wasmparser::Error> for Failure {
+    fn from(error: wasmparser::Error) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+fn validate_body(
+    validator: &mut FuncValidator<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    deadline: Deadline,
+) -> std::result::Result<(), Failure> {
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader)?;
+    for i in 0_usize.. {
+        if i.is_multiple_of(CLOCK_STEP) {
+            deadline.check().map_err(Failure::Late)?;
+        }
+        let offset = reader.original_position();
+        if reader.eof() {
+            reader.finish_expression(&validator.visitor(offset))?;
+            break;
+        }
+        reader.visit_operator(&mut validator.visitor(offset))??;
+    }
+    Ok(())
 }
 
 /// Why a section that is valid is not taken in.

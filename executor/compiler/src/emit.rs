@@ -236,6 +236,11 @@ impl<'a> Emitter<'a> {
         self.builder.ins().trapnz(condition, clif_trap(code));
     }
 
+    /// Traps if `condition` is zero.
+    pub(crate) fn trap_unless(&mut self, condition: Value, code: TrapCode) {
+        self.builder.ins().trapz(condition, clif_trap(code));
+    }
+
     /// The signature of a canonical type.
     pub(crate) fn signature(&mut self, ty: TypeIndex) -> SigRef {
         let info = self.context.info();

@@ -36,7 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
 /// For nearly all functions: what was asked for.
 fn usual(level: OptLevel) -> &'static [(&'static str, &'static str)] {
     match level {
-        OptLevel::None => LARGE,
+        OptLevel::None => &[("opt_level", "none"), ("regalloc_algorithm", "single_pass")],
         OptLevel::Less => &[("opt_level", "none"), ("regalloc_algorithm", "backtracking")],
         OptLevel::Speed => &[("opt_level", "speed"), ("regalloc_algorithm", "backtracking")],
         OptLevel::Size => {
@@ -46,7 +46,12 @@ fn usual(level: OptLevel) -> &'static [(&'static str, &'static str)] {
 }
 
 /// For the rest: nothing whose time grows with more than a function's size.
-const LARGE: &[(&str, &str)] = &[("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
+const LARGE: &[(&str, &str)] = &[
+    ("opt_level", "none"),
+    ("regalloc_algorithm", "single_pass"),
+    // Where blocks are is found again after each branch that is left out.
+    ("machine_code_cfg_info", "false"),
+];
 
 /// What decides how a function is compiled.
 #[derive(Debug, Clone, Copy, Default)]

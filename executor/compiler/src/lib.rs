@@ -109,9 +109,9 @@ impl NativeCompiler {
     /// How long compiling a module takes at most, where nothing else is said.
     pub const MAX_TIME: Duration = Duration::from_secs(600);
 
-    /// As `self`, with another limit on time, by the clock: a module that takes longer is refused. It is looked at
-    /// before each function and before its machine code is made; a function that has been begun may end later.
-    /// Decoding and validating, which take time in proportion to the module, are not counted.
+    /// As `self`, with another limit on time, by the clock: a module that takes longer is refused. Decoding it
+    /// may take as long again. The time is looked at while functions are validated and translated, and before machine
+    /// code is made of each, which is then ended however long it takes.
     #[must_use]
     pub fn with_max_time(self, time: Duration) -> Self {
         Self { max_time: time, ..self }
@@ -141,7 +141,8 @@ impl Compiler for NativeCompiler {
         features: Features,
     ) -> Result<Module, CompileError> {
         threads::prepare()?;
-        let (info, bodies) = decode::decode(wasm, features, Validate::All)?;
+        let (info, bodies) =
+            decode::decode(wasm, features, Validate::All, Deadline::after(self.max_time))?;
         let (info, bodies) = (Arc::new(info), bodies.into());
         Ok(Module { hash, bytes: wasm.into(), info, bodies, features })
     }
@@ -165,7 +166,9 @@ impl Compiler for NativeCompiler {
     ) -> Result<Vec<u8>, CompileError> {
         threads::prepare()?;
         // What is translated with types is validated on the way.
-        let (info, bodies) = decode::decode(wasm, options.features, Validate::Declarations)?;
+        let deadline = Deadline::after(self.max_time);
+        let (info, bodies) =
+            decode::decode(wasm, options.features, Validate::Declarations, deadline)?;
         let (info, bodies) = (Arc::new(info), bodies.into());
         let features = options.features;
         let module = Module { hash, bytes: wasm.into(), info, bodies, features };

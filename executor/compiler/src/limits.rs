@@ -77,8 +77,12 @@ impl From<Limit> for Refusal {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::{Validate, decode};
+    use crate::{
+        deadline::Deadline,
+        decode::{Validate, decode},
+    };
     use executor_model::Features;
+    use std::time::Duration;
 
     /// A number in LEB128.
     fn number(mut n: usize) -> Vec<u8> {
@@ -109,7 +113,8 @@ mod tests {
     /// `at` is taken, and `above` refused for having more than that.
     #[track_caller]
     fn check(at: &[u8], above: &[u8], expected: &str) {
-        let decode = |wasm| decode(wasm, Features::default(), Validate::All).map(drop);
+        let deadline = Deadline::after(Duration::MAX);
+        let decode = |wasm| decode(wasm, Features::default(), Validate::All, deadline).map(drop);
         assert!(decode(at).is_ok(), "{expected}: {:?}", decode(at));
         let error = decode(above).expect_err(expected);
         assert_eq!(

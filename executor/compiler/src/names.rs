@@ -65,6 +65,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_million_names_are_kept_and_the_rest_is_left_out() {
+        let number = |n: u32| [n as u8 & 127 | 128, (n >> 7) as u8 & 127 | 128, (n >> 14) as u8];
+        let map: Vec<u8> = [number(1_000_002)].into_iter().flatten().collect();
+        let map = (0..1_000_002).fold(map, |mut map, index| {
+            map.extend(number(index));
+            map.extend(*b"\x01f");
+            map
+        });
+        let map = NameMap::new(wasmparser::BinaryReader::new(&map, 0)).unwrap();
+        let names = sorted(map).unwrap();
+        assert_eq!(names.len(), 1_000_000);
+        assert_eq!(names[999_999], (999_999, "f".to_owned()));
+    }
+
+    #[test]
     fn items_and_locals_have_their_names() {
         let wasm = wat::parse_str(
             r#"(module (memory $heap 1) (table $t 1 funcref)

@@ -14,9 +14,28 @@ pub(crate) fn memory(values: u64) -> u64 {
     values.saturating_mul(BYTES)
 }
 
-/// How much IR there is so far: values, and places in lists of them.
+/// What a place in the SSA builder's table of a variable takes, in bytes, with what is found for it.
+const PLACE_BYTES: u64 = 8;
+
+/// What a handler that a call names takes, in bytes, beside its place in a list of values.
+const HANDLER_BYTES: u64 = 256;
+
+/// How many bytes of memory so many handlers of calls take.
+pub(crate) fn handlers(handlers: u64) -> u64 {
+    handlers.saturating_mul(HANDLER_BYTES)
+}
+
+/// How many values a block is worth, with the branches that lead to it.
+const BLOCK: usize = 16;
+
+/// How many bytes of memory so many places take.
+pub(crate) fn places(places: u64) -> u64 {
+    places.saturating_mul(PLACE_BYTES)
+}
+
+/// How much IR there is so far: values, places in lists of them, and blocks.
 pub(crate) fn so_far(dfg: &DataFlowGraph) -> u64 {
-    (dfg.num_values() + dfg.value_lists.capacity()) as u64
+    (dfg.num_values() + dfg.value_lists.capacity() + dfg.num_blocks() * BLOCK) as u64
 }
 
 /// The values that the branches of a function pass to blocks, each counted as often as there are values that

@@ -3,7 +3,7 @@
 //! Invariant: a frame is pushed for each block that begins in reachable code, and for no other.
 
 use super::{Translator, exception::Clause};
-use crate::{emit::block_args, signature::clif_type, weight};
+use crate::{emit::block_args, signature::clif_type};
 use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, Value, types::I32};
 use cranelift_frontend::Variable;
 use executor_model::{TrapCode, ValType};
@@ -12,6 +12,10 @@ use wasmparser::{BlockType, BrTable, Operator};
 
 /// The longest table that is one for the code generator has so many bits of an index.
 const TABLE_BITS: u32 = 12;
+
+/// After so many nested blocks their ends are separated. Blocks are nested so deep only for the longest tables
+/// of branches.
+const MAX_JUMPS: usize = 1 << 10;
 
 /// An enclosing block.
 pub(super) struct Frame {
@@ -80,6 +84,7 @@ impl<'a> Translator<'a> {
                 self.jump(label, params.len());
                 self.stack.truncate(self.stack.len() - params.len());
                 self.enter_block(label);
+                self.variables.begin_loop(label);
                 self.push_params(label);
                 self.enter(Kind::Loop, label, params.len(), params.len());
             }
@@ -259,6 +264,7 @@ impl<'a> Translator<'a> {
                 if frame.ends {
                     self.switch_to(frame.label);
                     self.push_params(frame.label);
+                    self.separate_ends();
                 }
             }
         }
@@ -269,14 +275,26 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// At the end of every so many nested blocks: does something that stays in the code. The code generator follows
+    /// jumps that lead to nothing but jumps from each to the last, and ends of blocks without anything between are
+    /// such jumps.
+    fn separate_ends(&mut self) {
+        if self.frames.len() % MAX_JUMPS == MAX_JUMPS - 1 {
+            let vmctx = self.emitter.vmctx;
+            self.emitter.trap_unless(vmctx, TrapCode::Unreachable);
+        }
+    }
+
     /// Notes that nothing else will branch to a loop. Only then every branch is given what it passes: each
     /// local that the loop changes, which can be more than there is room for.
     fn seal_loop(&mut self, frame: &Frame) {
-        let params = self.emitter.builder.block_params(frame.label).len() as u64;
-        let passed = frame.branches.saturating_mul(params);
-        match weight::memory(passed) > self.emitter.context.allowance {
-            true => self.passed = passed,
-            false => self.emitter.builder.seal_block(frame.label),
+        let builder = &mut self.emitter.builder;
+        let params = builder.block_params(frame.label).len() as u64;
+        self.variables.count_loop(builder);
+        self.passed = frame.branches.saturating_mul(params);
+        if !self.is_too_large() {
+            self.passed = 0;
+            self.variables.seal_loop(&mut self.emitter.builder);
         }
     }
 

@@ -123,6 +123,11 @@ impl Tries {
         self.begin();
     }
 
+    /// How many handlers the calls so far name.
+    pub(super) fn handlers(&self) -> u64 {
+        self.handlers as u64
+    }
+
     /// Refuses a function whose handlers are beyond measure.
     pub(super) fn check(&self, func: FuncIndex) -> Result<(), CompileError> {
         match self.handlers > MAX_HANDLERS {
@@ -184,7 +189,7 @@ impl<'a> Translator<'a> {
                 let Kind::Catch { exception: Some(exception), .. } = self.frames[at].kind else {
                     unreachable!("validated code")
                 };
-                let exception = self.emitter.builder.use_var(exception);
+                let exception = self.read(exception);
                 self.throw(Builtin::ThrowRef, &[exception]);
             }
             _ => return false,
@@ -323,8 +328,8 @@ impl<'a> Translator<'a> {
             self.stack.extend(values);
             // Only those that something throws again have a value worth keeping.
             clause.reference.then(|| {
-                let variable = self.emitter.builder.declare_var(WORD);
-                self.emitter.builder.def_var(variable, exception);
+                let variable = self.declare(WORD);
+                self.write(variable, exception);
                 variable
             })
         });

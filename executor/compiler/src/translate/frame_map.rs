@@ -31,9 +31,16 @@ pub(super) struct Frames {
     /// What the slot is known to hold in the block being translated.
     held: HashMap<u32, Value>,
     calls: Vec<(u32, Vec<FrameValue>)>,
+    /// How many values these have in all.
+    listed: u64,
 }
 
 impl Frames {
+    /// How many bytes of memory the lists of calls take.
+    pub(super) fn memory(&self) -> u64 {
+        self.listed.saturating_mul(size_of::<FrameValue>() as u64)
+    }
+
     /// Where a value goes.
     fn place(&mut self, place: Place, ty: ValType) -> u32 {
         let size = if ty == ValType::V128 { 16 } else { 8 };
@@ -55,7 +62,7 @@ impl Translator<'_> {
         let vmctx = self.emitter.vmctx;
         self.ins().stack_store(WORD, vmctx, slot, 0);
         let (places, held) = (HashMap::new(), HashMap::new());
-        self.map = Some(Frames { slot, len: 8, places, held, calls: Vec::new() });
+        self.map = Some(Frames { slot, len: 8, places, held, calls: Vec::new(), listed: 0 });
     }
 
     /// The frame map of the whole function.
@@ -86,6 +93,7 @@ impl Translator<'_> {
             }
             list.push(FrameValue { place, ty, at });
         }
+        map.listed += list.len() as u64;
         map.calls.push((offset, list));
         self.map = Some(map);
     }
@@ -94,12 +102,11 @@ impl Translator<'_> {
     fn frame_values(&mut self, offset: u32) -> Vec<(Place, ValType, Value)> {
         let places = self.frame_places(offset);
         let value = |(place, ty)| {
-            let builder = &mut self.emitter.builder;
             let value = match place {
-                Place::Local(index) => builder.use_var(self.locals[index as usize]),
+                Place::Local(index) => self.read(self.locals[index as usize]),
                 Place::Operand(height) => self.stack[height as usize],
                 Place::Caught(at) => match &self.frames[at as usize].kind {
-                    Kind::Catch { exception: Some(exception), .. } => builder.use_var(*exception),
+                    Kind::Catch { exception: Some(exception), .. } => self.read(*exception),
                     _ => unreachable!("one of `frame_places`"),
                 },
             };

@@ -6,12 +6,19 @@
 //! The body is read once, forwards, into the few steps that matter here, and these are gone through
 //! backwards until nothing changes: once, and again for what loops carry around.
 
+use crate::deadline::Deadline;
 use executor_code::CompileError;
 use executor_model::FuncIndex;
 use wasmparser::{Catch, FunctionBody, Operator};
 
 /// How many values the frame maps of one function may name in all. Programs stay far below.
 const MAX_VALUES: usize = 1 << 24;
+
+/// After how many steps the time is looked at.
+const CLOCK_STEP: usize = 64;
+
+/// Calls by the offsets of their operators, and the locals that live on after each.
+type Calls = Vec<(u32, Vec<u32>)>;
 
 /// A set of locals.
 type Locals = Vec<u64>;
@@ -58,25 +65,24 @@ struct Scope {
 /// The locals that live on after each call that was asked for, by the offset of its operator.
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
-    calls: Vec<(u32, Vec<u32>)>,
+    calls: Calls,
 }
 
 impl Liveness {
-    /// Looks at the calls of which `wanted` says so.
+    /// Looks at the calls that `steps` has.
     ///
     /// # Errors
-    /// When the body cannot be read, or the calls have too many live locals.
+    /// When the calls have too many live locals, or the deadline passes.
     pub(super) fn of(
-        body: &FunctionBody<'_>,
+        steps: &Steps,
         func: FuncIndex,
         locals: usize,
-        wanted: impl Fn(&Operator<'_>, u32) -> bool,
+        deadline: Deadline,
     ) -> Result<Self, CompileError> {
-        let (steps, loops) = steps(body, wanted).map_err(|e| crate::invalid(&e))?;
-        let mut carried = vec![vec![0; locals.div_ceil(64)]; loops];
+        let mut carried = vec![vec![0; locals.div_ceil(64)]; steps.loops];
         loop {
             let mut pass = Pass { carried: &mut carried, scopes: Vec::new(), changed: false };
-            let Some(calls) = pass.run(&steps, locals) else {
+            let Some(calls) = pass.run(&steps.steps, locals, deadline)? else {
                 return Err(CompileError::Unsupported(format!(
                     "function {func} has too many locals and calls for a snapshot inside a call"
                 )));
@@ -101,82 +107,108 @@ impl Liveness {
     }
 }
 
-/// The steps of a body, and how many loops it has.
-fn steps(
-    body: &FunctionBody<'_>,
-    wanted: impl Fn(&Operator<'_>, u32) -> bool,
-) -> Result<(Vec<Step>, usize), wasmparser::Error> {
-    let mut steps = Vec::new();
-    let mut open = vec![Kind::Block];
-    let mut loops = 0;
-    let mut operators = body.get_operators_reader()?;
-    while !operators.eof() {
-        let offset = operators.original_position() as u32;
-        let operator = operators.read()?;
-        let wanted = wanted(&operator, offset);
-        steps.push(match operator {
-            Operator::LocalGet { local_index } => Step::Get(local_index),
-            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
-                Step::Set(local_index)
-            }
-            Operator::Block { .. } => {
-                open.push(Kind::Block);
-                Step::Begin
-            }
-            Operator::Loop { .. } => {
-                open.push(Kind::Loop(loops));
-                loops += 1;
-                Step::Loop(loops - 1)
-            }
-            Operator::If { .. } => {
-                open.push(Kind::Block);
-                Step::If
-            }
-            Operator::TryTable { try_table } => {
-                let label = |catch: &Catch| match *catch {
-                    Catch::One { label, .. }
-                    | Catch::OneRef { label, .. }
-                    | Catch::All { label }
-                    | Catch::AllRef { label } => label,
-                };
-                open.push(Kind::TryTable(try_table.catches.iter().map(label).collect()));
-                Step::Begin
-            }
-            Operator::Try { .. } => {
-                open.push(Kind::Try);
-                Step::Begin
-            }
-            Operator::Else => Step::Else,
-            Operator::Catch { .. } | Operator::CatchAll => Step::Catch,
-            Operator::End | Operator::Delegate { .. } => {
-                Step::End(open.pop().expect("validated code"))
-            }
-            Operator::Br { relative_depth } => Step::Branch(relative_depth),
-            Operator::BrIf { relative_depth }
-            | Operator::BrOnNull { relative_depth }
-            | Operator::BrOnNonNull { relative_depth } => Step::BranchIf(relative_depth),
-            Operator::BrTable { targets } => {
-                let mut labels = targets.targets().collect::<Result<Vec<_>, _>>()?;
-                labels.push(targets.default());
-                labels.sort_unstable();
-                labels.dedup();
-                Step::BranchTable(labels)
-            }
-            Operator::Return
-            | Operator::Unreachable
-            | Operator::ReturnCall { .. }
-            | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. } => Step::Stop,
-            Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } => Step::Throw,
-            _ if wanted => Step::Call(offset),
-            // May throw as well, for all that is known.
-            Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
-                Step::Call(u32::MAX)
-            }
-            _ => continue,
-        });
+/// The steps of a body; none where no call is asked for.
+#[derive(Default)]
+pub(super) struct Steps {
+    steps: Vec<Step>,
+    /// How many loops it has.
+    loops: usize,
+    /// How many blocks are open at the same time, at most.
+    deepest: usize,
+}
+
+impl Steps {
+    /// Looks for the calls of which `wanted` says so.
+    ///
+    /// # Errors
+    /// When the body cannot be read.
+    pub(super) fn of(
+        body: &FunctionBody<'_>,
+        wanted: impl Fn(&Operator<'_>, u32) -> bool,
+    ) -> Result<Self, wasmparser::Error> {
+        let mut steps = Vec::new();
+        let mut open = vec![Kind::Block];
+        let (mut loops, mut deepest, mut any) = (0, 0, false);
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            let offset = operators.original_position() as u32;
+            let operator = operators.read()?;
+            let wanted = wanted(&operator, offset);
+            any |= wanted;
+            deepest = open.len().max(deepest);
+            steps.push(match operator {
+                Operator::LocalGet { local_index } => Step::Get(local_index),
+                Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                    Step::Set(local_index)
+                }
+                Operator::Block { .. } => {
+                    open.push(Kind::Block);
+                    Step::Begin
+                }
+                Operator::Loop { .. } => {
+                    open.push(Kind::Loop(loops));
+                    loops += 1;
+                    Step::Loop(loops - 1)
+                }
+                Operator::If { .. } => {
+                    open.push(Kind::Block);
+                    Step::If
+                }
+                Operator::TryTable { try_table } => {
+                    let label = |catch: &Catch| match *catch {
+                        Catch::One { label, .. }
+                        | Catch::OneRef { label, .. }
+                        | Catch::All { label }
+                        | Catch::AllRef { label } => label,
+                    };
+                    open.push(Kind::TryTable(try_table.catches.iter().map(label).collect()));
+                    Step::Begin
+                }
+                Operator::Try { .. } => {
+                    open.push(Kind::Try);
+                    Step::Begin
+                }
+                Operator::Else => Step::Else,
+                Operator::Catch { .. } | Operator::CatchAll => Step::Catch,
+                Operator::End | Operator::Delegate { .. } => {
+                    Step::End(open.pop().expect("validated code"))
+                }
+                Operator::Br { relative_depth } => Step::Branch(relative_depth),
+                Operator::BrIf { relative_depth }
+                | Operator::BrOnNull { relative_depth }
+                | Operator::BrOnNonNull { relative_depth } => Step::BranchIf(relative_depth),
+                Operator::BrTable { targets } => {
+                    let mut labels = targets.targets().collect::<Result<Vec<_>, _>>()?;
+                    labels.push(targets.default());
+                    labels.sort_unstable();
+                    labels.dedup();
+                    Step::BranchTable(labels)
+                }
+                Operator::Return
+                | Operator::Unreachable
+                | Operator::ReturnCall { .. }
+                | Operator::ReturnCallIndirect { .. }
+                | Operator::ReturnCallRef { .. } => Step::Stop,
+                Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } => {
+                    Step::Throw
+                }
+                _ if wanted => Step::Call(offset),
+                // May throw as well, for all that is known.
+                Operator::Call { .. }
+                | Operator::CallIndirect { .. }
+                | Operator::CallRef { .. } => Step::Call(u32::MAX),
+                _ => continue,
+            });
+        }
+        Ok(if any { Self { steps, loops, deepest } } else { Self::default() })
     }
-    Ok((steps, loops))
+
+    /// How many bytes of memory are taken to go through them, where there are so many locals.
+    pub(super) fn memory(&self, locals: usize) -> u64 {
+        // A loop has a set of locals, and an open block up to three.
+        let sets = self.loops as u64 + 3 * self.deepest as u64;
+        sets.saturating_mul(locals.div_ceil(64) as u64 * size_of::<u64>() as u64)
+    }
 }
 
 struct Pass<'a> {
@@ -187,13 +219,21 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Goes through the steps backwards; `None` when the calls have too many live locals.
-    fn run(&mut self, steps: &[Step], locals: usize) -> Option<Vec<(u32, Vec<u32>)>> {
+    /// Goes through the steps backwards; nothing when the calls have too many live locals.
+    fn run(
+        &mut self,
+        steps: &[Step],
+        locals: usize,
+        deadline: Deadline,
+    ) -> Result<Option<Calls>, CompileError> {
         let none: Locals = vec![0; locals.div_ceil(64)];
         let mut live = none.clone();
         let mut calls = Vec::new();
         let mut values = 0;
-        for step in steps.iter().rev() {
+        for (i, step) in steps.iter().rev().enumerate() {
+            if i.is_multiple_of(CLOCK_STEP) {
+                deadline.check()?;
+            }
             match step {
                 Step::Get(local) => live[*local as usize / 64] |= 1 << (local % 64),
                 Step::Set(local) => live[*local as usize / 64] &= !(1 << (local % 64)),
@@ -252,7 +292,7 @@ impl Pass<'_> {
                         let live = members(&live);
                         values += 1 + live.len();
                         if values > MAX_VALUES {
-                            return None;
+                            return Ok(None);
                         }
                         calls.push((*offset, live));
                     }
@@ -265,7 +305,7 @@ impl Pass<'_> {
             }
         }
         calls.reverse();
-        Some(calls)
+        Ok(Some(calls))
     }
 
     /// Adds what lives where a branch to a label goes.
@@ -302,6 +342,7 @@ fn members(live: &Locals) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use wasmparser::{Parser, Payload};
 
     /// The live locals after each call of the only function.
@@ -314,7 +355,9 @@ mod tests {
         for payload in Parser::new(0).parse_all(&wasm) {
             if let Payload::CodeSectionEntry(body) = payload.unwrap() {
                 let is_call = |op: &Operator<'_>, _| matches!(op, Operator::Call { .. });
-                let liveness = Liveness::of(&body, 1, locals, is_call).unwrap();
+                let steps = Steps::of(&body, is_call).unwrap();
+                let deadline = Deadline::after(Duration::MAX);
+                let liveness = Liveness::of(&steps, 1, locals, deadline).unwrap();
                 return liveness.calls.into_iter().map(|(_, live)| live).collect();
             }
         }

@@ -18,7 +18,10 @@ mod numeric;
 mod reference;
 mod resume;
 mod simd;
+mod ssa;
 mod table;
+#[cfg(test)]
+mod tests;
 mod variable;
 mod wide;
 
@@ -33,12 +36,16 @@ use exception::Tries;
 use executor_code::CompileError;
 use executor_model::{Features, FuncIndex};
 use frame_map::Frames;
-use liveness::Liveness;
+use liveness::{Liveness, Steps};
 use resume::Resume;
+use ssa::Variables;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 pub(crate) use frame_map::FrameMap;
 pub(crate) use resume::Resumed;
+
+/// After how many operators the time is looked at.
+const CLOCK_STEP: u64 = 64;
 
 /// What the translation of a function comes to, besides its IR.
 pub(crate) struct Translated {
@@ -79,6 +86,7 @@ pub(crate) fn function(
         stack: Vec::new(),
         frames: Vec::new(),
         locals: Vec::new(),
+        variables: Variables::default(),
         reachable: true,
         skipped: 0,
         extent: Extent { body: len, ..Extent::default() },
@@ -108,7 +116,12 @@ pub(crate) fn function(
     let mapped = |operator: &Operator<'_>| context.reach.is_some_and(|reach| reach.call(operator));
     if let Some(types) = context.types {
         let wanted = |operator: &Operator<'_>, at| mapped(operator) || resumed == Some(at);
-        translator.liveness = Liveness::of(&body, func, translator.locals.len(), wanted)?;
+        let (steps, locals) = (Steps::of(&body, wanted), translator.locals.len());
+        let steps = steps.map_err(|e| invalid(&e))?;
+        if steps.memory(locals) > context.allowance {
+            return Err(context.too_large(func));
+        }
+        translator.liveness = Liveness::of(&steps, func, locals, context.deadline)?;
         if !translator.liveness.is_empty() {
             translator.types = Some(types.body(defined, &body)?);
             if context.reach.is_some() {
@@ -120,6 +133,7 @@ pub(crate) fn function(
         translator.begin_resume(offset, params[1]);
     }
     translator.begin(&ty.results);
+    let mut steps = 0_u64;
     while !operators.eof() {
         let offset = operators.original_position();
         let operator = operators.read().map_err(|e| invalid(&e))?;
@@ -136,10 +150,13 @@ pub(crate) fn function(
         if let Some(types) = &mut translator.types {
             types.pass(offset, &operator)?;
         }
-        let dfg = &translator.emitter.builder.func.dfg;
-        let values = weight::so_far(dfg).saturating_add(translator.passed);
-        if weight::memory(values) > context.allowance {
+        if translator.is_too_large() {
             return Err(context.too_large(func));
+        }
+        // The end of a loop takes longer than anything else.
+        steps += 1;
+        if steps.is_multiple_of(CLOCK_STEP) || matches!(operator, Operator::End) {
+            context.deadline.check()?;
         }
     }
     translator.tries.check(func)?;
@@ -160,13 +177,14 @@ struct Translator<'a> {
     frames: Vec<Frame>,
     /// The parameters, then the declared locals.
     locals: Vec<Variable>,
+    variables: Variables,
     /// Whether the code being translated can be reached.
     reachable: bool,
     /// How many blocks began in code that cannot be reached and have not ended.
     skipped: u32,
     /// What has been seen of the function's extent.
     extent: Extent,
-    /// How many values a loop that has ended would have passed to its beginning, where that is too many.
+    /// How many values the branches to a loop that has ended pass to its beginning, until they are part of the IR.
     passed: u64,
     /// What is known of the function's `try` blocks.
     tries: Tries,
@@ -203,11 +221,38 @@ impl<'a> Translator<'a> {
             || self.wide(operator)
     }
 
+    /// Whether making code of it takes more memory than it may.
+    fn is_too_large(&self) -> bool {
+        let dfg = &self.emitter.builder.func.dfg;
+        let memory = weight::memory(weight::so_far(dfg).saturating_add(self.passed))
+            .saturating_add(weight::places(self.variables.places()))
+            .saturating_add(weight::handlers(self.tries.handlers()))
+            .saturating_add(self.map.as_ref().map_or(0, Frames::memory));
+        memory > self.emitter.context.allowance
+    }
+
     /// Adds a local with its first value.
     fn local(&mut self, ty: Type, value: Value) {
-        let local = self.emitter.builder.declare_var(ty);
-        self.emitter.builder.def_var(local, value);
+        let local = self.declare(ty);
+        self.write(local, value);
         self.locals.push(local);
+    }
+
+    fn declare(&mut self, ty: Type) -> Variable {
+        self.variables.declare(&mut self.emitter.builder, ty)
+    }
+
+    fn read(&mut self, variable: Variable) -> Value {
+        if self.is_too_large() {
+            // It is refused after the operator, which may be about to read many more.
+            let ty = self.variables.ty(variable);
+            return self.zero(ty);
+        }
+        self.variables.read(&mut self.emitter.builder, variable)
+    }
+
+    fn write(&mut self, variable: Variable, value: Value) {
+        self.variables.write(&mut self.emitter.builder, variable, value);
     }
 
     /// Zero, or null.

@@ -81,9 +81,9 @@ impl Translator<'_> {
 
     fn operand(&mut self, height: usize, ty: Type) -> Option<Variable> {
         let resume = self.resume.as_mut()?;
-        let builder = &mut self.emitter.builder;
+        let (variables, builder) = (&mut self.variables, &mut self.emitter.builder);
         let variable = resume.operands.entry((height, ty));
-        Some(*variable.or_insert_with(|| builder.declare_var(ty)))
+        Some(*variable.or_insert_with(|| variables.declare(builder, ty)))
     }
 
     /// In another block nothing is known of what the operands' variables hold.
@@ -107,7 +107,7 @@ impl Translator<'_> {
                 assigned.resize(height + 1, None);
             }
             if assigned[height].replace(value) != Some(value) {
-                self.emitter.builder.def_var(variable, value);
+                self.write(variable, value);
             }
         }
     }
@@ -121,7 +121,7 @@ impl Translator<'_> {
         for height in 0..self.stack.len() {
             let ty = self.emitter.builder.func.dfg.value_type(self.stack[height]);
             let Some(variable) = self.operand(height, ty) else { return };
-            self.stack[height] = self.emitter.builder.use_var(variable);
+            self.stack[height] = self.read(variable);
         }
     }
 
@@ -150,14 +150,11 @@ impl Translator<'_> {
             let at = (i * size_of::<RawValue>()) as u32;
             values.push(FrameValue { place, ty, at });
             let value = self.ins().load(signature::clif_type(ty), access, array, at as i32);
-            let builder = &mut self.emitter.builder;
             match place {
-                Place::Local(index) => builder.def_var(self.locals[index as usize], value),
+                Place::Local(index) => self.write(self.locals[index as usize], value),
                 Place::Operand(height) => self.stack[height as usize] = value,
                 Place::Caught(at) => match &self.frames[at as usize].kind {
-                    Kind::Catch { exception: Some(variable), .. } => {
-                        builder.def_var(*variable, value);
-                    }
+                    Kind::Catch { exception: Some(variable), .. } => self.write(*variable, value),
                     _ => unreachable!("one of `frame_places`"),
                 },
             }

@@ -11,16 +11,16 @@ impl Translator<'_> {
         match *operator {
             Operator::LocalGet { local_index } => {
                 let local = self.locals[local_index as usize];
-                let value = self.emitter.builder.use_var(local);
+                let value = self.read(local);
                 self.push(value);
             }
             Operator::LocalSet { local_index } => {
                 let value = self.pop();
-                self.emitter.builder.def_var(self.locals[local_index as usize], value);
+                self.write(self.locals[local_index as usize], value);
             }
             Operator::LocalTee { local_index } => {
                 let value = self.top(1)[0];
-                self.emitter.builder.def_var(self.locals[local_index as usize], value);
+                self.write(self.locals[local_index as usize], value);
             }
             Operator::GlobalGet { global_index } => {
                 let value = self.global_get(global_index);

@@ -421,7 +421,8 @@ impl RuntimeBuilder {
     }
 
     /// Sets how long compiling a module may take, by the clock; 10 minutes where nothing is said. A module that
-    /// takes longer is refused. A function that has been begun may end later than that.
+    /// takes longer is refused. Decoding it may take as long again, and a function whose machine code is being
+    /// made may end some seconds later.
     #[must_use]
     pub fn max_compile_time(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.max_compile_time = time.into();
