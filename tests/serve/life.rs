@@ -116,6 +116,22 @@ fn a_deployed_function_is_served_by_its_settings_and_can_be_taken_back() {
 }
 
 #[test]
+fn the_readme_s_example_answers() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, section) = readme.split_once("### Serving\n").unwrap();
+    let mut commands = section.lines().filter_map(|line| line.strip_prefix("    "));
+    let deploy: Vec<&str> = commands.next().unwrap().split(' ').skip(1).collect();
+    let store = Store::new();
+    let status = store.executor(&deploy).current_dir(root).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(commands.next(), Some("executor serve &"));
+    let server = store.serve(&[]);
+    let path = commands.next().unwrap().strip_prefix("curl http://127.0.0.1:8080").unwrap();
+    assert_eq!(server.get(path).text(), "hello, world!\n");
+}
+
+#[test]
 fn what_a_configuration_names_files_for_is_deployed() {
     let store = Store::new();
     let file = store.dir.path().join("m.wat");

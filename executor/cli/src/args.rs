@@ -3,13 +3,15 @@
 //! Invariant: parsing has no side effects; it reads neither files nor the environment. What needs
 //! them is checked by the command that uses it.
 
-use crate::{code_args::CodeArgs, error::Failure, store_cmd::StoreCommand};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use executor::{
-    Entropy, NotAPoint, Point,
-    settings::{Directory, Protocol, Route},
-    units,
+use crate::{
+    code_args::CodeArgs,
+    deploy::{AliasArgs, DeployArgs, RollbackArgs, VersionsArgs},
+    error::Failure,
+    serve::ServeArgs,
+    store_cmd::StoreCommand,
 };
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use executor::{Entropy, NotAPoint, Point, settings::Directory, units};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -51,14 +53,6 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run specification scripts
     Wast(WastArgs),
-}
-
-/// `executor serve`.
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// What the program that serves is told; `--help` lists it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    pub words: Vec<OsString>,
 }
 
 /// `executor run`.
@@ -109,7 +103,11 @@ impl RunArgs {
     }
 }
 
-fn split(target_and_args: &[OsString]) -> Result<(&OsStr, Vec<String>), Failure> {
+/// A target, and the arguments after it.
+///
+/// # Errors
+/// When an argument is not UTF-8, as WASI wants it.
+pub fn split(target_and_args: &[OsString]) -> Result<(&OsStr, Vec<String>), Failure> {
     let [target, args @ ..] = target_and_args else {
         return Err(Failure::usage("nothing to run"));
     };
@@ -218,87 +216,6 @@ pub struct CompileArgs {
     /// A file with a module, `-` for standard input, or a stored function
     #[arg(required = true, value_name = "FILE|NAME")]
     pub targets: Vec<OsString>,
-}
-
-/// `executor deploy`.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "executor deploy [OPTIONS] --name <NAME> <FILE.wasm|FILE.wat|FILE.snap|NAME> [ARGS]..."
-)]
-pub struct DeployArgs {
-    /// The function. One that is stored already and has no versions becomes version 1
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
-    /// The path that a server answers it at
-    #[arg(long, value_name = "/PATH")]
-    pub route: Option<Route>,
-    /// How a server makes a call of a request
-    #[arg(long, value_name = "cgi|stdio|export:NAME")]
-    pub protocol: Option<Protocol>,
-    /// How many of the latest versions are kept; older ones go unless the function or an alias leads to them
-    #[arg(long, value_name = "K", default_value_t = 10)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub keep: u32,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
-    pub how: HowArgs,
-    /// A file with a module, or `-` for standard input, or what is to go on from: a file with a snapshot or
-    /// a stored function; then the guest's arguments, which its runs have too where they give none
-    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
-    pub target_and_args: Vec<OsString>,
-}
-
-impl DeployArgs {
-    /// What a version is made of, and its arguments.
-    ///
-    /// # Errors
-    /// As [`RunArgs::split`].
-    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
-        split(&self.target_and_args)
-    }
-}
-
-/// `executor rollback`.
-#[derive(Debug, Args)]
-pub struct RollbackArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
-    pub store: StoreDirArgs,
-    /// The version to switch to [default: the latest before the current one]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    pub to: Option<u32>,
-    /// The function
-    pub name: String,
-}
-
-/// `executor alias`.
-#[derive(Debug, Args)]
-pub struct AliasArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
-    pub store: StoreDirArgs,
-    /// Remove the alias; the version stays
-    #[arg(long, conflicts_with = "version")]
-    pub remove: bool,
-    /// The function and the alias
-    #[arg(value_name = "NAME@ALIAS")]
-    pub alias: String,
-    /// The version that it is to lead to
-    #[arg(value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    pub version: Option<u32>,
-}
-
-/// `executor versions`.
-#[derive(Debug, Args)]
-pub struct VersionsArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
-    pub store: StoreDirArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// The function
-    pub name: String,
 }
 
 /// The store, for commands that make no sense without one.

@@ -3,16 +3,104 @@
 //! Invariant: a command that fails has switched nothing.
 
 use crate::{
-    args::{AliasArgs, DeployArgs, RollbackArgs, VersionsArgs},
+    args::{HowArgs, StoreDirArgs, split},
     create::creation,
     error::Failure,
     out, print,
     snapshot_cmd::runtime,
     units, warn,
 };
-use executor::{Deployed, Version, settings::Settings};
+use clap::Args;
+use executor::{
+    Deployed, Version,
+    settings::{Protocol, Route, Settings},
+};
 use serde::Serialize;
-use std::fmt::Write;
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write,
+};
+
+/// `executor deploy`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "executor deploy [OPTIONS] --name <NAME> <FILE.wasm|FILE.wat|FILE.snap|NAME> [ARGS]..."
+)]
+pub struct DeployArgs {
+    /// The function. One that is stored already and has no versions becomes version 1
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// The path that a server answers it at
+    #[arg(long, value_name = "/PATH")]
+    pub route: Option<Route>,
+    /// How a server makes a call of a request
+    #[arg(long, value_name = "cgi|stdio|export:NAME")]
+    pub protocol: Option<Protocol>,
+    /// How many of the latest versions are kept; older ones go unless the function or an alias leads to them
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: u32,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub how: HowArgs,
+    /// A file with a module, or `-` for standard input, or what is to go on from: a file with a snapshot or
+    /// a stored function; then the guest's arguments, which its runs have too where they give none
+    #[arg(trailing_var_arg = true, required = true, value_name = "TARGET")]
+    pub target_and_args: Vec<OsString>,
+}
+
+impl DeployArgs {
+    /// What a version is made of, and its arguments.
+    ///
+    /// # Errors
+    /// When the arguments are not UTF-8.
+    pub fn split(&self) -> Result<(&OsStr, Vec<String>), Failure> {
+        split(&self.target_and_args)
+    }
+}
+
+/// `executor rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// The version to switch to [default: the latest before the current one]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub to: Option<u32>,
+    /// The function
+    pub name: String,
+}
+
+/// `executor alias`.
+#[derive(Debug, Args)]
+pub struct AliasArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// Remove the alias; the version stays
+    #[arg(long, conflicts_with = "version")]
+    pub remove: bool,
+    /// The function and the alias
+    #[arg(value_name = "NAME@ALIAS")]
+    pub alias: String,
+    /// The version that it is to lead to
+    #[arg(value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub version: Option<u32>,
+}
+
+/// `executor versions`.
+#[derive(Debug, Args)]
+pub struct VersionsArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
+    pub store: StoreDirArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The function
+    pub name: String,
+}
 
 /// Makes a version, and switches to it.
 ///

@@ -2,8 +2,17 @@
 //!
 //! Invariant: a run pays for nothing that serving needs, which is a program of its own beside this one.
 
-use crate::{args::ServeArgs, error::Failure};
-use std::{os::unix::process::CommandExt, process::Command};
+use crate::error::Failure;
+use clap::Args;
+use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
+
+/// `executor serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What the program that serves is told; `--help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub words: Vec<OsString>,
+}
 
 /// Becomes the program that serves.
 ///
