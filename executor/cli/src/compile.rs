@@ -30,7 +30,7 @@ fn compile_one(runtime: &Runtime, args: &CompileArgs, target: &OsStr) -> Result<
         Base::Function(name) => runtime.function(&name)?,
         Base::Snapshot(_) => {
             return Err(Failure::new(format_args!(
-                "{} is a snapshot: compile its module, or keep it in the store (executor snapshot create \
+                "{} is not a WebAssembly module: it is a snapshot (to keep it in the store: executor snapshot create \
                  --name NAME {0})",
                 target.display()
             )));
