@@ -358,6 +358,8 @@ fn an_alias_leads_to_a_version_in_one_step_and_nowhere_else() {
     assert_eq!(fs::read_link(functions.join("f")).unwrap().to_str(), Some("f@1"));
     assert_eq!(catalogue.open_function("f@prod").unwrap().id(), one);
     let snapshot = format!("../snapshots/{one}.snap");
+    // The snapshot's module is not here.
+    let before = catalogue.check().unwrap().faults.len();
     for (name, to) in [
         ("f@dev", "f@prod"),
         ("f@dev", &*snapshot),
@@ -372,7 +374,7 @@ fn an_alias_leads_to_a_version_in_one_step_and_nowhere_else() {
         let opened = catalogue.open_function(name);
         let refused = matches!(opened, Err(CatalogueError::File(FileError::Untrusted { .. })));
         assert!(refused, "{name} -> {to}: {opened:?}");
-        assert_eq!(catalogue.check().unwrap().faults.len(), 1, "{name} -> {to}");
+        assert_eq!(catalogue.check().unwrap().faults.len(), before + 1, "{name} -> {to}");
         fs::remove_file(functions.join(name)).unwrap();
     }
     // A version that is not there, though something leads to it.
