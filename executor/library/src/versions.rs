@@ -29,7 +29,7 @@ impl Default for Deployment {
 pub struct Deployed {
     /// The version that is current now.
     pub version: u32,
-    /// Whether it was made: if not, the version that was current has the same snapshot.
+    /// Whether another one was current before: if not, that has the same snapshot.
     pub is_new: bool,
     /// Its snapshot.
     pub created: Created,

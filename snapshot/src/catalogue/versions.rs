@@ -110,7 +110,7 @@ pub struct Version {
 pub struct Switched {
     /// The version that is current now.
     pub version: u32,
-    /// Whether it was made for this: if not, the version that was current has the same snapshot.
+    /// Whether another one was current before.
     pub is_new: bool,
 }
 
@@ -357,8 +357,8 @@ pub(super) fn unknown(name: &str) -> CatalogueError {
 
 impl Adding<'_> {
     /// Makes a version of a function of a snapshot that was put here, and switches the function to it. A function
-    /// that was not deployed so far becomes the version before. Where the current version has the same snapshot,
-    /// none is made. `before` is called between the two.
+    /// that was not deployed so far becomes the version before. Where the current version or the latest has the same
+    /// snapshot, none is made. `before` is called between the two.
     ///
     /// # Errors
     /// When `name` cannot be that of a function, the snapshot is not here, or a link cannot be written; and that of
@@ -383,9 +383,10 @@ impl Adding<'_> {
             versions.made.insert(number, (old, 0));
         }
         let same = |number: &u32| versions.made.get(number).is_some_and(|(made, _)| *made == id);
-        let current = versions.current().filter(same);
-        let is_new = current.is_none();
-        let version = match current {
+        let is_new = versions.current().filter(same).is_none();
+        // A deployment that was cut off has left its version, as the latest.
+        let latest = versions.made.keys().next_back().copied();
+        let version = match versions.current().filter(same).or(latest.filter(same)) {
             Some(number) => number,
             None => {
                 let number = versions.next(function)?;
