@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod c;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../serve/client.rs"]
+mod client;
 mod engines;
 mod go;
 mod javascript;
@@ -15,4 +18,8 @@ mod points;
 #[path = "../support/process.rs"]
 mod process;
 mod python;
+mod serve;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../serve/server.rs"]
+mod server;
 mod stops;

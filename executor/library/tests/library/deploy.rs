@@ -200,10 +200,9 @@ fn a_copy_without_links_has_the_same_versions() {
 #[test]
 fn settings_stay_with_the_name() {
     let (dir, runtime) = store();
-    let settings = |deadline: &str| -> Settings {
-        let mut settings = Settings::default();
-        settings.deadline = Some(deadline.parse().unwrap());
-        settings
+    let settings = |deadline: &str| Settings {
+        deadline: Some(deadline.parse().unwrap()),
+        ..Settings::default()
     };
     let unknown = runtime.set_settings("f", &settings("1s"));
     assert!(matches!(unknown, Err(Error::Store(CatalogueError::UnknownFunction { .. }))));

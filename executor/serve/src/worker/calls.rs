@@ -85,12 +85,13 @@ impl Calls {
 
     /// Passes on output that is held back for a moment, again and again.
     pub(super) fn keep_flushing(&self) {
-        let flush = |running: &Running, since| {
-            let output = running.current().as_ref().map(|current| Arc::clone(&current.output));
-            output.is_some_and(|output| output.flush_since(since))
-        };
         self.flusher.run(|since| {
-            self.running.iter().fold(false, |held, running| flush(running, since) || held)
+            let mut held = false;
+            for running in &self.running {
+                let output = running.current().as_ref().map(|current| Arc::clone(&current.output));
+                held |= output.is_some_and(|output| output.flush_since(since));
+            }
+            held
         });
     }
 
