@@ -61,8 +61,8 @@ differential SEED="0" COUNT="1000":
 soak SECONDS="30" SEED="1":
     EXECUTOR_SOAK={{SECONDS}} EXECUTOR_SEED={{SEED}} cargo test --locked --package executor-cli --test crash soak::
 
-# Looks for inputs for which a property of tests/oracles does not hold: decode_compile, code_file, snapshot_file or
-# wasi_hostile. The first build takes some minutes.
+# Looks for inputs for which a property of tests/oracles does not hold: decode_compile, code_file, snapshot_file,
+# wasi_hostile or serve_bytes. The first build takes some minutes.
 fuzz TARGET SECONDS="60":
     fuzz/run {{TARGET}} {{SECONDS}}
 

@@ -16,6 +16,8 @@ mod functions;
 mod http;
 mod load;
 mod observe;
+#[doc(hidden)]
+pub mod oracle;
 mod protocol;
 mod server;
 mod state;

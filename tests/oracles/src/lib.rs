@@ -13,6 +13,7 @@ mod wasi_hostile;
 
 pub use code_file::code_file;
 pub use decode_compile::decode_compile;
+pub use executor_serve::oracle::bytes as serve_bytes;
 pub use snapshot_file::snapshot_file;
 pub use wasi_hostile::wasi_hostile;
 
@@ -25,4 +26,5 @@ pub const ALL: &[(&str, Oracle)] = &[
     ("code_file", code_file),
     ("snapshot_file", snapshot_file),
     ("wasi_hostile", wasi_hostile),
+    ("serve_bytes", serve_bytes),
 ];

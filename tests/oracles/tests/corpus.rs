@@ -76,3 +76,8 @@ fn generated_snapshots() {
 fn generated_guests() {
     generated("wasi_hostile", 2000, 600);
 }
+
+#[test]
+fn generated_bytes_for_a_server() {
+    generated("serve_bytes", 4000, 400);
+}

@@ -157,6 +157,15 @@ pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> io::Result<T> {
     }
 }
 
+/// Panics where a packet is a message that cannot be sent again.
+pub(crate) fn check<T: Serialize + DeserializeOwned>(packet: &[u8]) {
+    if let Ok(message) = decode::<T>(packet) {
+        let mut again = Vec::new();
+        encode(&message, &mut again).unwrap();
+        decode::<T>(&again).unwrap();
+    }
+}
+
 fn config() -> bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,

@@ -12,7 +12,7 @@ mod message;
 mod socket;
 
 pub(crate) use message::{
-    Body, Call, Directory, End, Entry, Failure, Hello, Order, Outcome, Phases, Reply,
+    Body, Call, Directory, End, Entry, Failure, Hello, Order, Outcome, Phases, Reply, check,
 };
 pub(crate) use socket::{Packets, pair};
 
