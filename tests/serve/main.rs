@@ -1,6 +1,7 @@
 //! `executor serve`, run as a user runs it: requests in; responses, logs and processes out.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod client;
 mod guests;
 mod hostile;

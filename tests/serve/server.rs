@@ -123,6 +123,13 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where its administration is, at a TCP port.
+    pub fn admin(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("the administration is at http://").unwrap();
+        rest.lines().next().unwrap().parse().unwrap()
+    }
+
     /// Waits until something is logged.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {

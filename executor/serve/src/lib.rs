@@ -9,6 +9,7 @@
 //! The server reads what clients send and runs no guest; workers, which are processes of their own, run guests and
 //! have no socket to the world. It is a program of its own, so that `executor run` starts without it.
 
+mod admin;
 mod admission;
 mod args;
 mod config;

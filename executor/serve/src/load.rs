@@ -123,24 +123,38 @@ impl Loader {
     ///
     /// # Errors
     /// When it cannot be run, or fails.
-    pub(crate) fn command<'a>(
+    fn command<'a>(
         &self,
         words: impl IntoIterator<Item = &'a std::ffi::OsStr>,
     ) -> Result<String, CommandError> {
-        let path = executor_path();
-        let mut command = Command::new(&path);
-        command.args(words).arg("--store").arg(&self.store).stdin(Stdio::null());
-        let started = |source| CommandError::Start { command: path.clone(), source };
-        let Output { status, stdout, stderr } = command.output().map_err(started)?;
-        match status.success() {
-            true => Ok(String::from_utf8_lossy(&stdout).trim_end().to_owned()),
-            false => {
-                let error = String::from_utf8_lossy(&stderr);
-                let line = error.lines().last().unwrap_or("it failed and did not say why");
-                Err(CommandError::Failed(line.trim_start_matches("error: ").to_owned()))
-            }
-        }
+        let mut command = self.executor();
+        let output = command.args(words).output().map_err(|source| CommandError::Start {
+            command: command.get_program().into(),
+            source,
+        })?;
+        said(&output).map_err(CommandError::Failed)
     }
+
+    /// The executor, for a command on the store.
+    pub(crate) fn executor(&self) -> Command {
+        let mut command = Command::new(executor_path());
+        // As variables: what stands behind a module's file is its guest's.
+        command.env("EXECUTOR_STORE", &self.store).stdin(Stdio::null());
+        command
+    }
+}
+
+/// What a command has printed.
+///
+/// # Errors
+/// When it has failed, with its error.
+pub(crate) fn said(output: &Output) -> Result<String, String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    let line = error.lines().find_map(|line| line.strip_prefix("executor: error: "));
+    Err(line.unwrap_or("it failed and did not say why").to_owned())
 }
 
 /// The `executor` beside this program.

@@ -3,8 +3,9 @@
 //! Invariant: what was accepted is answered, whatever is reloaded meanwhile; only `drain` running out breaks that.
 
 use crate::{
+    admin::{self, Admin, Token},
     args::{Args, LogFormat},
-    config::Config,
+    config::{Address, Config},
     functions::Table,
     http::{self, Listener},
     load::{self, Loader},
@@ -20,7 +21,6 @@ use std::{
     io,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::Duration,
@@ -50,6 +50,8 @@ pub(crate) enum ServeError {
     Nothing,
     #[error(transparent)]
     Tls(#[from] http::TlsError),
+    #[error(transparent)]
+    Token(#[from] admin::TokenError),
     #[error("cannot listen at {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("cannot {what}: {source}")]
@@ -155,9 +157,14 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
             served.protocol
         );
     }
-    state.ready.store(true, Relaxed);
+    let admin = match &config.admin {
+        Some(address) => Some(administration(address, &config, &loader, &state).await?),
+        None => None,
+    };
     tracing::info!("serving at {scheme}://{addr}");
 
+    // A task that is dropped ends, with its socket.
+    let administered = admin.map(|(listener, admin)| tokio::spawn(admin::serve(listener, admin)));
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(http::serve(Listener { tcp, tls }, Arc::clone(&state), stopped));
     loop {
@@ -170,7 +177,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
                 },
             },
             changed = watch.changed() => match changed {
-                Ok(changed) => update(&loader, &state, Some(changed)).await,
+                Ok(changed) => drop(update(&loader, &state, Some(changed)).await),
                 Err(error) => {
                     tracing::error!("deployments are not noticed any more; SIGHUP reloads: {error}");
                 }
@@ -184,6 +191,11 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
     match drained.await {
         Ok(_) => tracing::info!("ended"),
         Err(_) => tracing::error!("ended before all requests had"),
+    }
+    if let Some(administered) = administered {
+        administered.abort();
+        // It ends by being aborted.
+        let _ = administered.await;
     }
     // Workers without calls end at once.
     let _ = timeout(Duration::from_secs(1), state.workers.get().retire()).await;
@@ -201,6 +213,33 @@ async fn blocking<T: Send + 'static>(
         Ok(loaded) => loaded,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Begins to listen for the administration.
+async fn administration(
+    address: &Address,
+    config: &Config,
+    loader: &Arc<Loader>,
+    state: &Arc<State>,
+) -> Result<(admin::Listener, Arc<Admin>), ServeError> {
+    let failed = |source| ServeError::Listen { address: address.to_string(), source };
+    let listener = admin::listen(address).await.map_err(failed)?;
+    let token = match (&listener, &config.admin_token) {
+        (admin::Listener::Unix { .. }, None) => None,
+        (_, Some(path)) => Some(Token::read(path)?),
+        (admin::Listener::Tcp(_), None) => {
+            let (token, path) = Token::of_store(&loader.store)?;
+            tracing::info!("the administration's token is in {}", path.display());
+            Some(token)
+        }
+    };
+    let address = match &listener {
+        admin::Listener::Tcp(tcp) => format!("http://{}", tcp.local_addr().map_err(failed)?),
+        admin::Listener::Unix { .. } => address.to_string(),
+    };
+    tracing::info!("the administration is at {address}");
+    let (loader, state) = (Arc::clone(loader), Arc::clone(state));
+    Ok((listener, Arc::new(Admin { state, loader, token })))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
@@ -226,21 +265,28 @@ async fn reload(args: &Args, loader: &Arc<Loader>, state: &Arc<State>) -> Result
     Ok(())
 }
 
-/// Loads functions that have changed, or all.
+/// Loads functions that have changed, or all. Returns what is to be said of those that are not served.
 pub(crate) async fn update(
     loader: &Arc<Loader>,
     state: &Arc<State>,
     changed: Option<BTreeSet<String>>,
-) {
+) -> Vec<String> {
+    // One after the other: each begins with the table that the one before has made.
+    let _turn = state.updating.lock().await;
     let (config, before) = (state.config.get(), state.table.get());
     let names = changed.clone();
-    let load =
-        move |loader: &Loader, config: &Config| loader.table(config, &before, names.as_ref());
+    let load = {
+        let before = Arc::clone(&before);
+        move |loader: &Loader, config: &Config| loader.table(config, &before, names.as_ref())
+    };
     let (table, said) = match blocking(loader, &config, load).await {
         Ok(loaded) => loaded,
-        Err(error) => return tracing::error!("the store cannot be read: {error}"),
+        Err(error) => {
+            tracing::error!("the store cannot be read: {error}");
+            return vec![error.to_string()];
+        }
     };
-    for text in said {
+    for text in &said {
         tracing::error!("{text}");
     }
     let table = Arc::new(table);
@@ -256,17 +302,23 @@ pub(crate) async fn update(
                 tokio::spawn(async move { old.retire().await });
             }
             Err(error) => {
-                return tracing::error!("cannot start workers for other directories: {error}");
+                let text = format!("cannot start workers for other directories: {error}");
+                tracing::error!("{text}");
+                return vec![text];
             }
         }
     }
     for served in table.iter() {
-        if changed.as_ref().is_none_or(|changed| changed.contains(&*served.name)) {
-            let id: PathBuf = executor::SnapshotId(served.snapshot).to_string().into();
-            tracing::info!("{} at {} is {}", served.name, served.route, id.display());
+        let is_as_it_was = before.get(&served.name).is_some_and(|before| {
+            before.snapshot == served.snapshot && before.route == served.route
+        });
+        if !is_as_it_was {
+            let id = executor::SnapshotId(served.snapshot);
+            tracing::info!("{} at {} ({}) is {id}", served.name, served.route, served.protocol);
         }
     }
     state.table.replace(table);
+    said
 }
 
 /// What a signal says to the server.

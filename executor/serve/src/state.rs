@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// What is replaced whole.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(crate) struct State {
     pub(crate) permits: Arc<Semaphore>,
     /// No request is taken any more.
     pub(crate) draining: AtomicBool,
-    /// Everything is loaded.
-    pub(crate) ready: AtomicBool,
+    /// Held while the table is made anew.
+    pub(crate) updating: Mutex<()>,
     ids: Ids,
 }
 
@@ -58,7 +58,7 @@ impl State {
             table: Current::new(Arc::new(table)),
             workers: Current::new(workers),
             draining: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
+            updating: Mutex::new(()),
             ids: Ids::new(),
         }
     }

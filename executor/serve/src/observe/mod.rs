@@ -2,6 +2,7 @@
 //!
 //! Invariant: bytes of guests and clients reach no terminal unescaped, and nothing here fails a request.
 
+pub(crate) mod metrics;
 mod stats;
 
 pub(crate) use stats::Stats;

@@ -119,11 +119,6 @@ impl Workers {
         self.0.deaths.load(Relaxed)
     }
 
-    /// The numbers of the workers' processes.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        self.0.places.iter().filter_map(|place| Some(lock(place).as_ref()?.process)).collect()
-    }
-
     /// Has the workers end when they have no calls any more, and waits for that.
     pub(crate) async fn retire(&self) {
         self.0.retired.send_replace(true);
