@@ -49,6 +49,10 @@ kernels *NAMES:
     bench/kernels/build
     cargo run --release --locked --manifest-path bench/rivals/Cargo.toml --features kernels --bin kernels -- {{NAMES}}
 
+# `executor serve` beside `wasmtime serve`; after bench/fetch. ROWS: hello, quickjs, pandas, overload, many.
+serve-bench *ARGS: build
+    bench/serve/run {{ARGS}}
+
 # What compiling a module costs, beside the wasmtime command; after bench/fetch.
 compile-cost FILE TIMES="3": build
     bench/compile-cost {{FILE}} {{TIMES}}

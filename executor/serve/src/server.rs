@@ -68,11 +68,13 @@ pub(crate) fn run(args: Args) -> Result<(), ServeError> {
     start_log(&args);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = config.threads.unwrap_or(cores / 2).max(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(system("start threads"))?;
+    // One thread needs no other to be woken by.
+    let mut runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime =
+        runtime.worker_threads(threads).enable_all().build().map_err(system("start threads"))?;
     runtime.block_on(serve(args, config, cores))
 }
 

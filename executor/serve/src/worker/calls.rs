@@ -8,6 +8,7 @@ use super::{
     flush::Flusher,
     functions::Functions,
     output::{Output, Stderr, Stdout},
+    turns::Turns,
 };
 use crate::wire::{Body, Call, Directory, End, Entry, Failure, Outcome, Packets, Phases, Reply};
 use executor::{CallError, Cancellation, DirAccess, Error, Function, Instance, Stdin};
@@ -33,6 +34,8 @@ pub(super) struct Calls {
     pub(super) socket: Arc<OwnedFd>,
     pub(super) functions: Functions,
     pub(super) flusher: Arc<Flusher>,
+    /// Which threads wait for calls.
+    pub(super) turns: Turns,
     /// What each thread does.
     pub(super) running: Box<[Running]>,
     /// Calls that were cancelled before a thread had them.
@@ -64,10 +67,14 @@ impl Calls {
     /// Takes calls and makes them, until the server is gone.
     pub(super) fn serve(&self, place: usize) {
         let mut packets = Packets::new();
+        let mut faults = faults();
         loop {
-            match packets.receive::<Call>(&self.socket, true) {
+            self.turns.begin(place);
+            let received = packets.receive::<Call>(&self.socket, true);
+            self.turns.end();
+            match received {
                 Ok(Some((call, with))) => {
-                    let end = self.make(place, call, with);
+                    let end = self.make(place, call, with, &mut faults);
                     if packets.send(&self.socket, &Reply::End(end), None, true).is_err() {
                         process::exit(0);
                     }
@@ -117,8 +124,8 @@ impl Calls {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 
-    /// Makes a call.
-    fn make(&self, place: usize, call: Call, with: Option<OwnedFd>) -> End {
+    /// Makes a call. `faults` are those of the thread so far.
+    fn make(&self, place: usize, call: Call, with: Option<OwnedFd>, faults: &mut u64) -> End {
         let number = call.number;
         let (socket, flusher) = (Arc::clone(&self.socket), Arc::clone(&self.flusher));
         let output = Output::new(number, socket, flusher, call.output);
@@ -130,7 +137,6 @@ impl Calls {
             cancellation.cancel();
         }
         let mut phases = Phases::default();
-        let faults = faults();
         let made = catch_unwind(AssertUnwindSafe(|| {
             let made = self.make_of(call, with, &output, &cancellation, &mut phases);
             made.map_err(|failed| match failed {
@@ -141,7 +147,8 @@ impl Calls {
             })
         }));
         *self.running[place].current() = None;
-        phases.faults = self::faults().saturating_sub(faults);
+        let before = std::mem::replace(faults, self::faults());
+        phases.faults = faults.saturating_sub(before);
         let outcome = match made.unwrap_or_else(|panic| Err((Failure::Trap, panicked(&*panic)))) {
             _ if output.exceeded() => {
                 Outcome::Failed(Failure::Output, "it wrote more than it may".to_owned())

@@ -8,6 +8,7 @@ mod export;
 mod flush;
 mod functions;
 mod output;
+mod turns;
 
 use crate::wire::{Hello, Order, Packets};
 use calls::{Calls, Running};
@@ -20,6 +21,7 @@ use std::{
     sync::Arc,
     thread,
 };
+use turns::Turns;
 
 /// The stack of a thread that calls guests, which run on one of their own.
 const STACK: usize = 512 << 10;
@@ -51,6 +53,7 @@ pub(crate) fn run() -> Result<(), WorkerError> {
         socket: Arc::new(calls),
         functions: Functions::new(runtime, hello.functions),
         flusher: Default::default(),
+        turns: Turns::new(hello.threads),
         running: (0..hello.threads).map(|_| Running::default()).collect(),
         cancelled: Default::default(),
     });
