@@ -51,6 +51,33 @@ fn what_cannot_be_served_is_said_in_one_line() {
 }
 
 #[test]
+fn workers_are_confined_and_have_no_variables_and_no_other_descriptors() {
+    let store = Store::new();
+    let server = store.function("hello", &guests::page("hello")).serve(&["--sandbox", "require"]);
+    assert_eq!(server.get("/hello").text(), "hello");
+    for worker in server.workers() {
+        let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1"] {
+            assert!(status.lines().any(|l| l == line), "{line}: {status}");
+        }
+        let environ = fs::read_to_string(format!("/proc/{worker}/environ")).unwrap();
+        assert!(environ.is_empty() || environ.starts_with("RUST_BACKTRACE="), "{environ}");
+        let descriptors = fs::read_dir(format!("/proc/{worker}/fd")).unwrap().flatten();
+        for descriptor in descriptors {
+            let leads = fs::read_link(descriptor.path()).unwrap_or_default();
+            let leads = leads.to_string_lossy().into_owned();
+            let store = store.path().to_string_lossy().into_owned();
+            let known = ["/dev/null", "socket:", "pipe:", "anon_inode:[eventfd]", &store];
+            // Standard error is the server's.
+            assert!(known.iter().any(|known| leads.starts_with(known)), "{leads}");
+        }
+    }
+    let off = store.serve(&["--sandbox", "off"]);
+    let status = fs::read_to_string(format!("/proc/{}/status", off.workers()[0])).unwrap();
+    assert!(status.contains("Seccomp:\t0"), "{status}");
+}
+
+#[test]
 fn functions_that_cannot_be_served_do_not_keep_others_from_it() {
     let store = Store::new();
     let server = store

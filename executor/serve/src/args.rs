@@ -1,6 +1,6 @@
 //! The command line of `executor serve`.
 
-use crate::config::{Address, Config, ConfigError, Tls};
+use crate::config::{Address, Config, ConfigError, Sandbox, Tls};
 use clap::Parser;
 use executor::settings::Time;
 use std::{net::SocketAddr, path::PathBuf};
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// How many processes guests run in [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    /// Whether the kernel keeps workers from what serving does not need [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) sandbox: Option<Sandbox>,
     /// How long requests have to end when the server is to [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) drain: Option<Time>,
@@ -75,6 +78,7 @@ impl Args {
             admin: self.admin.clone().or(config.admin),
             admin_token: self.admin_token.clone().or(config.admin_token),
             workers: self.workers.map(usize::from).or(config.workers),
+            sandbox: self.sandbox.unwrap_or(config.sandbox),
             drain: self.drain.unwrap_or(config.drain),
             tls,
             ..config

@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<PathBuf>,
     /// How many processes guests run in; none is one for each core.
     pub(crate) workers: Option<usize>,
+    /// Whether workers are confined.
+    pub(crate) sandbox: Sandbox,
     /// How many calls run at a time, of all functions.
     pub(crate) concurrency: usize,
     /// How many connections are served at a time.
@@ -60,6 +62,7 @@ impl Default for Config {
             admin: None,
             admin_token: None,
             workers: None,
+            sandbox: Sandbox::Auto,
             concurrency: 128,
             connections: 4096,
             threads: None,
@@ -75,6 +78,18 @@ impl Default for Config {
             functions: BTreeMap::new(),
         }
     }
+}
+
+/// Whether workers are confined by the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sandbox {
+    /// Or there is no server
+    Require,
+    /// As far as the kernel can, with a warning where it cannot
+    Auto,
+    /// They are not
+    Off,
 }
 
 /// The files that TLS needs, in PEM.

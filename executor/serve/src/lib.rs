@@ -60,3 +60,23 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> i32 {
         }
     }
 }
+
+/// Confines the calling thread as a worker with this store is, with a directory that guests may change and one that they
+/// may read. For tests.
+///
+/// # Errors
+/// Why the kernel cannot do it.
+#[doc(hidden)]
+pub fn confine(
+    store: &std::path::Path,
+    changed: &std::path::Path,
+    read: &std::path::Path,
+) -> Result<(), String> {
+    let directory = |host: &std::path::Path, read_only| wire::Directory {
+        host: host.to_owned(),
+        guest: "/".to_owned(),
+        read_only,
+    };
+    let directories = [directory(changed, false), directory(read, true)];
+    worker::confine::confine(store, &directories).map_err(|error| error.to_string())
+}

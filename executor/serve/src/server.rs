@@ -5,7 +5,7 @@
 use crate::{
     admin::{self, Admin, Token},
     args::{Args, LogFormat},
-    config::{Address, Config},
+    config::{Address, Config, Sandbox},
     functions::Table,
     http::{self, Listener},
     load::{self, Loader},
@@ -145,8 +145,11 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         functions: config.open_functions,
         slots: config.slots,
         directories: load::directories(&table),
+        confined: config.sandbox != Sandbox::Off,
     };
-    let workers = Workers::start(count, hello).map_err(system("start a worker"))?;
+    let required = config.sandbox == Sandbox::Require;
+    let workers = Workers::start(count, hello, required).await;
+    let workers = workers.map_err(system("start a worker"))?;
     let state = Arc::new(State::new(Arc::clone(&config), workers, permits, table));
     let tls = config.tls.as_ref().map(http::acceptor).transpose()?;
     let (tcp, addr) = listen(config.addr).await?;
@@ -295,10 +298,9 @@ pub(crate) async fn update(
     let workers = state.workers.get();
     let directories = load::directories(&table);
     // Workers can open only what they were told of when they began.
-    let known = &workers.hello().directories;
+    let known = workers.directories();
     if directories.iter().any(|directory| !known.contains(directory)) {
-        let hello = Hello { directories, ..workers.hello().clone() };
-        match Workers::start(workers.count(), hello) {
+        match workers.with_directories(directories).await {
             Ok(started) => {
                 let old = state.workers.replace(started);
                 tokio::spawn(async move { old.retire().await });

@@ -19,6 +19,8 @@ pub(crate) struct Hello {
     pub(crate) slots: usize,
     /// The directories that its guests may be given.
     pub(crate) directories: Vec<Directory>,
+    /// Whether it confines itself.
+    pub(crate) confined: bool,
 }
 
 /// A directory of the host that guests are given.
@@ -70,9 +72,11 @@ pub(crate) enum Body {
     Descriptor,
 }
 
-/// What a worker says of a call.
+/// What a worker says: first that it is ready, then of its calls.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
+    /// It takes calls. It is not confined as it should be, if there is a reason.
+    Ready { unconfined: Option<String> },
     /// Its output begins so, and goes on in the pipe that comes with the packet. An end follows.
     Output { number: u64, begun: Vec<u8> },
     /// It wrote this to standard error.

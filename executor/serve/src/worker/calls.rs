@@ -17,7 +17,7 @@ use std::{
     any::Any,
     collections::BTreeSet,
     fs::File,
-    io::Read,
+    io::{self, Read, Write as _},
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     process,
@@ -83,7 +83,8 @@ impl Calls {
                 Ok(None) => return,
                 // The server starts another worker.
                 Err(error) => {
-                    tracing::error!("the server's calls: {error}");
+                    // It is said to whoever reads the server's log; nobody else would hear it.
+                    let _ = writeln!(io::stderr(), "error: the server's calls: {error}");
                     process::exit(1);
                 }
             }

@@ -4,13 +4,14 @@
 //! keeps nothing of a call once that is answered. It ends with the server's end of its sockets.
 
 mod calls;
+pub(crate) mod confine;
 mod export;
 mod flush;
 mod functions;
 mod output;
 mod turns;
 
-use crate::wire::{Hello, Order, Packets};
+use crate::wire::{Hello, Order, Packets, Reply};
 use calls::{Calls, Running};
 use executor::{PoolConfig, Runtime};
 use functions::Functions;
@@ -48,7 +49,13 @@ pub(crate) enum WorkerError {
 pub(crate) fn run() -> Result<(), WorkerError> {
     let calls = stdio::stdin().try_clone_to_owned().map_err(|_| WorkerError::NoServer)?;
     let (hello, control) = greet(&calls)?;
+    // Before there is another thread.
+    let confined = match hello.confined {
+        true => confine::confine(&hello.store, &hello.directories),
+        false => Ok(()),
+    };
     let runtime = runtime(&hello)?;
+    let ready = Reply::Ready { unconfined: confined.err().map(|error| error.to_string()) };
     let calls = Arc::new(Calls {
         socket: Arc::new(calls),
         functions: Functions::new(runtime, hello.functions),
@@ -65,6 +72,7 @@ pub(crate) fn run() -> Result<(), WorkerError> {
     let flusher = thread::Builder::new().name("flush".to_owned()).stack_size(STACK);
     let flushed = Arc::clone(&calls);
     flusher.spawn(move || flushed.keep_flushing()).map_err(WorkerError::Thread)?;
+    Packets::new().send(&calls.socket, &ready, None, true).map_err(WorkerError::Orders)?;
     obey(&calls, &control)
 }
 

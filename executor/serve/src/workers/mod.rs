@@ -9,7 +9,7 @@ mod worker;
 
 pub(crate) use in_flight::{Canceller, First, InFlight, Ticket};
 
-use crate::wire::{Call, Hello};
+use crate::wire::{Call, Directory, Hello};
 use std::{
     io,
     os::fd::BorrowedFd,
@@ -43,6 +43,7 @@ pub(crate) struct Workers(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     hello: Hello,
+    required: bool,
     /// The worker in each place, while there is one.
     places: Box<[Mutex<Option<Arc<Worker>>>]>,
     next: AtomicU64,
@@ -53,14 +54,18 @@ struct Inner {
 }
 
 impl Workers {
-    /// Starts so many, and keeps so many running.
+    /// Starts so many, and keeps so many running; whether they have to be confined is said by `required`.
     ///
     /// # Errors
     /// When one cannot be started.
-    pub(crate) fn start(count: usize, hello: Hello) -> io::Result<Self> {
-        let first: Vec<_> = (0..count).map(|_| worker::start(&hello)).collect::<Result<_, _>>()?;
+    pub(crate) async fn start(count: usize, hello: Hello, required: bool) -> io::Result<Self> {
+        let mut first = Vec::with_capacity(count);
+        for _ in 0..count {
+            first.push(worker::start(&hello, required).await?);
+        }
         let workers = Self(Arc::new(Inner {
             hello,
+            required,
             places: first.iter().map(|_| Mutex::default()).collect(),
             next: AtomicU64::new(1),
             deaths: AtomicU64::new(0),
@@ -100,13 +105,17 @@ impl Workers {
     }
 
     /// The directories that guests may be given.
-    pub(crate) fn hello(&self) -> &Hello {
-        &self.0.hello
+    pub(crate) fn directories(&self) -> &[Directory] {
+        &self.0.hello.directories
     }
 
-    /// How many there are to be.
-    pub(crate) fn count(&self) -> usize {
-        self.0.places.len()
+    /// As many for other directories, which take the place of these.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) async fn with_directories(&self, directories: Vec<Directory>) -> io::Result<Self> {
+        let hello = Hello { directories, ..self.0.hello.clone() };
+        Self::start(self.0.places.len(), hello, self.0.required).await
     }
 
     /// How many workers are running.

@@ -71,7 +71,7 @@ pub(super) async fn keep(workers: Workers, place: usize, first: Started) {
                 () = time::sleep(pause) => {}
                 _ = retired.wait_for(|retired| *retired) => return,
             }
-            match worker::start(&inner.hello) {
+            match worker::start(&inner.hello, inner.required).await {
                 Ok(started) => break started,
                 Err(error) => {
                     tracing::error!("cannot start a worker: {error}");

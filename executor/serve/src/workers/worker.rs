@@ -20,14 +20,18 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::{
     io::Interest,
     net::UnixDatagram,
     process::{Child, Command},
     sync::oneshot,
-    time::Instant,
+    time::{Instant, timeout},
 };
+
+/// How long a worker may take to begin.
+const START: Duration = Duration::from_secs(60);
 
 /// A worker that was started.
 #[derive(Debug)]
@@ -58,11 +62,11 @@ pub(super) struct Refused {
     pub(super) error: Option<io::Error>,
 }
 
-/// Starts a worker.
+/// Starts a worker, and waits until it takes calls. Whether it has to be confined is said by `required`.
 ///
 /// # Errors
-/// When there is no process or no socket for it.
-pub(super) fn start(hello: &Hello) -> io::Result<Started> {
+/// When there is no process or no socket for it, it ends, or it cannot be confined and has to be.
+pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> {
     let (calls, theirs) = wire::pair()?;
     let (control, their_control) = wire::pair()?;
     // Its own binary, by the file that runs and not by its path, which may be another's by now.
@@ -77,13 +81,36 @@ pub(super) fn start(hello: &Hello) -> io::Result<Started> {
     calls.set_nonblocking(true)?;
     let worker = Worker {
         process: child.id().unwrap_or_default(),
-        calls: UnixDatagram::from_std(calls)?,
+        calls: ready(UnixDatagram::from_std(calls)?, required).await?,
         control: Mutex::new((control, Packets::new())),
         sender: Mutex::new(Packets::new()),
         listed: Mutex::new(Some(HashMap::new())),
         load: AtomicUsize::new(0),
     };
     Ok(Started { worker: Arc::new(worker), child })
+}
+
+/// Waits until a worker takes calls.
+async fn ready(socket: UnixDatagram, required: bool) -> io::Result<UnixDatagram> {
+    let mut packets = Packets::new();
+    let receive = || packets.receive::<Reply>(&socket, false);
+    let said = timeout(START, socket.async_io(Interest::READABLE, receive)).await;
+    let said = said.map_err(|_| io::Error::other("it does not begin"))??;
+    let unconfined = match said {
+        Some((Reply::Ready { unconfined }, _)) => unconfined,
+        Some(_) => return Err(io::Error::other("it does not say that it is ready")),
+        None => return Err(io::Error::other("it ended before it was ready")),
+    };
+    match unconfined {
+        Some(why) if required => Err(io::Error::other(format!("it cannot be confined: {why}"))),
+        Some(why) => {
+            tracing::warn!(
+                "guests are kept in by WebAssembly alone, as workers are not confined: {why}"
+            );
+            Ok(socket)
+        }
+        None => Ok(socket),
+    }
 }
 
 impl Worker {
@@ -172,6 +199,8 @@ impl Worker {
 
     fn hear(&self, reply: Reply, with: Option<OwnedFd>) {
         match reply {
+            // It was, already.
+            Reply::Ready { .. } => {}
             Reply::End(end) => {
                 let Some(Listed { ticket, waiting, .. }) = self.remove(end.number) else { return };
                 observe::log_of_guest(&ticket.request, &ticket.function, &end.log);
