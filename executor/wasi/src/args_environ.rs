@@ -17,15 +17,20 @@ pub(crate) struct Strings {
 }
 
 impl Strings {
-    /// Lays out `strings`; `None` when one has a zero byte in it, or all are too long for a guest.
-    pub(crate) fn new(strings: &[String], earlier: Option<Vec<String>>) -> Option<Self> {
+    /// Lays out strings, each of them in parts; `None` when one has a zero byte in it, or all are too long for a guest.
+    pub(crate) fn new<'a, const PARTS: usize>(
+        strings: impl Iterator<Item = [&'a str; PARTS]>,
+        earlier: Option<Vec<String>>,
+    ) -> Option<Self> {
         let mut all = Self { earlier, ..Self::default() };
-        for string in strings {
-            if string.contains('\0') {
-                return None;
-            }
+        for parts in strings {
             all.starts.push(u32::try_from(all.bytes.len()).ok()?);
-            all.bytes.extend_from_slice(string.as_bytes());
+            for part in parts {
+                if part.contains('\0') {
+                    return None;
+                }
+                all.bytes.extend_from_slice(part.as_bytes());
+            }
             all.bytes.push(0);
         }
         u32::try_from(all.bytes.len()).ok()?;

@@ -145,8 +145,8 @@ impl Preopen {
 /// process's standard streams and no directories.
 #[derive(Debug, Default)]
 pub struct WasiCtxBuilder {
-    args: Vec<String>,
-    env: Vec<(String, String)>,
+    args: Arc<[String]>,
+    env: Arc<[(String, String)]>,
     stdio: Stdio,
     preopens: Vec<Preopen>,
     listeners: Vec<TcpListener>,
@@ -161,14 +161,14 @@ impl WasiCtxBuilder {
     }
 
     /// Sets the arguments, the program's name first.
-    pub fn args(&mut self, args: Vec<String>) -> &mut Self {
-        self.args = args;
+    pub fn args(&mut self, args: impl Into<Arc<[String]>>) -> &mut Self {
+        self.args = args.into();
         self
     }
 
     /// Sets the environment.
-    pub fn env(&mut self, env: Vec<(String, String)>) -> &mut Self {
-        self.env = env;
+    pub fn env(&mut self, env: impl Into<Arc<[(String, String)]>>) -> &mut Self {
+        self.env = env.into();
         self
     }
 
@@ -270,7 +270,7 @@ impl WasiCtxBuilder {
     #[must_use]
     pub fn differences(&self, state: &WasiState) -> Vec<String> {
         let mut words = Vec::new();
-        if let Some(seen) = state.args.as_ref().filter(|seen| **seen != self.args) {
+        if let Some(seen) = state.args.as_ref().filter(|seen| ***seen != *self.args) {
             words.push(format!(
                 "the snapshot's initialisation read the arguments {seen:?}; they are {:?} now",
                 self.args
@@ -350,11 +350,12 @@ impl WasiCtxBuilder {
         {
             return Err(WasiError::VariableName(name.clone()));
         }
-        let env = self.env_strings();
+        let args = self.args.iter().map(|arg| [arg.as_str()]);
+        let env = self.env.iter().map(|(name, value)| [name.as_str(), "=", value.as_str()]);
         let WasiState { args: seen_args, env: seen_env, clocks, drawn, ledger, .. } = state;
         Ok(WasiCtx {
-            args: Strings::new(&self.args, seen_args).ok_or(WasiError::Strings("an argument"))?,
-            env: Strings::new(&env, seen_env)
+            args: Strings::new(args, seen_args).ok_or(WasiError::Strings("an argument"))?,
+            env: Strings::new(env, seen_env)
                 .ok_or(WasiError::Strings("an environment variable"))?,
             stdio: self.stdio,
             descriptors,

@@ -14,7 +14,7 @@ pub(crate) use crate::settings::Directory as Dir;
 
 use crate::{Cancellation, Error, Limits};
 use executor_wasi::{WasiCtxBuilder, WasiState};
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 /// What a guest may do with a directory that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub enum DirAccess {
 #[derive(Debug)]
 pub(crate) struct Given {
     /// The arguments, argument 0 first.
-    pub(crate) args: Vec<String>,
+    pub(crate) args: Arc<[String]>,
     /// Whether whoever makes the instance said anything of them.
     pub(crate) args_given: bool,
     /// The environment, each name once.
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Arc<[(String, String)]>,
     /// Whether any of it was said now, or is this process's own.
     pub(crate) env_given: bool,
     pub(crate) dirs: Vec<Dir>,
@@ -77,7 +77,7 @@ impl Given {
             let variable = |text: &String| {
                 text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
             };
-            builder.env(env.iter().filter_map(variable).collect());
+            builder.env(env.iter().filter_map(variable).collect::<Vec<_>>());
         }
     }
 

@@ -72,7 +72,7 @@ impl GivenOptions {
         Ok(Given {
             args: args.collect(),
             args_given,
-            env,
+            env: env.into(),
             env_given,
             dirs: over(self.dirs, &kept, |dir| &dir.guest),
             listeners: self.listeners,

@@ -82,7 +82,7 @@ impl Given {
     /// with these directories; `None` when it may.
     pub(super) fn differs(&self, conditions: &Conditions, dirs: &WasiCtxBuilder) -> Option<String> {
         let Conditions { args, env, files } = conditions;
-        if args.is_some_and(|seen| seen != digest(&self.args)) {
+        if args.is_some_and(|seen| seen != digest(self.args.iter())) {
             return Some("the arguments differ".to_owned());
         }
         if env.is_some_and(|seen| seen != env_digest(&self.env)) {
@@ -107,7 +107,7 @@ impl Given {
     ) -> Result<Conditions, Vec<String>> {
         let files = wasi.file_digests(observations).map_err(|e| vec![e.to_string()])?;
         Ok(Conditions {
-            args: observations.args.then(|| digest(&self.args)),
+            args: observations.args.then(|| digest(self.args.iter())),
             env: observations.env.then(|| env_digest(&self.env)),
             files: files.into_iter().map(|(path, digest)| (encode(&path), digest)).collect(),
         })
@@ -155,7 +155,7 @@ mod tests {
         let first = given("a", &[("A", "1")]);
         assert_eq!(first.differs(&Conditions::default(), &dirs), None);
         let seen = Conditions {
-            args: Some(digest(&first.args)),
+            args: Some(digest(first.args.iter())),
             env: Some(env_digest(&first.env)),
             files: Vec::new(),
         };

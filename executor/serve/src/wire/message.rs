@@ -37,6 +37,7 @@ pub(crate) struct Call {
     /// Its number, which no other call of this worker has.
     pub(crate) number: u64,
     /// The snapshot that it begins from.
+    #[serde(with = "serde_bytes")]
     pub(crate) snapshot: [u8; 32],
     pub(crate) entry: Entry,
     pub(crate) arg0: String,
@@ -67,7 +68,7 @@ pub(crate) enum Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Body {
     /// Here.
-    Inline(Vec<u8>),
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
     /// In the descriptor that comes with the packet: a pipe, or for an export a file.
     Descriptor,
 }
@@ -78,9 +79,17 @@ pub(crate) enum Reply {
     /// It takes calls. It is not confined as it should be, if there is a reason.
     Ready { unconfined: Option<String> },
     /// Its output begins so, and goes on in the pipe that comes with the packet. An end follows.
-    Output { number: u64, begun: Vec<u8> },
+    Output {
+        number: u64,
+        #[serde(with = "serde_bytes")]
+        begun: Vec<u8>,
+    },
     /// It wrote this to standard error.
-    Log { number: u64, text: Vec<u8> },
+    Log {
+        number: u64,
+        #[serde(with = "serde_bytes")]
+        text: Vec<u8>,
+    },
     /// It is over.
     End(End),
 }
@@ -91,8 +100,10 @@ pub(crate) struct End {
     pub(crate) number: u64,
     pub(crate) outcome: Outcome,
     /// All its output, where none of it went before.
+    #[serde(with = "serde_bytes")]
     pub(crate) output: Vec<u8>,
     /// What it wrote to standard error since it was last told.
+    #[serde(with = "serde_bytes")]
     pub(crate) log: Vec<u8>,
     pub(crate) phases: Phases,
 }

@@ -7,8 +7,8 @@ use tempfile::tempdir;
 #[test]
 fn arguments_and_environment_are_laid_out_with_pointers() {
     let mut guest = Guest::new(|builder| {
-        builder.args(vec!["prog".into(), String::new(), "é".into()]);
-        builder.env(vec![("A".into(), "b=c".into())]);
+        builder.args(["prog", "", "é"].map(str::to_owned));
+        builder.env([("A".to_owned(), "b=c".to_owned())]);
     });
     let (out, data) = (u64::from(OUT), u64::from(DATA));
     guest.call("args_sizes_get", &[out, out + 4]).unwrap();
@@ -81,14 +81,14 @@ fn a_guest_path_is_given_once() {
 #[test]
 fn strings_a_guest_cannot_be_told_are_refused() {
     let mut builder = WasiCtxBuilder::new();
-    builder.args(vec!["a\0b".into()]);
+    builder.args(["a\0b".to_owned()]);
     assert!(matches!(builder.build(), Err(WasiError::Strings("an argument"))));
     for name in ["", "A=B"] {
         let mut builder = WasiCtxBuilder::new();
-        builder.env(vec![(name.into(), "x".into())]);
+        builder.env([(name.to_owned(), "x".to_owned())]);
         assert!(matches!(builder.build(), Err(WasiError::VariableName(_))), "{name:?}");
     }
     let mut builder = WasiCtxBuilder::new();
-    builder.env(vec![("A".into(), "\0".into())]);
+    builder.env([("A".to_owned(), "\0".to_owned())]);
     assert!(matches!(builder.build(), Err(WasiError::Strings(_))));
 }

@@ -246,8 +246,8 @@ fn rights_that_were_given_up_stay_given_up() {
 fn arguments_and_environment_are_the_runs_and_differences_are_told() {
     let given = |args: [&str; 2], env: [(&str, &str); 2]| {
         let mut builder = WasiCtxBuilder::new();
-        builder.args(args.map(str::to_owned).to_vec());
-        builder.env(env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
+        builder.args(args.map(str::to_owned));
+        builder.env(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
         builder
     };
     let (args, env) = (["prog", "one"], [("HOME", "/a"), ("LANG", "C")]);
