@@ -140,6 +140,14 @@ fn a_deployed_function_is_served_by_its_settings_and_can_be_taken_back() {
     server.wait(|server| server.get("/r/d").text() == "one", "the first version again");
     deploy("one", &["--route", "/other"]);
     server.wait(|server| server.get("/other").status == 200, "another route");
+    for version in ["2", "1"] {
+        let output = store.executor(&["alias", "d@prod", version]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = if version == "2" { "two" } else { "one" };
+        server.wait(|server| server.get("/d@prod").text() == text, "the alias");
+    }
+    let named = store.serve(&["d@2"]);
+    assert_eq!((named.get("/d@2").text(), named.get("/other").status), ("two", 404));
 }
 
 #[test]

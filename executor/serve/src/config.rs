@@ -179,10 +179,17 @@ impl Config {
         })
     }
 
-    /// The settings of a function: its own, laid over what was kept with it, and that over what holds for all.
+    /// The settings of a function: its own, laid over what was kept with it, and that over what holds for all. A
+    /// version or an alias has those of its function, but for the route.
     pub(crate) fn settings(&self, name: &str, kept: &Settings) -> Settings {
-        let own = self.functions.get(name).cloned().unwrap_or_default();
-        own.over(&kept.clone().over(&self.defaults))
+        let own = |name: &str| self.functions.get(name).cloned().unwrap_or_default();
+        match name.split_once('@') {
+            None => own(name).over(&kept.clone().over(&self.defaults)),
+            Some((of, _)) => {
+                let settings = self.settings(of, kept);
+                own(name).over(&Settings { route: None, ..settings })
+            }
+        }
     }
 }
 
@@ -229,5 +236,8 @@ mod tests {
         assert_eq!((settings.queue, settings.table), (Some(3), Some(8)));
         assert_eq!(settings.memory, Some(Size(1 << 20)));
         assert_eq!(config.settings("g", &Settings::default()).queue, Some(1));
+        let kept = Settings { route: "/r".parse().ok(), ..kept };
+        let alias = config.settings("f@prod", &kept);
+        assert_eq!((alias.queue, alias.table, alias.route), (Some(3), Some(8), None));
     }
 }

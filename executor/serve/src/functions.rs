@@ -75,7 +75,9 @@ impl Served {
         before: Option<&Served>,
     ) -> Result<Self, NotServed> {
         let function = runtime.function(name)?;
-        let settings = config.settings(name, &runtime.settings(name)?);
+        // They go with the name, for all its versions.
+        let of = name.split('@').next().unwrap_or(name);
+        let settings = config.settings(name, &runtime.settings(of)?);
         let protocol = protocol(&function, &settings)?;
         let route = match &settings.route {
             Some(route) => route.clone(),

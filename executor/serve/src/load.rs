@@ -60,13 +60,20 @@ impl Loader {
         Ok(())
     }
 
-    /// The names of the functions that are to be served.
+    /// The names of the functions that are to be served: where none is named, all, and their aliases.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         if !self.names.is_empty() {
             return Ok(self.names.clone());
         }
-        let names = self.runtime.functions()?.into_iter().map(|(name, _)| name);
-        Ok(names.filter(|name| !name.contains('@')).collect())
+        let mut names = Vec::new();
+        for (name, _) in self.runtime.functions()? {
+            // One that was not deployed has no versions, and so no aliases.
+            for version in self.runtime.versions(&name).into_iter().flatten() {
+                names.extend(version.aliases.iter().map(|alias| format!("{name}@{alias}")));
+            }
+            names.push(name);
+        }
+        Ok(names)
     }
 
     /// Loads a function.
@@ -100,7 +107,7 @@ impl Loader {
         for name in self.names()? {
             let old = before.get(&name);
             if let (Some(old), Some(changed)) = (old, changed)
-                && !changed.contains(&name)
+                && !changed.contains(name.split('@').next().unwrap_or(&name))
             {
                 served.push(Arc::clone(old));
                 continue;
