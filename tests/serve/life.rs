@@ -2,7 +2,7 @@
 
 use crate::{
     client, guests,
-    server::{Server, Store, is_alive},
+    server::{Server, Store, is_alive, kill},
 };
 use std::{
     fs,
@@ -251,6 +251,10 @@ fn a_server_that_ends_answers_what_it_has_accepted() {
     let mut half = client::connect(server.addr);
     half.write_all(b"GET /hello HT").unwrap();
     thread::sleep(Duration::from_millis(200));
+    // As a service manager or a terminal does it, which knows no server among processes.
+    for signal in ["HUP", "INT", "TERM"] {
+        workers.iter().for_each(|worker| kill(*worker, signal));
+    }
     server.signal("TERM");
     server.wait_for_log("draining");
     half.write_all(b"TP/1.1\r\nHost: h\r\n\r\n").unwrap();

@@ -62,5 +62,7 @@ pub use state::{
 };
 pub use store::{Store, StoreConfig};
 pub use suspend::{HostCall, Reached, SuspendError};
-pub use sys::{Mapping, ignore_file_size_signal};
+pub use sys::{
+    Mapping, ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
+};
 pub use vm::{CompiledModule, MemoryMut};

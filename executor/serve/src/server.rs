@@ -64,6 +64,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServeError {
 
 /// Serves until a signal ends it.
 pub(crate) fn run(args: Args) -> Result<(), ServeError> {
+    executor::keep_descriptors_from_children();
     let config = args.configuration()?;
     start_log(&args);
     let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -15,6 +15,6 @@ pub(crate) use lost::any as any_lost;
 pub use mapping::Mapping;
 pub(crate) use mapping::{Access, Reservation, anonymous_file};
 pub(crate) use pages::{readable, written};
-pub use signals::ignore_file_size_signal;
 pub(crate) use signals::{current_thread, install, interrupt_thread, prepare_thread};
+pub use signals::{ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children};
 pub(crate) use stack::WasmStack;

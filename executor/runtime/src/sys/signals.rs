@@ -57,6 +57,24 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Ignores what ends or reloads a process from its terminal or service manager: for a program whose parent is told the
+/// same, and says when it ends. For programs to call when they start.
+pub fn ignore_ending_signals() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Keeps every descriptor but the standard streams from programs that are started from here, those too that this
+/// process was started with. For programs to call when they start.
+pub fn keep_descriptors_from_children() {
+    // SAFETY: it sets a flag of descriptors, and closes none. A kernel that does not know it answers with an error.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+}
+
 /// Installs the handlers, once per process.
 pub(crate) fn install() {
     PREVIOUS.get_or_init(|| {

@@ -47,6 +47,8 @@ pub(crate) enum WorkerError {
 
 /// Makes calls until the server is gone. Standard input is its socket.
 pub(crate) fn run() -> Result<(), WorkerError> {
+    // They are for the server, which lets calls end first.
+    executor::ignore_ending_signals();
     let calls = stdio::stdin().try_clone_to_owned().map_err(|_| WorkerError::NoServer)?;
     let (hello, control) = greet(&calls)?;
     // Before there is another thread.
