@@ -6,6 +6,8 @@ use crate::{
     server::Store,
 };
 use std::{
+    collections::BTreeSet,
+    fs,
     io::{Read as _, Write as _},
     thread,
 };
@@ -135,4 +137,26 @@ fn requests_wait_for_a_permit_up_to_a_number_and_a_time() {
         &status == b"HTTP/1.1 200"
     };
     server.wait(begins, "the permit is free again");
+}
+
+#[test]
+fn what_is_mapped_is_bounded_by_how_many_functions_are_open() {
+    let store = Store::new();
+    let names: Vec<String> = (0..12).map(|n| format!("f{n}")).collect();
+    names.iter().for_each(|name| _ = store.function(name, &guests::page(name)));
+    let server = store.serve_by("open-functions = 2\nslots = 2");
+    for _ in 0..4 {
+        for name in &names {
+            assert_eq!(server.get(&format!("/{name}")).text(), name);
+        }
+    }
+    let code = |worker: u32| -> usize {
+        let maps = fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+        let files = maps.lines().filter_map(|line| line.split_once("/code/"));
+        files.map(|(_, file)| file.to_owned()).collect::<BTreeSet<_>>().len()
+    };
+    let mapped: Vec<usize> = server.workers().into_iter().map(code).collect();
+    // Those that are open, and those of stores that wait. A worker that has had no call has none.
+    assert!(mapped.iter().all(|files| *files <= 4), "{mapped:?}");
+    assert!(mapped.iter().any(|files| *files > 0), "{mapped:?}");
 }

@@ -173,6 +173,15 @@ impl State {
         }
     }
 
+    /// All its modules.
+    fn modules(&self) -> impl Iterator<Item = &Arc<CompiledModule>> {
+        let (kept, preloaded, main) = match self {
+            Self::Kept(kept) => (&kept.modules[..], &[][..], None),
+            Self::Fresh(modules) => (&[][..], &modules.preload[..], Some(&modules.main)),
+        };
+        kept.iter().chain(preloaded.iter().map(|(_, module)| module)).chain(main)
+    }
+
     pub(crate) fn main_module(&self) -> &Arc<CompiledModule> {
         match self {
             Self::Fresh(modules) => &modules.main,
@@ -331,6 +340,14 @@ impl Function {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.defaults()?.timeout
+    }
+
+    /// Lets the runtime go of the machine code of its modules, which is unmapped once the last function and instance
+    /// that use it are gone. A function that is opened later finds it in the store again.
+    pub fn forget_code(&self) {
+        // An engine that cannot be made has nothing to let go of.
+        let Ok(engine) = self.runtime().shared.engine(Code::Plain) else { return };
+        self.state().modules().for_each(|module| engine.forget(&module.hash()));
     }
 
     /// The variables of this process's environment that its instances are given where nothing else is said: for

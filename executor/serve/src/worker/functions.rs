@@ -42,7 +42,9 @@ impl Functions {
         // Outside the lock: it reads files. Two threads may open the same one, and one of them is kept.
         let function = self.runtime.function_of(SnapshotId(snapshot))?;
         let evicted = self.open().keep(snapshot, function.clone(), self.max);
-        drop(evicted);
+        if let Some(evicted) = evicted {
+            evicted.function.forget_code();
+        }
         Ok(function)
     }
 
