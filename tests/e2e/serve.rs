@@ -1,7 +1,7 @@
 //! The examples of docs/serve.md.
 
 use crate::{packages, server::Store};
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
 
 #[test]
 fn the_export_in_c_answers() {
@@ -27,4 +27,33 @@ fn the_export_in_c_answers() {
         let response = server.post("/upper", text.as_bytes());
         assert_eq!((response.status, response.text()), (200, &*text.to_uppercase()));
     }
+}
+
+#[test]
+fn programs_have_their_directories_in_a_confined_worker() {
+    let test = "programs_have_their_directories_in_a_confined_worker";
+    let Some([ziglang]) = packages::fetch(test, ["ziglang"]) else { return };
+    let store = Store::new();
+    let [given, read] = ["given", "read"].map(|name| store.dir.path().join(name));
+    for dir in [&given, &read] {
+        fs::create_dir_all(dir.join("from/sub")).unwrap();
+        fs::write(dir.join("from/sub/file"), "text").unwrap();
+        symlink("sub/file", dir.join("from/link")).unwrap();
+    }
+    for name in ["walk", "copy"] {
+        let module = packages::compile_c(&ziglang, name, &[], store.dir.path());
+        let dirs = [format!("{}::/d", given.display()), format!("{}::/r:ro", read.display())];
+        let words =
+            ["deploy", "--name", name, "--protocol", "stdio", "--dir", &dirs[0], "--dir", &dirs[1]];
+        let mut deploy = store.executor(&words);
+        deploy.arg(module).args(if name == "walk" { &["/d"][..] } else { &["/d/from", "/d/to"] });
+        assert!(deploy.stdout(Stdio::null()).status().unwrap().success());
+    }
+    let server = store.serve(&["--sandbox", "require"]);
+    let copied = server.get("/copy");
+    assert_eq!(copied.status, 200, "{}", copied.text());
+    assert_eq!(fs::read_to_string(given.join("to/sub/file")).unwrap(), "text");
+    let walked = server.get("/walk");
+    assert_eq!(walked.status, 200, "{}", walked.text());
+    assert!(walked.text().contains("/d/to/sub/file"), "{}", walked.text());
 }

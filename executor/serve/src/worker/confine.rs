@@ -174,16 +174,24 @@ fn calls() -> Result<(), ConfineError> {
     let has = |arg, mask, value| SeccompCondition::new(arg, Qword, MaskedEq(mask), value);
     let (write, execute) = (libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
     let thread = (libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND) as u64;
+    // `CLONE_NEWTIME` is none of `clone`'s.
+    let namespaces = libc::CLONE_NEWNS
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    let namespaces = u64::from(namespaces.cast_unsigned());
     let own = u64::from(process::id());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    // What can be written is not executed.
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        let either = vec![rule(vec![has(2, write, 0)])?, rule(vec![has(2, execute, 0)])?];
-        rules.insert(call, either);
-    }
+    // Code files are mapped to be read, and made executable then; what can be written is not executed.
+    let not = |bit| rule(vec![has(2, bit, 0)]);
+    rules.insert(libc::SYS_mmap, vec![not(execute)?]);
+    rules.insert(libc::SYS_mprotect, vec![not(execute)?, not(write)?]);
     // Threads, and no processes.
-    rules.insert(libc::SYS_clone, vec![rule(vec![has(0, thread, thread)])?]);
+    rules.insert(libc::SYS_clone, vec![rule(vec![has(0, thread | namespaces, thread)])?]);
     // A thread of its own is interrupted by a signal.
     rules.insert(libc::SYS_tgkill, vec![rule(vec![is(0, own)])?]);
     rules.insert(libc::SYS_prlimit64, vec![rule(vec![is(0, 0), is(2, 0)])?]);
