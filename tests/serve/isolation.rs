@@ -94,3 +94,17 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
     );
     assert!(server.log().contains("signal: 9"), "{}", server.log());
 }
+
+#[test]
+fn a_worker_that_does_not_end_a_call_is_killed() {
+    let store = Store::new();
+    let server = store
+        .function("hello", &guests::page("hello"))
+        .serve_by("[defaults]\ndeadline = \"100ms\"");
+    let before = server.workers();
+    before.iter().for_each(|worker| kill(*worker, "STOP"));
+    assert_eq!(server.get("/hello").status, 502);
+    server.wait_for_log("killed: a call does not end");
+    // The other one is found out by its first call.
+    server.wait(|server| server.get("/hello").status == 200, "a new worker");
+}

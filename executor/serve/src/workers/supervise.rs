@@ -45,14 +45,13 @@ pub(super) async fn keep(workers: Workers, place: usize, first: Started) {
         };
         *lock(&inner.places[place]) = None;
         let is_retired = *inner.retired.borrow();
-        if let Some(reason) = end {
-            if !is_retired {
-                tracing::error!(worker = worker.process, "killed: {reason}");
-            }
-            let _ = child.start_kill();
-            // Its calls have to be told of.
-            worker.listen().await;
+        if let (Some(reason), false) = (end, is_retired) {
+            tracing::error!(worker = worker.process, "killed: {reason}");
         }
+        // One that says what is no reply is there still; what has ended by itself keeps its status.
+        let _ = child.start_kill();
+        // Its calls have to be told of.
+        worker.listen().await;
         let status = child.wait().await;
         if is_retired {
             return;
