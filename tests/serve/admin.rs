@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A server with an administration, and its token.
-fn server(store: &Store) -> (Server, String) {
+pub fn server(store: &Store) -> (Server, String) {
     let server = store.serve(&["--admin", "127.0.0.1:0"]);
     let token = fs::read_to_string(store.path().join("admin-token")).unwrap();
     (server, token.trim().to_owned())
@@ -22,12 +22,12 @@ fn server(store: &Store) -> (Server, String) {
 
 /// The response to a request with the token.
 #[track_caller]
-fn ask(server: &Server, token: &str, method: &str, path: &str, body: &[u8]) -> Response {
+pub fn ask(server: &Server, token: &str, method: &str, path: &str, body: &[u8]) -> Response {
     let bearer = format!("Bearer {token}");
     client::request(server.admin(), method, path, &[("Authorization", &bearer)], body)
 }
 
-fn json(response: &Response) -> serde_json::Value {
+pub fn json(response: &Response) -> serde_json::Value {
     serde_json::from_slice(&response.body).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn only_who_has_the_token_is_told_and_served() {
     let wrong = format!("Bearer {}", "0".repeat(64));
     let basic = format!("Basic {token}");
     let cut = format!("Bearer {}", &token[..63]);
-    for path in ["/metrics", "/functions", "/functions/hello", "/"] {
+    for path in ["/metrics", "/functions", "/functions/hello", "/stats", "/nothing"] {
         assert_eq!(asked(path, &[]), 401, "{path}");
         for value in [&wrong, &basic, &cut] {
             assert_eq!(asked(path, &[("Authorization", value)]), 401, "{path}, {value}");

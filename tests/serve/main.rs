@@ -8,6 +8,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod limits;
+mod page;
 mod protocols;
 mod server;
 mod streaming;

@@ -268,7 +268,8 @@ fn number(query: &mut BTreeMap<String, String>, name: &str) -> Result<Option<u32
     }
 }
 
-fn json(status: StatusCode, value: &Value) -> Reply {
+/// A value as JSON.
+pub(super) fn json(status: StatusCode, value: &Value) -> Reply {
     let mut text = value.to_string();
     text.push('\n');
     let mut reply = Reply::new(Full::new(Bytes::from(text)));

@@ -4,6 +4,8 @@
 //! system by being the server's own user or root. What needs neither says nothing of the functions.
 
 mod api;
+mod figures;
+mod page;
 mod token;
 
 pub(crate) use token::{Token, TokenError};
@@ -136,6 +138,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, own: bool) -> Reply {
             None => text(StatusCode::OK, "ready\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
+        (&Method::GET, "/") => page::page(),
         _ if !own && !shows_token(admin, &request) => {
             let mut reply = api::error(StatusCode::UNAUTHORIZED, "show the administration's token");
             let challenge = HeaderValue::from_static("Bearer");
@@ -148,6 +151,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, own: bool) -> Reply {
             reply.headers_mut().insert(CONTENT_TYPE, kind);
             reply
         }
+        (&Method::GET, "/stats") => api::json(StatusCode::OK, &figures::figures(admin)),
         _ => api::answer(admin, request).await,
     }
 }

@@ -65,6 +65,9 @@ impl Trace {
             Failure::Cancelled => tracing::info!(target: "call", request, function, "{text}"),
             _ => tracing::error!(target: "call", request, function, "{failure:?}: {text}"),
         }
+        if let (Some(served), false) = (&self.served, failure == Failure::Cancelled) {
+            served.stats.failures.keep(&self.request, failure, text.0);
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Invariant: bytes of guests and clients reach no terminal unescaped, and nothing here fails a request.
 
+mod failures;
 pub(crate) mod metrics;
 mod stats;
 
-pub(crate) use stats::Stats;
+pub(crate) use failures::Failed;
+pub(crate) use stats::{BOUNDS, Histogram, Stats};
 
 use executor::Escaped;
 use std::time::Duration;

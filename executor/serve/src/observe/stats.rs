@@ -2,6 +2,7 @@
 //!
 //! Invariant: counting takes no lock and allocates nothing.
 
+use super::failures::Failures;
 use crate::wire::Phases;
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -57,6 +58,7 @@ pub(crate) struct Stats {
     /// From the request's head to the end of its response.
     pub(crate) total: Histogram,
     faults: AtomicU64,
+    pub(crate) failures: Failures,
 }
 
 impl Stats {
