@@ -47,8 +47,6 @@ pub(crate) struct Config {
     pub(crate) drain: Time,
     /// The certificate and key for TLS.
     pub(crate) tls: Option<Tls>,
-    /// Where spans go, as OTLP over HTTP.
-    pub(crate) otlp: Option<String>,
     /// What holds for every function that says nothing else.
     pub(crate) defaults: Settings,
     /// The functions.
@@ -73,7 +71,6 @@ impl Default for Config {
             header_size: Size(32 << 10),
             drain: Time(Duration::from_secs(30)),
             tls: None,
-            otlp: None,
             defaults: Settings::default(),
             functions: BTreeMap::new(),
         }
