@@ -77,7 +77,7 @@ impl Args {
             addr: self.addr.unwrap_or(config.addr),
             admin: self.admin.clone().or(config.admin),
             admin_token: self.admin_token.clone().or(config.admin_token),
-            workers: self.workers.map(usize::from).or(config.workers),
+            workers: self.workers.and_then(|n| usize::from(n).try_into().ok()).or(config.workers),
             sandbox: self.sandbox.unwrap_or(config.sandbox),
             drain: self.drain.unwrap_or(config.drain),
             tls,

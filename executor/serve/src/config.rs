@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs, io,
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -24,11 +25,11 @@ pub(crate) struct Config {
     /// A file with the token that the administration asks for.
     pub(crate) admin_token: Option<PathBuf>,
     /// How many processes guests run in; none is one for each core.
-    pub(crate) workers: Option<usize>,
+    pub(crate) workers: Option<NonZeroUsize>,
     /// Whether workers are confined.
     pub(crate) sandbox: Sandbox,
     /// How many calls run at a time, of all functions.
-    pub(crate) concurrency: usize,
+    pub(crate) concurrency: NonZeroUsize,
     /// How many connections are served at a time.
     pub(crate) connections: usize,
     /// How many threads the server itself has.
@@ -61,7 +62,7 @@ impl Default for Config {
             admin_token: None,
             workers: None,
             sandbox: Sandbox::Auto,
-            concurrency: 128,
+            concurrency: const { NonZeroUsize::new(128).unwrap() },
             connections: 4096,
             threads: None,
             open_functions: 256,
@@ -217,6 +218,8 @@ mod tests {
             ("[functions.f]\n\n  deadline = \"5\"", "serve.toml:3:14: expected a duration"),
             ("[tls]\ncert = \"c\"", "serve.toml:1:1: missing field `key`"),
             ("x", "serve.toml:1:2: "),
+            ("workers = 0", "serve.toml:1:11: invalid value: integer `0`, expected a nonzero"),
+            ("concurrency = 0", "serve.toml:1:15: invalid value: integer `0`, expected a nonzero"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");

@@ -20,6 +20,7 @@ use std::{
     fs::DirBuilder,
     io,
     net::SocketAddr,
+    num::NonZeroUsize,
     os::unix::fs::DirBuilderExt as _,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
@@ -112,7 +113,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         .compiler(false)
         .on_event(|event| tracing::warn!("{}", executor::Escaped(&format!("{event:?}"))))
         .build()?;
-    let permits = Arc::new(Semaphore::new(config.concurrency));
+    let permits = Arc::new(Semaphore::new(config.concurrency.get()));
     let loader = Arc::new(Loader {
         runtime,
         store: store.clone(),
@@ -138,11 +139,11 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         return Err(ServeError::Nothing);
     }
 
-    let count = config.workers.unwrap_or(cores);
+    let count = config.workers.map_or(cores, NonZeroUsize::get);
     let hello = Hello {
         store,
         trust_store: args.trust_store,
-        threads: config.concurrency.div_ceil(count),
+        threads: config.concurrency.get().div_ceil(count),
         functions: config.open_functions,
         slots: config.slots,
         directories: load::directories(&table),
