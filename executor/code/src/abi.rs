@@ -29,10 +29,11 @@
 //!   of the function, take the address of the frame from `values[0]`.
 
 use executor_model::RawValue;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of this interface and of everything else that code is compiled for: code files of
 /// another are compiled again. A change of [`crate::layout::STATE_VERSION`] changes it too.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What lies at `vmctx`. Only the runtime writes it; it is never captured.
 #[repr(C)]
@@ -50,6 +51,34 @@ pub struct VmHeader {
     /// The function table of the module's code file ([`crate::file::Section::Functions`]), for
     /// continuations, which lie in a file of their own.
     pub functions: *const i32,
+    /// The [`HeapHeader`] of the store's heap of objects, which references are offsets from; null while no
+    /// instance of the store has types of objects.
+    pub heap: *mut u8,
+}
+
+/// What a heap of objects begins with. All numbers are offsets in the heap, so it is captured and restored with it.
+/// Objects lie between [`Self::FIRST`] and `next`, one behind another; everything from `next` on is zero, but for
+/// what lies between `end` and `dirty`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct HeapHeader {
+    /// Null leads here.
+    pub null: u64,
+    /// Where the next object goes.
+    pub next: u64,
+    /// How far machine code may go on by itself.
+    pub end: u64,
+    /// Everything from here on is zero.
+    pub dirty: u64,
+    /// A collection is due before `next` exceeds this.
+    pub due: u64,
+    /// 0.
+    pub reserved: [u64; 3],
+}
+
+impl HeapHeader {
+    /// Where the first object lies.
+    pub const FIRST: u64 = size_of::<Self>() as u64;
 }
 
 /// A frame that is made again. The host makes an array of them, outermost first; each continuation
@@ -174,6 +203,21 @@ builtins! {
     MemoryAtomicWait64(memory, index, offset, expected, timeout);
     /// `memory.atomic.notify`.
     MemoryAtomicNotify(memory, index, offset, count);
+    /// Makes room for an object of `size` bytes, a multiple of 8, which are zero; returns where it lies in the heap.
+    /// It may collect. Traps when there is no room.
+    ObjectAllocate(size);
+    /// Whether an object is of type `ty` of this module: 1 or 0. Asked for objects of other instances.
+    ObjectIs(object, ty);
+    /// `array.copy`; neither is null.
+    ArrayCopy(dst_array, dst, src_array, src, len);
+    /// `array.new_data` of type `ty`; returns where the array lies.
+    ArrayNewData(ty, segment, src, len);
+    /// `array.new_elem`, likewise.
+    ArrayNewElem(ty, segment, src, len);
+    /// `array.init_data`; `array` is not null.
+    ArrayInitData(array, segment, dst, src, len);
+    /// `array.init_elem`, likewise.
+    ArrayInitElem(array, segment, dst, src, len);
 }
 
 impl Builtin {

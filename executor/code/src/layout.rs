@@ -6,7 +6,7 @@
 //! One *slot* of reserved addresses per instance, from low to high:
 //!
 //! ```text
-//! [table n .. table 0] [state block] | vmctx: [VmHeader, import slots] [memory 0, guard] [memory 1, guard] ..
+//! [table n .. table 0] [state block] | vmctx: [VmHeader, import slots] [memory 0, guard] .. [heap, guard]
 //!        captured         captured   |            never captured             captured
 //! ```
 //!
@@ -15,7 +15,8 @@
 //! imported globals (i64), of imported tables (base i64, size i64) and of imported memories (base
 //! i64, size i64), identities of imported tags (u64), bindings of imported functions (u64), dropped
 //! data segments (bits), dropped element segments (bits), and the owned globals (16 bytes each,
-//! 16-byte aligned).
+//! 16-byte aligned), and references to the items of element
+//! segments that are made at instantiation (u64).
 //!
 //! A *link* is a distance from this instance's `vmctx` to what is imported, so it holds no address.
 //! What is imported lies in a slot of the same store, or is a memory that stores share, wherever
@@ -43,6 +44,8 @@ pub const MEMORY_GUARD: u64 = 32 << 20;
 /// The most addresses reserved for any other memory, guard not included: what a 64-bit memory can
 /// grow to.
 pub const MAX_MEMORY: u64 = 64 << 30;
+/// The largest heap of objects, in bytes: what 32-bit references can name.
+pub const MAX_HEAP: u64 = 1 << 32;
 /// The size that tables can grow to, in elements, if they are not larger from the beginning.
 pub const MAX_TABLE: u64 = 10_000_000;
 /// The largest size that a table can have at the beginning, in elements.
@@ -85,12 +88,18 @@ pub struct Counts {
     pub owned_globals: u32,
     pub data_segments: u32,
     pub element_segments: u32,
+    /// 1 when the last owned memory is for the store's heap of objects, which no index names.
+    pub heap: u32,
+    /// Element segments whose items are made at instantiation.
+    pub item_segments: u32,
 }
 
 impl Counts {
     /// The counts of a module.
     #[must_use]
     pub fn of(info: &ModuleInfo) -> Self {
+        let heap = u32::from(info.has_objects());
+        let items = info.elements.iter().filter(|segment| segment.makes_objects());
         Self {
             imported_functions: info.imported_functions,
             imported_tables: info.imported_tables,
@@ -98,11 +107,19 @@ impl Counts {
             imported_globals: info.imported_globals,
             imported_tags: info.imported_tags,
             owned_tables: info.tables.len() as u32 - info.imported_tables,
-            owned_memories: info.memories.len() as u32 - info.imported_memories,
+            owned_memories: info.memories.len() as u32 - info.imported_memories + heap,
             owned_globals: info.globals.len() as u32 - info.imported_globals,
             data_segments: info.data.len() as u32,
             element_segments: info.elements.len() as u32,
+            heap,
+            item_segments: items.count() as u32,
         }
+    }
+
+    /// How many memories have an index.
+    #[must_use]
+    pub const fn memories(&self) -> u32 {
+        self.imported_memories + self.owned_memories - self.heap
     }
 
     /// Offset in the state block of the size (bytes, u64) of owned memory `i`.
@@ -170,10 +187,17 @@ impl Counts {
         align_up(words_end, 16) + i as u64 * 16
     }
 
+    /// Offset of the word that refers to the items of a segment, by its place among those whose items are made
+    /// at instantiation.
+    #[must_use]
+    pub const fn items(&self, i: u32) -> u64 {
+        self.global(self.owned_globals) + i as u64 * 8
+    }
+
     /// The state block's size, a multiple of [`PAGE`], at least one page.
     #[must_use]
     pub const fn state_len(&self) -> u64 {
-        let len = align_up(self.global(self.owned_globals), PAGE);
+        let len = align_up(self.items(self.item_segments), PAGE);
         if len == 0 { PAGE } else { len }
     }
 
@@ -208,8 +232,17 @@ pub struct TablePlan {
     pub min: u64,
     /// The largest size in elements, never more than the reservation holds.
     pub max: u64,
-    /// 1 when elements are handles of the store (host values, exceptions), 0 when functions.
-    pub handles: u64,
+    /// What elements are: [`Self::FUNCTIONS`], [`Self::EXCEPTIONS`] or [`Self::OBJECTS`].
+    pub elements: u64,
+}
+
+impl TablePlan {
+    /// References to functions.
+    pub const FUNCTIONS: u64 = 0;
+    /// References to exceptions.
+    pub const EXCEPTIONS: u64 = 1;
+    /// References to objects and host values.
+    pub const OBJECTS: u64 = 2;
 }
 
 /// Where an owned memory lies.
@@ -321,8 +354,12 @@ impl InstanceLayout {
             let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));
             let reservation = align_up((max * 8).max(1), PAGE);
             before += reservation;
-            let handles = u64::from(table.ty.element.heap.hierarchy() != Hierarchy::Func);
-            tables.push(TablePlan { before, reservation, min, max, handles });
+            let elements = match table.ty.element.heap.hierarchy() {
+                Hierarchy::Func => TablePlan::FUNCTIONS,
+                Hierarchy::Exn => TablePlan::EXCEPTIONS,
+                Hierarchy::Any | Hierarchy::Extern => TablePlan::OBJECTS,
+            };
+            tables.push(TablePlan { before, reservation, min, max, elements });
         }
         let mut after = counts.header_len();
         let mut memories = Vec::new();
@@ -330,6 +367,11 @@ impl InstanceLayout {
             let plan = MemoryPlan::of(i as u32, ty, after)?;
             after += plan.reservation;
             memories.push(plan);
+        }
+        if counts.heap != 0 {
+            let reservation = MAX_HEAP + MEMORY_GUARD;
+            memories.push(MemoryPlan { after, reservation, min: 0, max: MAX_HEAP, page_size: PAGE });
+            after += reservation;
         }
         Ok(Self { counts, tables, memories, before, after })
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the compiler and the runtime meet only here. Everything both must know is defined
 //! once: structures that machine code reads ([`abi`]), where an instance's state lies
-//! ([`layout`]), and the file format ([`file`]).
+//! ([`layout`]) and what is in an object ([`objects`]), and the file format ([`file`]).
 //!
 //! This is an internal of the crate `executor`, which is what programs embed.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod compiler;
 pub mod file;
 mod key;
 pub mod layout;
+pub mod objects;
 mod store_key;
 mod stored;
 

@@ -215,7 +215,7 @@ impl Emitter<'_> {
     }
 
     /// `index`, or 0 where speculation runs past a check that found `outside`.
-    fn mask(&mut self, outside: Value, index: Value) -> Value {
+    pub(crate) fn mask(&mut self, outside: Value, index: Value) -> Value {
         let zero = self.word(0);
         self.builder.ins().select_spectre_guard(outside, zero, index)
     }

@@ -23,7 +23,7 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilderContext;
 use executor_code::{
     CompileError, CompileEvent, CompileOptions, OptLevel, Progress,
-    file::{CallSite, FrameUnit, HandlerRecord, TryCall, map::MapEncoder},
+    file::{CallSite, FrameUnit, HandlerRecord, StackMap, TryCall, map::MapEncoder},
 };
 use executor_model::{FuncIndex, Module, ModuleInfo, TrapCode, TypeIndex};
 use rayon::prelude::*;
@@ -77,6 +77,8 @@ pub(crate) struct Code {
     pub(crate) map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub(crate) try_calls: Vec<TryCall>,
+    /// Calls during which its frame holds references to objects, ascending.
+    pub(crate) stack_maps: Vec<StackMap>,
     /// Its frame map.
     pub(crate) frames: Option<FrameUnit>,
     /// Of a continuation.
@@ -310,6 +312,11 @@ impl Worker {
                 }
             }
             code.try_calls.push(call);
+        }
+        for (returns, span, map) in buffer.user_stack_maps() {
+            // The frame pointer is so far above the stack pointer, which the map counts from.
+            let slots = map.entries().map(|(_, at)| span - at).collect();
+            code.stack_maps.push(StackMap { returns: *returns, slots });
         }
         if let Some(FrameMap { slot, calls }) = frames {
             let layout = buffer.frame_layout();

@@ -3,7 +3,7 @@
 //! Invariant: it is read only, so functions can be compiled in any order and at the same time.
 
 use crate::{deadline::Deadline, isa::Target, reach::Reach, types::ModuleTypes};
-use executor_code::{CompileError, layout::InstanceLayout};
+use executor_code::{CompileError, layout::InstanceLayout, objects::ObjectTypes};
 use executor_model::{FuncIndex, Module, ModuleInfo};
 
 /// What every function of a module is compiled against.
@@ -12,7 +12,11 @@ pub(crate) struct ModuleContext<'a> {
     pub(crate) module: &'a Module,
     pub(crate) layout: &'a InstanceLayout,
     pub(crate) target: &'a Target,
-    /// What values are typed by, where frames or continuations are asked for.
+    /// Where the fields of objects lie.
+    pub(crate) objects: &'a ObjectTypes,
+    /// Whether frames can hold references to objects.
+    pub(crate) stack_maps: bool,
+    /// What values are typed by, where stack maps, frame maps or continuations are asked for.
     pub(crate) types: Option<&'a ModuleTypes>,
     /// Which calls the frame maps have, where they are asked for.
     pub(crate) reach: Option<&'a Reach>,

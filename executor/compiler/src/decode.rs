@@ -12,10 +12,10 @@ use crate::{
 };
 use executor_code::CompileError;
 use executor_model::{
-    ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
-    ExternKind, Features, FuncIndex, FuncRef, FuncType, Global, GlobalType, HeapType, Import,
-    ImportKind, MemoryType, ModuleInfo, RefType, Table, TableType, TypeDeclaration, TypeIndex,
-    ValType, WASM_PAGE_SIZE,
+    CompositeType, ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode,
+    ElementSegment, Export, ExternKind, Features, FieldType, FuncIndex, FuncRef, FuncType, Global,
+    GlobalType, HeapType, Import, ImportKind, MemoryType, ModuleInfo, RefType, StorageType, Table,
+    TableType, TypeDeclaration, TypeIndex, ValType, WASM_PAGE_SIZE,
 };
 use rayon::prelude::*;
 use std::{collections::HashMap, ops::Range};
@@ -98,7 +98,8 @@ pub(crate) fn decode(
         None => {}
     }
     let info = decoder.info;
-    if info.functions.len().max(info.types.len()) > FuncRef::MAX_INDEX as usize {
+    // The largest number of a type stands for something else.
+    if info.functions.len().max(info.types.len()) >= FuncRef::MAX_INDEX as usize {
         let message = format!("more than {} functions or types", FuncRef::MAX_INDEX);
         return Err(CompileError::Unsupported(message));
     }
@@ -143,9 +144,6 @@ fn validate_body(
 pub(crate) enum Refusal {
     /// It could not be read after all.
     Invalid(wasmparser::Error),
-    /// It needs garbage collection. Subtypes of functions come with it in validation; the rest of
-    /// it is refused here and, in function bodies, in translation.
-    Unsupported,
     /// There is too much of something.
     Limit(Limit),
 }
@@ -160,7 +158,6 @@ impl From<Refusal> for CompileError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Invalid(error) => invalid(&error),
-            Refusal::Unsupported => features::no_garbage_collection(),
             Refusal::Limit(limit) => limit.into(),
         }
     }
@@ -171,6 +168,8 @@ pub(crate) type Result<T> = std::result::Result<T, Refusal>;
 #[derive(Default)]
 struct Decoder {
     info: ModuleInfo,
+    /// The heap type that each type of the type section stands for.
+    concrete: Vec<HeapType>,
     limits: Limits,
 }
 
@@ -234,21 +233,35 @@ impl Decoder {
         let mut first = HashMap::new();
         for index in 0..valid.core_type_count_in_module() {
             let id = valid.core_type_at_in_module(index);
-            self.info.canonical.push(*first.entry(id).or_insert(index));
+            let canonical = *first.entry(id).or_insert(index);
+            self.info.canonical.push(canonical);
+            self.concrete.push(concrete(&valid[id].composite_type.inner, canonical));
         }
         let canonical = &self.info.canonical;
+        let val = |ty: &wasmparser::ValType| val_type(*ty, &|index| self.concrete[index as usize]);
+        let field = |ty: &wasmparser::FieldType| FieldType {
+            mutable: ty.mutable,
+            storage: match &ty.element_type {
+                wasmparser::StorageType::I8 => StorageType::I8,
+                wasmparser::StorageType::I16 => StorageType::I16,
+                wasmparser::StorageType::Val(ty) => StorageType::Val(val(ty)),
+            },
+        };
         for group in section {
             let group = group?;
             let group_len = group.types().len() as u32;
             for ty in group.types() {
-                let CompositeInnerType::Func(func) = &ty.composite_type.inner else {
-                    return Err(Refusal::Unsupported);
-                };
-                let list = |types: &[wasmparser::ValType]| {
-                    types.iter().map(|ty| val_type(*ty, canonical)).collect::<Result<_>>()
-                };
-                let params = list(func.params())?;
-                self.info.types.push(FuncType { params, results: list(func.results())? });
+                self.info.types.push(match &ty.composite_type.inner {
+                    CompositeInnerType::Func(func) => CompositeType::Func(FuncType {
+                        params: func.params().iter().map(val).collect(),
+                        results: func.results().iter().map(val).collect(),
+                    }),
+                    CompositeInnerType::Struct(ty) => {
+                        CompositeType::Struct(ty.fields.iter().map(field).collect())
+                    }
+                    CompositeInnerType::Array(ty) => CompositeType::Array(field(&ty.0)),
+                    CompositeInnerType::Cont(_) => unreachable!("refused by validation"),
+                });
                 let supertype = ty.supertype_idxs.first().and_then(PackedIndex::as_module_index);
                 self.info.declarations.push(TypeDeclaration {
                     group_len,
@@ -260,45 +273,62 @@ impl Decoder {
         Ok(())
     }
 
+    fn concrete(&self, index: TypeIndex) -> HeapType {
+        self.concrete[index as usize]
+    }
+
+    fn ref_type(&self, ty: wasmparser::RefType) -> RefType {
+        ref_type(ty, &|index| self.concrete(index))
+    }
+
+    fn table_type(&self, ty: wasmparser::TableType) -> TableType {
+        let wasmparser::TableType { element_type, table64, initial, maximum, shared: _ } = ty;
+        TableType { element: self.ref_type(element_type), min: initial, max: maximum, table64 }
+    }
+
+    fn global_type(&self, ty: wasmparser::GlobalType) -> GlobalType {
+        let value = val_type(ty.content_type, &|index| self.concrete(index));
+        GlobalType { value, mutable: ty.mutable }
+    }
+
     fn imports(&mut self, section: ImportSectionReader<'_>) -> Result<()> {
-        let info = &mut self.info;
         for import in section.into_imports() {
             let import = import?;
             let kind = match import.ty {
                 TypeRef::Func(ty) => {
-                    let ty = info.canonical[ty as usize];
-                    info.functions.push(ty);
-                    info.imported_functions += 1;
+                    let ty = self.info.canonical[ty as usize];
+                    self.info.functions.push(ty);
+                    self.info.imported_functions += 1;
                     ImportKind::Func(ty)
                 }
                 TypeRef::Table(ty) => {
-                    let ty = table_type(ty, &info.canonical)?;
-                    info.tables.push(Table { ty, init: None });
-                    info.imported_tables += 1;
+                    let ty = self.table_type(ty);
+                    self.info.tables.push(Table { ty, init: None });
+                    self.info.imported_tables += 1;
                     ImportKind::Table(ty)
                 }
                 TypeRef::Memory(ty) => {
                     let ty = memory_type(ty);
-                    info.memories.push(ty);
-                    info.imported_memories += 1;
+                    self.info.memories.push(ty);
+                    self.info.imported_memories += 1;
                     ImportKind::Memory(ty)
                 }
                 TypeRef::Global(ty) => {
-                    let ty = global_type(ty, &info.canonical)?;
-                    info.globals.push(Global { ty, init: None });
-                    info.imported_globals += 1;
+                    let ty = self.global_type(ty);
+                    self.info.globals.push(Global { ty, init: None });
+                    self.info.imported_globals += 1;
                     ImportKind::Global(ty)
                 }
                 TypeRef::Tag(ty) => {
-                    let ty = info.canonical[ty.func_type_idx as usize];
-                    info.tags.push(ty);
-                    info.imported_tags += 1;
+                    let ty = self.info.canonical[ty.func_type_idx as usize];
+                    self.info.tags.push(ty);
+                    self.info.imported_tags += 1;
                     ImportKind::Tag(ty)
                 }
                 TypeRef::FuncExact(_) => unreachable!("refused by validation"),
             };
             let (module, name) = (import.module.to_owned(), import.name.to_owned());
-            info.imports.push(Import { module, name, kind });
+            self.info.imports.push(Import { module, name, kind });
         }
         Ok(())
     }
@@ -310,7 +340,7 @@ impl Decoder {
                 TableInit::RefNull => None,
                 TableInit::Expr(init) => Some(self.const_expr(&init)?),
             };
-            let ty = table_type(table.ty, &self.info.canonical)?;
+            let ty = self.table_type(table.ty);
             self.info.tables.push(Table { ty, init });
         }
         Ok(())
@@ -320,7 +350,7 @@ impl Decoder {
         for global in section {
             let global = global?;
             let init = Some(self.const_expr(&global.init_expr)?);
-            let ty = global_type(global.ty, &self.info.canonical)?;
+            let ty = self.global_type(global.ty);
             self.info.globals.push(Global { ty, init });
         }
         Ok(())
@@ -362,7 +392,7 @@ impl Decoder {
                 wasmparser::ElementItems::Expressions(ty, items) => {
                     let items =
                         items.into_iter().map(|e| self.const_expr(&e?)).collect::<Result<_>>()?;
-                    (ref_type(ty, &self.info.canonical)?, ElementItems::Expressions(items))
+                    (self.ref_type(ty), ElementItems::Expressions(items))
                 }
             };
             self.info.elements.push(ElementSegment { mode, ty, items });
@@ -420,9 +450,28 @@ impl Decoder {
                 Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
                 Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
                 Operator::RefNull { hty } => {
-                    let heap = heap_type(hty, &self.info.canonical)?;
+                    let heap = heap_type(hty, &|index| self.concrete(index));
                     ConstOp::RefNull(RefType { nullable: true, heap })
                 }
+                Operator::RefI31 => ConstOp::RefI31,
+                Operator::StructNew { struct_type_index } => {
+                    ConstOp::StructNew(self.info.canonical[struct_type_index as usize])
+                }
+                Operator::StructNewDefault { struct_type_index } => {
+                    ConstOp::StructNewDefault(self.info.canonical[struct_type_index as usize])
+                }
+                Operator::ArrayNew { array_type_index } => {
+                    ConstOp::ArrayNew(self.info.canonical[array_type_index as usize])
+                }
+                Operator::ArrayNewDefault { array_type_index } => {
+                    ConstOp::ArrayNewDefault(self.info.canonical[array_type_index as usize])
+                }
+                Operator::ArrayNewFixed { array_type_index, array_size } => {
+                    let ty = self.info.canonical[array_type_index as usize];
+                    ConstOp::ArrayNewFixed(ty, array_size)
+                }
+                Operator::AnyConvertExtern => ConstOp::AnyConvertExtern,
+                Operator::ExternConvertAny => ConstOp::ExternConvertAny,
                 Operator::I32Add => ConstOp::I32Add,
                 Operator::I32Sub => ConstOp::I32Sub,
                 Operator::I32Mul => ConstOp::I32Mul,
@@ -430,46 +479,70 @@ impl Decoder {
                 Operator::I64Sub => ConstOp::I64Sub,
                 Operator::I64Mul => ConstOp::I64Mul,
                 Operator::End => break,
-                // What else validation lets pass makes objects.
-                _ => return Err(Refusal::Unsupported),
+                _ => unreachable!("refused by validation"),
             });
         }
         Ok(ops)
     }
 }
 
-/// Our word for a value type; an error where it needs garbage collection.
-pub(crate) fn val_type(ty: wasmparser::ValType, canonical: &[TypeIndex]) -> Result<ValType> {
-    Ok(match ty {
+/// The heap type that a type of a module stands for.
+pub(crate) fn concrete(ty: &CompositeInnerType, canonical: TypeIndex) -> HeapType {
+    match ty {
+        CompositeInnerType::Func(_) => HeapType::ConcreteFunc(canonical),
+        CompositeInnerType::Struct(_) => HeapType::ConcreteStruct(canonical),
+        CompositeInnerType::Array(_) => HeapType::ConcreteArray(canonical),
+        CompositeInnerType::Cont(_) => unreachable!("refused by validation"),
+    }
+}
+
+/// Our word for a value type; `concrete` knows those of the type section.
+pub(crate) fn val_type(
+    ty: wasmparser::ValType,
+    concrete: &dyn Fn(TypeIndex) -> HeapType,
+) -> ValType {
+    match ty {
         wasmparser::ValType::I32 => ValType::I32,
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty, canonical)?),
-    })
+        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty, concrete)),
+    }
 }
 
-fn ref_type(ty: wasmparser::RefType, canonical: &[TypeIndex]) -> Result<RefType> {
-    Ok(RefType { nullable: ty.is_nullable(), heap: heap_type(ty.heap_type(), canonical)? })
+pub(crate) fn ref_type(
+    ty: wasmparser::RefType,
+    concrete: &dyn Fn(TypeIndex) -> HeapType,
+) -> RefType {
+    RefType { nullable: ty.is_nullable(), heap: heap_type(ty.heap_type(), concrete) }
 }
 
-fn heap_type(ty: wasmparser::HeapType, canonical: &[TypeIndex]) -> Result<HeapType> {
+pub(crate) fn heap_type(
+    ty: wasmparser::HeapType,
+    concrete: &dyn Fn(TypeIndex) -> HeapType,
+) -> HeapType {
     use wasmparser::AbstractHeapType;
     match ty {
-        wasmparser::HeapType::Concrete(UnpackedIndex::Module(index)) => {
-            Ok(HeapType::Concrete(canonical[index as usize]))
-        }
+        wasmparser::HeapType::Concrete(UnpackedIndex::Module(index)) => concrete(index),
         wasmparser::HeapType::Abstract { shared: false, ty } => match ty {
-            AbstractHeapType::Func => Ok(HeapType::Func),
-            AbstractHeapType::NoFunc => Ok(HeapType::NoFunc),
-            AbstractHeapType::Extern => Ok(HeapType::Extern),
-            AbstractHeapType::NoExtern => Ok(HeapType::NoExtern),
-            AbstractHeapType::Exn => Ok(HeapType::Exn),
-            AbstractHeapType::NoExn => Ok(HeapType::NoExn),
-            _ => Err(Refusal::Unsupported),
+            AbstractHeapType::Func => HeapType::Func,
+            AbstractHeapType::NoFunc => HeapType::NoFunc,
+            AbstractHeapType::Extern => HeapType::Extern,
+            AbstractHeapType::NoExtern => HeapType::NoExtern,
+            AbstractHeapType::Exn => HeapType::Exn,
+            AbstractHeapType::NoExn => HeapType::NoExn,
+            AbstractHeapType::Any => HeapType::Any,
+            AbstractHeapType::Eq => HeapType::Eq,
+            AbstractHeapType::I31 => HeapType::I31,
+            AbstractHeapType::Struct => HeapType::Struct,
+            AbstractHeapType::Array => HeapType::Array,
+            AbstractHeapType::None => HeapType::None,
+            AbstractHeapType::Cont | AbstractHeapType::NoCont => {
+                unreachable!("refused by validation")
+            }
         },
-        _ => Err(Refusal::Unsupported),
+        _ => unreachable!("refused by validation"),
     }
 }
 
@@ -477,14 +550,4 @@ fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
     let wasmparser::MemoryType { memory64, shared, initial, maximum, page_size_log2 } = ty;
     let page_size_log2 = page_size_log2.unwrap_or(WASM_PAGE_SIZE.trailing_zeros());
     MemoryType { min: initial, max: maximum, memory64, shared, page_size_log2 }
-}
-
-fn table_type(ty: wasmparser::TableType, canonical: &[TypeIndex]) -> Result<TableType> {
-    let wasmparser::TableType { element_type, table64, initial, maximum, shared: _ } = ty;
-    let element = ref_type(element_type, canonical)?;
-    Ok(TableType { element, min: initial, max: maximum, table64 })
-}
-
-fn global_type(ty: wasmparser::GlobalType, canonical: &[TypeIndex]) -> Result<GlobalType> {
-    Ok(GlobalType { value: val_type(ty.content_type, canonical)?, mutable: ty.mutable })
 }

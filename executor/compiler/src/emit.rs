@@ -65,8 +65,8 @@ impl Symbol {
     }
 }
 
-/// The kinds of memory access. Memories, tables and the state block never overlap, so each is an
-/// alias region of its own.
+/// The kinds of memory access. Memories, tables, objects and the state block never overlap, so each is
+/// an alias region of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
     /// A linear memory: unaligned, may trap.
@@ -75,6 +75,10 @@ pub(crate) struct Access {
     pub(crate) table: MemFlagsData,
     /// A word or global of a state block.
     pub(crate) state: MemFlagsData,
+    /// An object.
+    pub(crate) heap: MemFlagsData,
+    /// What the heap of objects begins with.
+    pub(crate) heap_header: MemFlagsData,
     /// What never changes while an instance's code runs.
     pub(crate) fixed: MemFlagsData,
     /// Anything else that is always there.
@@ -94,6 +98,9 @@ impl Access {
             memory: little.with_trap_code(trap).with_alias_region(region(0, "memory")),
             table: trusted.with_alias_region(region(1, "table")),
             state: trusted.with_alias_region(region(2, "state")),
+            // Vectors lie at multiples of 8.
+            heap: little.with_notrap().with_alias_region(region(3, "heap")),
+            heap_header: trusted.with_alias_region(region(4, "heap header")),
             fixed: trusted.with_readonly().with_can_move(),
             other: trusted,
         }
@@ -245,7 +252,7 @@ impl<'a> Emitter<'a> {
     pub(crate) fn signature(&mut self, ty: TypeIndex) -> SigRef {
         let info = self.context.info();
         *self.types.entry(ty).or_insert_with(|| {
-            self.builder.import_signature(signature::wasm(&info.types[ty as usize]))
+            self.builder.import_signature(signature::wasm(info.func_type_at(ty)))
         })
     }
 

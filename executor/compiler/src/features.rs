@@ -21,9 +21,8 @@ const PAIRS: &[(Features, WasmFeatures)] = &[
     (Features::EXTENDED_CONST, WasmFeatures::EXTENDED_CONST),
     (Features::MULTI_MEMORY, WasmFeatures::MULTI_MEMORY),
     (Features::MEMORY64, WasmFeatures::MEMORY64),
-    // Subtypes and recursive groups of function types are in wasmparser's GC; the rest of it is
-    // refused once validated.
-    (Features::FUNCTION_REFERENCES, WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC)),
+    (Features::FUNCTION_REFERENCES, WasmFeatures::FUNCTION_REFERENCES),
+    (Features::GC, WasmFeatures::GC),
     (Features::EXCEPTIONS, WasmFeatures::EXCEPTIONS),
     (Features::LEGACY_EXCEPTIONS, WasmFeatures::LEGACY_EXCEPTIONS),
     (Features::THREADS, WasmFeatures::THREADS),
@@ -31,11 +30,8 @@ const PAIRS: &[(Features, WasmFeatures)] = &[
     (Features::CUSTOM_PAGE_SIZES, WasmFeatures::CUSTOM_PAGE_SIZES),
 ];
 
-const GARBAGE_COLLECTION: &str = "garbage collection (gc)";
-
 /// What wasmparser knows and we do not, with the name that a user is told.
 const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
-    (GARBAGE_COLLECTION, WasmFeatures::GC),
     ("stack switching", WasmFeatures::STACK_SWITCHING),
     ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS),
     ("memory control", WasmFeatures::MEMORY_CONTROL),
@@ -79,11 +75,4 @@ pub(crate) fn explain(wasm: &[u8], features: Features, error: &wasmparser::Error
         }
     }
     CompileError::Unknown(names.join(" and "))
-}
-
-/// The error for a valid module that makes or names objects.
-pub(crate) fn no_garbage_collection() -> CompileError {
-    CompileError::Unsupported(format!(
-        "the module needs {GARBAGE_COLLECTION}, which is not supported"
-    ))
 }

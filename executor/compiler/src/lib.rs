@@ -5,8 +5,7 @@
 //!            -> compile (machine code, in parallel) -> link (one text) -> code file
 //! ```
 //!
-//! What is compiled is WebAssembly 3.0 without garbage collection, and a few proposals beyond; the
-//! features are in `features`, and each group of operators has a file in `translate`.
+//! What is compiled is WebAssembly 3.0 and a few proposals beyond; the features are in `features`, and each group of operators has a file in `translate`.
 //!
 //! Invariants: only validated modules are compiled; the machine code holds no address and needs no
 //! relocation once linked; the same module, options and processor give the same bytes.
@@ -49,6 +48,7 @@ use executor_code::{
     CodeKey, CodeKind, CompileError, CompileOptions, Compiler, CpuFeatures, OptLevel, Progress,
     file::{self, CallSite, CodeParts, Continuation},
     layout::InstanceLayout,
+    objects::ObjectTypes,
 };
 use executor_model::{Features, Module, ModuleHash, ModuleInfo};
 use isa::Target;
@@ -193,12 +193,23 @@ impl NativeCompiler {
             .map_err(|error| CompileError::Unsupported(error.to_string()))?;
         let target = self.target(options.opt_level)?;
         let reach = options.frame_maps.then(|| Reach::of(module)).transpose()?;
-        let typed = options.frame_maps || sites.is_some();
+        let objects = ObjectTypes::of(&module.info);
+        let stack_maps = module.info.holds_objects();
+        let typed = options.frame_maps || sites.is_some() || stack_maps;
         let types = typed.then(|| ModuleTypes::of(module)).transpose()?;
         let (types, reach) = (types.as_ref(), reach.as_ref());
         let allowance = self.max_memory;
-        let context =
-            ModuleContext { module, layout: &layout, target, types, reach, allowance, deadline };
+        let context = ModuleContext {
+            module,
+            layout: &layout,
+            target,
+            objects: &objects,
+            stack_maps,
+            types,
+            reach,
+            allowance,
+            deadline,
+        };
         let (units, codes) = compile(&context)?;
         deadline.check()?;
         let linked = link::link(&module.info, &units, codes)?;
@@ -229,6 +240,7 @@ impl NativeCompiler {
             map_records: linked.map_records,
             map: linked.map,
             try_calls: linked.try_calls,
+            stack_maps: linked.stack_maps,
             frames: linked.frames,
             continuations,
         }))

@@ -11,7 +11,7 @@ use crate::{
 };
 use executor_code::{
     CompileError,
-    file::{FrameUnit, MapRecord, NO_TRAMPOLINE, TryCall, function_table_distance},
+    file::{FrameUnit, MapRecord, NO_TRAMPOLINE, StackMap, TryCall, function_table_distance},
 };
 use executor_model::{ModuleInfo, TrapCode};
 
@@ -30,6 +30,7 @@ pub(crate) struct Linked {
     pub(crate) map_records: Vec<MapRecord>,
     pub(crate) map: Vec<u8>,
     pub(crate) try_calls: Vec<TryCall>,
+    pub(crate) stack_maps: Vec<StackMap>,
     pub(crate) frames: Vec<FrameUnit>,
     /// Of continuations, in the order of the units.
     pub(crate) resumed: Vec<Resumed>,
@@ -78,6 +79,7 @@ pub(crate) fn link(
     let mut traps = Vec::new();
     let (mut map_records, mut map) = (Vec::with_capacity(starts.len()), Vec::new());
     let (mut try_calls, mut frames, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut stack_maps = Vec::new();
     for (code, start) in codes.into_iter().zip(starts) {
         text.resize(start as usize, PADDING);
         text.extend_from_slice(&code.bytes);
@@ -101,12 +103,27 @@ pub(crate) fn link(
             call.handlers.iter_mut().for_each(|handler| handler.landing += start);
             try_calls.push(call);
         }
+        for mut map in code.stack_maps {
+            map.returns += start;
+            stack_maps.push(map);
+        }
         frames.extend(code.frames.map(|frames| FrameUnit { code: start, ..frames }));
         resumed.extend(code.resumed);
         map_records.push(MapRecord { code: start, run: map.len() as u32 });
         map.extend_from_slice(&code.map);
     }
-    Ok(Linked { text, functions, enter, traps, map_records, map, try_calls, frames, resumed })
+    Ok(Linked {
+        text,
+        functions,
+        enter,
+        traps,
+        map_records,
+        map,
+        try_calls,
+        stack_maps,
+        frames,
+        resumed,
+    })
 }
 
 #[cfg(test)]

@@ -27,18 +27,6 @@ pub(crate) fn clif_type(ty: ValType) -> Type {
     }
 }
 
-/// How a value of a function body is held.
-pub(crate) fn clif_type_of(ty: wasmparser::ValType) -> Type {
-    match ty {
-        wasmparser::ValType::I32 => types::I32,
-        wasmparser::ValType::I64 => types::I64,
-        wasmparser::ValType::F32 => types::F32,
-        wasmparser::ValType::F64 => types::F64,
-        wasmparser::ValType::V128 => V128,
-        wasmparser::ValType::Ref(_) => WORD,
-    }
-}
-
 /// A WebAssembly function: `(vmctx, parameters...) -> results`.
 pub(crate) fn wasm(ty: &FuncType) -> Signature {
     let mut signature = Signature::new(CallConv::Tail);

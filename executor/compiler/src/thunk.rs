@@ -142,7 +142,7 @@ pub(crate) fn enter(
     function: &mut Function,
     builder: &mut FunctionBuilderContext,
 ) {
-    let types = &context.info().types[ty as usize];
+    let types = context.info().func_type_at(ty);
     let (mut e, params) = Emitter::new(context, signature::enter(), 1, function, builder);
     let (code, values) = (params[0], params[2]);
     let mut args = vec![e.vmctx];
@@ -189,7 +189,7 @@ pub(crate) fn enter_continuation(
     function: &mut Function,
     builder: &mut FunctionBuilderContext,
 ) {
-    let types = &context.info().types[ty as usize];
+    let types = context.info().func_type_at(ty);
     let (mut e, params) = Emitter::new(context, signature::enter(), 1, function, builder);
     let (code, values) = (params[0], params[2]);
     let frame = e.load_values(&[ValType::I64], values)[0];

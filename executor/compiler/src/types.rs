@@ -2,12 +2,16 @@
 //!
 //! Invariant: a [`BodyTypes`] has been told every operator before the one that is asked about.
 //!
-//! Translation needs no types but in one place: what a frame holds must be typed, so that a
-//! reference in a snapshot can be checked before machine code trusts it.
+//! Translation needs types in two places only: what a frame map says must be typed, so that a reference in a
+//! snapshot can be checked before machine code trusts it; and a reference to an object must be known as one, so
+//! that a collection finds it in the frame.
 
-use crate::{decode::val_type, features, invalid};
+use crate::{
+    decode::{concrete, heap_type, val_type},
+    features, invalid,
+};
 use executor_code::CompileError;
-use executor_model::{Features, HeapType, Module, RefType, TypeIndex, ValType};
+use executor_model::{Features, HeapType, Module, RefType, ValType};
 use std::collections::HashMap;
 use wasmparser::{
     FuncToValidate, FuncValidator, FunctionBody, Operator, Parser, Payload, ValidPayload,
@@ -18,7 +22,7 @@ use wasmparser::{
 /// The declarations of a module, as the validator has them.
 pub(crate) struct ModuleTypes {
     functions: Vec<FuncToValidate<ValidatorResources>>,
-    canonical: HashMap<CoreTypeId, TypeIndex>,
+    concrete: HashMap<CoreTypeId, HeapType>,
 }
 
 impl ModuleTypes {
@@ -28,7 +32,7 @@ impl ModuleTypes {
         let mut validator = Validator::new_with_features(features);
         let mut parser = Parser::new(0);
         parser.set_features(features);
-        let mut types = Self { functions: Vec::new(), canonical: HashMap::new() };
+        let mut types = Self { functions: Vec::new(), concrete: HashMap::new() };
         for payload in parser.parse_all(&module.bytes) {
             let payload = payload.map_err(|e| invalid(&e))?;
             let valid = validator.payload(&payload).map_err(|e| invalid(&e))?;
@@ -43,7 +47,9 @@ impl ModuleTypes {
 
     fn add_ids(&mut self, types: TypesRef<'_>) {
         for index in 0..types.core_type_count_in_module() {
-            self.canonical.entry(types.core_type_at_in_module(index)).or_insert(index);
+            let id = types.core_type_at_in_module(index);
+            let inner = &types[id].composite_type.inner;
+            self.concrete.entry(id).or_insert_with(|| concrete(inner, index));
         }
     }
 
@@ -67,14 +73,14 @@ impl ModuleTypes {
             let (count, ty) = locals.read().map_err(|e| invalid(&e))?;
             validator.define_locals(offset, count, ty).map_err(|e| invalid(&e))?;
         }
-        Ok(BodyTypes { validator, canonical: &self.canonical })
+        Ok(BodyTypes { validator, concrete: &self.concrete })
     }
 }
 
 /// The types of one function's locals and operands.
 pub(crate) struct BodyTypes<'a> {
     validator: FuncValidator<ValidatorResources>,
-    canonical: &'a HashMap<CoreTypeId, TypeIndex>,
+    concrete: &'a HashMap<CoreTypeId, HeapType>,
 }
 
 impl BodyTypes<'_> {
@@ -99,14 +105,23 @@ impl BodyTypes<'_> {
         self.convert(ty.expect("code that can be reached has no unknown types"))
     }
 
+    /// The type of the operand so many below the top, in code that can be reached.
+    pub(crate) fn top(&self, below: usize) -> ValType {
+        let ty = self.validator.get_operand_type(below).flatten();
+        self.convert(ty.expect("code that can be reached has no unknown types"))
+    }
+
     fn convert(&self, ty: wasmparser::ValType) -> ValType {
-        if let wasmparser::ValType::Ref(reference) = ty
-            && let wasmparser::HeapType::Concrete(index) = reference.heap_type()
-            && let Some(index) = index.as_core_type_id().and_then(|id| self.canonical.get(&id))
-        {
-            let (nullable, heap) = (reference.is_nullable(), HeapType::Concrete(*index));
-            return ValType::Ref(RefType { nullable, heap });
-        }
-        val_type(ty, &[]).unwrap_or_else(|_| unreachable!("decoded before"))
+        let wasmparser::ValType::Ref(reference) = ty else {
+            return val_type(ty, &|_| unreachable!("no reference"));
+        };
+        let heap = match reference.heap_type() {
+            wasmparser::HeapType::Concrete(index) => {
+                let id = index.as_core_type_id().and_then(|id| self.concrete.get(&id));
+                *id.expect("a type of the module")
+            }
+            other => heap_type(other, &|_| unreachable!("not concrete")),
+        };
+        ValType::Ref(RefType { nullable: reference.is_nullable(), heap })
     }
 }

@@ -62,6 +62,8 @@ features! {
     16 WIDE_ARITHMETIC "wide-arithmetic" false;
     /// Memories with pages of one byte.
     17 CUSTOM_PAGE_SIZES "custom-page-sizes" false;
+    /// Structures, arrays, small integers: objects that are collected.
+    18 GC "gc" true;
 }
 
 impl Default for Features {

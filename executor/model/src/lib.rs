@@ -16,6 +16,7 @@ mod features;
 mod listener;
 mod module;
 mod names;
+mod object;
 mod reference;
 mod trap;
 mod types;
@@ -29,16 +30,18 @@ pub use listener::{FunctionListener, ListenerContext, Listeners};
 pub use module::{
     ConstExpr, ConstOp, DataMode, DataSegment, ElementItems, ElementMode, ElementSegment, Export,
     ExternKind, Global, Import, ImportKind, Module, ModuleHash, ModuleInfo, ModuleNames, Table,
-    TypeDeclaration,
+    TypeDeclaration, makes_objects,
 };
 pub use names::ItemNames;
+pub use object::{ObjectBits, ObjectRef};
 pub use reference::{FuncRef, InstanceId, StoreId};
 pub use trap::{CallError, Frame, Thrown, Trap, TrapCode, WasmBacktrace};
 pub use types::{
-    FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, Hierarchy, MemoryIndex, MemoryType,
-    RefType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
+    CompositeType, FieldType, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, Hierarchy,
+    MemoryIndex, MemoryType, RefType, StorageType, TableIndex, TableType, TagIndex, TypeIndex,
+    ValType,
 };
-pub use value::{RawValue, Val};
+pub use value::{AnyRef, ExternRef, RawValue, Val};
 
 /// The size of a WebAssembly page in bytes, where a memory does not declare its own.
 pub const WASM_PAGE_SIZE: u64 = 65536;

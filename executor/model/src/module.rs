@@ -4,8 +4,8 @@
 //! range and type indices canonical.
 
 use crate::{
-    Features, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType, MemoryIndex, MemoryType,
-    RefType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
+    CompositeType, Features, FieldType, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType,
+    MemoryIndex, MemoryType, RefType, StorageType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, sync::Arc};
@@ -58,7 +58,7 @@ impl Module {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// The type section. Only canonical indices (see `canonical`) are used elsewhere in this struct.
-    pub types: Vec<FuncType>,
+    pub types: Vec<CompositeType>,
     /// How each type is declared, which is part of what it is.
     pub declarations: Vec<TypeDeclaration>,
     /// For each declared type, the least index of an equal one.
@@ -104,7 +104,48 @@ impl ModuleInfo {
     /// When `func` is out of range.
     #[must_use]
     pub fn func_type(&self, func: FuncIndex) -> &FuncType {
-        &self.types[self.functions[func as usize] as usize]
+        self.func_type_at(self.functions[func as usize])
+    }
+
+    /// A function type.
+    ///
+    /// # Panics
+    /// When `ty` is out of range, or of no function.
+    #[must_use]
+    pub fn func_type_at(&self, ty: TypeIndex) -> &FuncType {
+        self.types[ty as usize].as_func().expect("the type of a function")
+    }
+
+    /// The heap type that a type of the type section stands for.
+    ///
+    /// # Panics
+    /// When `index` is out of range.
+    #[must_use]
+    pub fn concrete(&self, index: TypeIndex) -> HeapType {
+        let canonical = self.canonical[index as usize];
+        match &self.types[canonical as usize] {
+            CompositeType::Func(_) => HeapType::ConcreteFunc(canonical),
+            CompositeType::Struct(_) => HeapType::ConcreteStruct(canonical),
+            CompositeType::Array(_) => HeapType::ConcreteArray(canonical),
+        }
+    }
+
+    /// Whether code of the module can have references to objects in its frames: those that it declares, or others'
+    /// that are handed to it.
+    #[must_use]
+    pub fn holds_objects(&self) -> bool {
+        let holds = |ty: &ValType| matches!(ty, ValType::Ref(ty) if ty.heap.hierarchy().holds_objects());
+        let mut funcs = self.types.iter().filter_map(CompositeType::as_func);
+        self.has_objects()
+            || funcs.any(|ty| ty.params.iter().chain(&ty.results).any(holds))
+            || self.globals.iter().any(|global| holds(&global.ty.value))
+            || self.tables.iter().any(|table| holds(&ValType::Ref(table.ty.element)))
+    }
+
+    /// Whether instances of the module make or read objects, and so need the store's heap of them.
+    #[must_use]
+    pub fn has_objects(&self) -> bool {
+        self.types.iter().any(|ty| ty.as_func().is_none())
     }
 
     /// What each type is, whatever the module: equal types of all modules have equal digests, and
@@ -148,16 +189,35 @@ impl ModuleInfo {
         if let Some(supertype) = declaration.supertype {
             refer(hasher, supertype);
         }
-        for list in [&self.types[i].params, &self.types[i].results] {
-            hasher.update(&(list.len() as u32).to_le_bytes());
-            for ty in list {
-                match ty {
-                    ValType::Ref(RefType { nullable, heap: HeapType::Concrete(index) }) => {
-                        hasher.update(if *nullable { b"?" } else { b"!" });
-                        refer(hasher, *index);
-                    }
-                    other => drop(hasher.update(format!("{other};").as_bytes())),
+        let hash_value = |hasher: &mut blake3::Hasher, ty: &ValType| match ty {
+            ValType::Ref(RefType { nullable, heap }) if heap.index().is_some() => {
+                hasher.update(if *nullable { b"?" } else { b"!" });
+                heap.index().into_iter().for_each(|index| refer(hasher, index));
+            }
+            other => drop(hasher.update(format!("{other};").as_bytes())),
+        };
+        let hash_field = |hasher: &mut blake3::Hasher, field: &FieldType| {
+            hasher.update(if field.mutable { b"m" } else { b"c" });
+            match &field.storage {
+                StorageType::Val(ty) => hash_value(hasher, ty),
+                packed => drop(hasher.update(format!("{packed};").as_bytes())),
+            }
+        };
+        match &self.types[i] {
+            CompositeType::Func(ty) => {
+                hasher.update(b"f");
+                for list in [&ty.params, &ty.results] {
+                    hasher.update(&(list.len() as u32).to_le_bytes());
+                    list.iter().for_each(|ty| hash_value(hasher, ty));
                 }
+            }
+            CompositeType::Struct(fields) => {
+                hasher.update(b"s").update(&(fields.len() as u32).to_le_bytes());
+                fields.iter().for_each(|field| hash_field(hasher, field));
+            }
+            CompositeType::Array(element) => {
+                hasher.update(b"a");
+                hash_field(hasher, element);
             }
         }
     }
@@ -260,6 +320,22 @@ pub struct Global {
 /// A constant expression, in postfix order.
 pub type ConstExpr = Vec<ConstOp>;
 
+/// Whether evaluating a constant expression makes an object: each time another one.
+#[must_use]
+pub fn makes_objects(expr: &ConstExpr) -> bool {
+    let makes = |op: &ConstOp| {
+        matches!(
+            op,
+            ConstOp::StructNew(_)
+                | ConstOp::StructNewDefault(_)
+                | ConstOp::ArrayNew(_)
+                | ConstOp::ArrayNewDefault(_)
+                | ConstOp::ArrayNewFixed(..)
+        )
+    };
+    expr.iter().any(makes)
+}
+
 /// One operator of a constant expression.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the specification's operators")]
@@ -272,6 +348,14 @@ pub enum ConstOp {
     GlobalGet(GlobalIndex),
     RefNull(RefType),
     RefFunc(FuncIndex),
+    RefI31,
+    StructNew(TypeIndex),
+    StructNewDefault(TypeIndex),
+    ArrayNew(TypeIndex),
+    ArrayNewDefault(TypeIndex),
+    ArrayNewFixed(TypeIndex, u32),
+    AnyConvertExtern,
+    ExternConvertAny,
     I32Add,
     I32Sub,
     I32Mul,
@@ -289,6 +373,17 @@ pub struct ElementSegment {
     pub ty: RefType,
     /// Its items.
     pub items: ElementItems,
+}
+
+impl ElementSegment {
+    /// Whether its items are objects that it makes: once, at instantiation.
+    #[must_use]
+    pub fn makes_objects(&self) -> bool {
+        match &self.items {
+            ElementItems::Functions(_) => false,
+            ElementItems::Expressions(items) => items.iter().any(makes_objects),
+        }
+    }
 }
 
 /// When an element segment is used.

@@ -30,11 +30,18 @@ pub enum TrapCode {
     ExpectedSharedMemory = 15,
     NullFunctionReference = 16,
     NullExceptionReference = 17,
+    NullStructReference = 18,
+    NullArrayReference = 19,
+    NullI31Reference = 20,
+    ArrayOutOfBounds = 21,
+    CastFailure = 22,
+    /// The heap of objects is full, and a collection found too little.
+    HeapExhausted = 23,
 }
 
 impl TrapCode {
     /// All codes, in order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::Unreachable,
         Self::MemoryOutOfBounds,
         Self::TableOutOfBounds,
@@ -52,6 +59,12 @@ impl TrapCode {
         Self::ExpectedSharedMemory,
         Self::NullFunctionReference,
         Self::NullExceptionReference,
+        Self::NullStructReference,
+        Self::NullArrayReference,
+        Self::NullI31Reference,
+        Self::ArrayOutOfBounds,
+        Self::CastFailure,
+        Self::HeapExhausted,
     ];
 
     /// The code of a number.
@@ -80,6 +93,12 @@ impl TrapCode {
             Self::UnalignedAtomic => "unaligned atomic",
             Self::ExpectedSharedMemory => "expected shared memory",
             Self::NullExceptionReference => "null exception reference",
+            Self::NullStructReference => "null structure reference",
+            Self::NullArrayReference => "null array reference",
+            Self::NullI31Reference => "null i31 reference",
+            Self::ArrayOutOfBounds => "out of bounds array access",
+            Self::CastFailure => "cast failure",
+            Self::HeapExhausted => "GC heap out of memory",
             Self::PageLost => {
                 "a page of the snapshot or the code could not be read: the file is cut short or the disk failed"
             }

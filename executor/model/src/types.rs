@@ -27,7 +27,7 @@ pub enum HeapType {
     /// No function.
     NoFunc,
     /// A function of this type of the module.
-    Concrete(TypeIndex),
+    ConcreteFunc(TypeIndex),
     /// Any host value.
     Extern,
     /// No host value.
@@ -36,6 +36,22 @@ pub enum HeapType {
     Exn,
     /// No exception.
     NoExn,
+    /// Anything that the guest makes or is handed: objects, small integers, host values made internal.
+    Any,
+    /// What can be compared for identity: objects and small integers.
+    Eq,
+    /// A 31-bit integer.
+    I31,
+    /// Any structure.
+    Struct,
+    /// A structure of this type of the module.
+    ConcreteStruct(TypeIndex),
+    /// Any array.
+    Array,
+    /// An array of this type of the module.
+    ConcreteArray(TypeIndex),
+    /// Nothing of these.
+    None,
 }
 
 /// The top of a hierarchy of heap types: what a reference's 8 bytes mean follows from it alone.
@@ -43,10 +59,20 @@ pub enum HeapType {
 pub enum Hierarchy {
     /// Functions: the bytes are a [`crate::FuncRef`].
     Func,
-    /// Host values: the bytes are a handle of the store.
+    /// Host values, and objects handed out as such: the bytes are as of [`Self::Any`].
     Extern,
     /// Exceptions: the bytes are a handle of the store.
     Exn,
+    /// Objects: the bytes are an [`crate::ObjectBits`].
+    Any,
+}
+
+impl Hierarchy {
+    /// Whether a reference may be one to an object, which a collection moves.
+    #[must_use]
+    pub const fn holds_objects(self) -> bool {
+        matches!(self, Self::Any | Self::Extern)
+    }
 }
 
 impl HeapType {
@@ -54,9 +80,28 @@ impl HeapType {
     #[must_use]
     pub fn hierarchy(self) -> Hierarchy {
         match self {
-            Self::Func | Self::NoFunc | Self::Concrete(_) => Hierarchy::Func,
+            Self::Func | Self::NoFunc | Self::ConcreteFunc(_) => Hierarchy::Func,
             Self::Extern | Self::NoExtern => Hierarchy::Extern,
             Self::Exn | Self::NoExn => Hierarchy::Exn,
+            Self::Any
+            | Self::Eq
+            | Self::I31
+            | Self::Struct
+            | Self::ConcreteStruct(_)
+            | Self::Array
+            | Self::ConcreteArray(_)
+            | Self::None => Hierarchy::Any,
+        }
+    }
+
+    /// The index of a concrete type.
+    #[must_use]
+    pub fn index(self) -> Option<TypeIndex> {
+        match self {
+            Self::ConcreteFunc(index) | Self::ConcreteStruct(index) | Self::ConcreteArray(index) => {
+                Some(index)
+            }
+            _ => None,
         }
     }
 }
@@ -77,13 +122,28 @@ impl RefType {
     pub const EXTERNREF: Self = Self { nullable: true, heap: HeapType::Extern };
     /// `exnref`.
     pub const EXNREF: Self = Self { nullable: true, heap: HeapType::Exn };
+    /// `anyref`.
+    pub const ANYREF: Self = Self { nullable: true, heap: HeapType::Any };
 }
 
 impl fmt::Display for RefType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(index) = self.heap.index() {
+            return match self.nullable {
+                true => write!(f, "(ref null {index})"),
+                false => write!(f, "(ref {index})"),
+            };
+        }
         let heap = match self.heap {
-            HeapType::Concrete(ty) if self.nullable => return write!(f, "(ref null {ty})"),
-            HeapType::Concrete(ty) => return write!(f, "(ref {ty})"),
+            HeapType::ConcreteFunc(_) | HeapType::ConcreteStruct(_) | HeapType::ConcreteArray(_) => {
+                unreachable!("they have an index")
+            }
+            HeapType::Any => "any",
+            HeapType::Eq => "eq",
+            HeapType::I31 => "i31",
+            HeapType::Struct => "struct",
+            HeapType::Array => "array",
+            HeapType::None => "none",
             HeapType::Func => "func",
             HeapType::NoFunc => "nofunc",
             HeapType::Extern => "extern",
@@ -93,6 +153,7 @@ impl fmt::Display for RefType {
         };
         match (self.nullable, heap.strip_prefix("no")) {
             (false, _) => write!(f, "(ref {heap})"),
+            (true, Some("ne")) => f.write_str("nullref"),
             (true, Some(top)) => write!(f, "null{top}ref"),
             (true, None) => write!(f, "{heap}ref"),
         }
@@ -123,6 +184,8 @@ impl ValType {
     pub const EXTERNREF: Self = Self::Ref(RefType::EXTERNREF);
     /// `exnref`.
     pub const EXNREF: Self = Self::Ref(RefType::EXNREF);
+    /// `anyref`.
+    pub const ANYREF: Self = Self::Ref(RefType::ANYREF);
 }
 
 impl fmt::Display for ValType {
@@ -162,6 +225,85 @@ impl fmt::Display for FuncType {
         list(f, &self.params)?;
         f.write_str(" -> ")?;
         list(f, &self.results)
+    }
+}
+
+/// What a field of a structure or an element of an array is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StorageType {
+    /// The low 8 bits of an `i32`.
+    I8,
+    /// The low 16 bits of an `i32`.
+    I16,
+    /// A whole value.
+    Val(ValType),
+}
+
+impl StorageType {
+    /// The type of the value that is read and written.
+    #[must_use]
+    pub const fn unpacked(self) -> ValType {
+        match self {
+            Self::I8 | Self::I16 => ValType::I32,
+            Self::Val(ty) => ty,
+        }
+    }
+
+    /// Whether a reference to an object may be stored in it.
+    #[must_use]
+    pub fn holds_objects(self) -> bool {
+        matches!(self, Self::Val(ValType::Ref(ty)) if ty.heap.hierarchy().holds_objects())
+    }
+}
+
+impl fmt::Display for StorageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::I8 => f.write_str("i8"),
+            Self::I16 => f.write_str("i16"),
+            Self::Val(ty) => ty.fmt(f),
+        }
+    }
+}
+
+/// The type of a field of a structure, or of the elements of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FieldType {
+    /// What it is stored as.
+    pub storage: StorageType,
+    /// Whether it may be assigned.
+    pub mutable: bool,
+}
+
+/// A type of the type section.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CompositeType {
+    /// Functions.
+    Func(FuncType),
+    /// Structures, by the types of their fields.
+    Struct(Vec<FieldType>),
+    /// Arrays, by the type of their elements.
+    Array(FieldType),
+}
+
+impl CompositeType {
+    /// The function type, if it is one.
+    #[must_use]
+    pub fn as_func(&self) -> Option<&FuncType> {
+        match self {
+            Self::Func(ty) => Some(ty),
+            Self::Struct(_) | Self::Array(_) => None,
+        }
+    }
+
+    /// The types of the fields of a structure, or of the elements of an array.
+    #[must_use]
+    pub fn fields(&self) -> &[FieldType] {
+        match self {
+            Self::Func(_) => &[],
+            Self::Struct(fields) => fields,
+            Self::Array(element) => std::slice::from_ref(element),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values as a host sees them ([`Val`]) and as machine code passes them ([`RawValue`]).
 
-use crate::{FuncRef, Hierarchy, StoreId, ValType};
-use std::fmt;
+use crate::{FuncRef, Hierarchy, ObjectBits, ObjectRef, StoreId, ValType};
+use std::{fmt, num::NonZeroU64};
 
 /// One argument or result in the array that host and machine code exchange: 16 bytes,
 /// little-endian, narrower values in the low bytes and the rest unspecified.
@@ -42,10 +42,54 @@ pub enum Val {
     V128(u128),
     /// A function reference or null.
     FuncRef(Option<FuncRef>),
-    /// A host value's handle in its store, or null.
-    ExternRef(Option<std::num::NonZeroU64>),
+    /// A host value, what a guest handed out as one, or null.
+    ExternRef(Option<ExternRef>),
     /// An exception's handle in its store, or null.
-    ExnRef(Option<std::num::NonZeroU64>),
+    ExnRef(Option<NonZeroU64>),
+    /// An object, a small integer, a host value that a guest took in, or null.
+    AnyRef(Option<AnyRef>),
+}
+
+/// A reference of the hierarchy `extern` other than null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExternRef {
+    /// A host value's handle in its store.
+    Host(NonZeroU64),
+    /// An object that a guest handed out (`extern.convert_any`).
+    Object(ObjectRef),
+    /// A small integer that a guest handed out, sign-extended.
+    I31(i32),
+}
+
+/// A reference of the hierarchy `any` other than null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnyRef {
+    /// A structure or an array.
+    Object(ObjectRef),
+    /// A small integer, sign-extended from 31 bits.
+    I31(i32),
+    /// A host value's handle in its store, which a guest took in (`any.convert_extern`).
+    Host(NonZeroU64),
+}
+
+impl From<ExternRef> for AnyRef {
+    fn from(reference: ExternRef) -> Self {
+        match reference {
+            ExternRef::Host(handle) => Self::Host(handle),
+            ExternRef::Object(object) => Self::Object(object),
+            ExternRef::I31(value) => Self::I31(value),
+        }
+    }
+}
+
+impl From<AnyRef> for ExternRef {
+    fn from(reference: AnyRef) -> Self {
+        match reference {
+            AnyRef::Host(handle) => Self::Host(handle),
+            AnyRef::Object(object) => Self::Object(object),
+            AnyRef::I31(value) => Self::I31(value),
+        }
+    }
 }
 
 /// As text: what is shown for a number is read back as it (NaN payloads aside).
@@ -63,6 +107,9 @@ impl fmt::Display for Val {
             Self::ExternRef(Some(_)) => f.write_str("<externref>"),
             Self::ExnRef(None) => f.write_str("<null exnref>"),
             Self::ExnRef(Some(_)) => f.write_str("<exnref>"),
+            Self::AnyRef(None) => f.write_str("<null anyref>"),
+            Self::AnyRef(Some(AnyRef::I31(value))) => write!(f, "<i31 {value}>"),
+            Self::AnyRef(Some(_)) => f.write_str("<anyref>"),
         }
     }
 }
@@ -80,13 +127,14 @@ impl Val {
             Self::FuncRef(_) => ValType::FUNCREF,
             Self::ExternRef(_) => ValType::EXTERNREF,
             Self::ExnRef(_) => ValType::EXNREF,
+            Self::AnyRef(_) => ValType::ANYREF,
         }
     }
 
     /// Zero or null of a type.
     #[must_use]
     pub fn default_of(ty: ValType) -> Self {
-        Self::from_raw(RawValue::default(), ty)
+        Self::from_raw(RawValue::default(), ty, |_| unreachable!("null is no object"))
     }
 
     /// The value as a store gives it out: a function reference is of that store.
@@ -98,26 +146,46 @@ impl Val {
         }
     }
 
-    /// The value as machine code passes it.
+    /// The value as machine code passes it. `offset` says where an object lies in the heap, if the store has it.
     #[must_use]
-    pub fn to_raw(self) -> RawValue {
-        RawValue(match self {
+    pub fn to_raw(self, offset: impl FnOnce(ObjectRef) -> Option<u32>) -> Option<RawValue> {
+        let any = |reference: Option<AnyRef>| {
+            let Some(reference) = reference else { return Some(0) };
+            let bits = match reference {
+                AnyRef::Object(object) => ObjectBits::Object(offset(object)?),
+                AnyRef::I31(value) => ObjectBits::I31(value as u32 & ((1 << 31) - 1)),
+                AnyRef::Host(handle) => {
+                    let handle = Some(handle.get()).filter(|n| *n <= ObjectBits::MAX_HOST)?;
+                    ObjectBits::Host(handle as u32)
+                }
+            };
+            Some(u128::from(bits.to_bits()))
+        };
+        Some(RawValue(match self {
             Self::I32(v) => u128::from(v as u32),
             Self::I64(v) => u128::from(v as u64),
             Self::F32(v) => u128::from(v),
             Self::F64(v) => u128::from(v),
             Self::V128(v) => v,
             Self::FuncRef(r) => u128::from(r.map_or(0, FuncRef::to_bits)),
-            Self::ExternRef(r) | Self::ExnRef(r) => {
-                u128::from(r.map_or(0, std::num::NonZeroU64::get))
-            }
-        })
+            Self::ExnRef(r) => u128::from(r.map_or(0, NonZeroU64::get)),
+            Self::ExternRef(r) => any(r.map(AnyRef::from))?,
+            Self::AnyRef(r) => any(r)?,
+        }))
     }
 
-    /// Reads a value of type `ty`; only the bytes that belong to `ty` are looked at.
+    /// Reads a value of type `ty`; only the bytes that belong to `ty` are looked at. `object` makes a handle of the
+    /// object at an offset of the heap.
     #[must_use]
-    pub fn from_raw(raw: RawValue, ty: ValType) -> Self {
+    pub fn from_raw(raw: RawValue, ty: ValType, object: impl FnOnce(u32) -> ObjectRef) -> Self {
         let low = raw.0 as u64;
+        let any = |bits| {
+            Some(match ObjectBits::from_bits(bits)? {
+                ObjectBits::Object(offset) => AnyRef::Object(object(offset)),
+                ObjectBits::I31(value) => AnyRef::I31((value << 1) as i32 >> 1),
+                ObjectBits::Host(handle) => AnyRef::Host(NonZeroU64::new(handle.into())?),
+            })
+        };
         match ty {
             ValType::I32 => Self::I32(low as i32),
             ValType::I64 => Self::I64(low as i64),
@@ -126,8 +194,9 @@ impl Val {
             ValType::V128 => Self::V128(raw.0),
             ValType::Ref(r) => match r.heap.hierarchy() {
                 Hierarchy::Func => Self::FuncRef(FuncRef::from_bits(low)),
-                Hierarchy::Extern => Self::ExternRef(std::num::NonZeroU64::new(low)),
-                Hierarchy::Exn => Self::ExnRef(std::num::NonZeroU64::new(low)),
+                Hierarchy::Exn => Self::ExnRef(NonZeroU64::new(low)),
+                Hierarchy::Extern => Self::ExternRef(any(low).map(ExternRef::from)),
+                Hierarchy::Any => Self::AnyRef(any(low)),
             },
         }
     }

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded() {
-        let typed = RefType { nullable: false, heap: HeapType::Concrete(1 << 19) };
+        let typed = RefType { nullable: false, heap: HeapType::ConcreteStruct(1 << 19) };
         let values = [
             FrameValue { place: Place::Local(0), ty: ValType::I32, at: 8 },
             FrameValue { place: Place::Local(70_000), ty: ValType::V128, at: 1 << 20 },

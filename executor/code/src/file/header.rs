@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 /// The magic number at the start of [`CodeHeader`].
 pub const CODE_MAGIC: [u8; 8] = *b"EXECCODE";
 /// The version of the file format.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// The sections, by their position in [`CodeHeader::sections`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +68,23 @@ pub enum Section {
     /// [`super::ContinuationRecord`]s. In a file that has any, `Functions` and `FunctionTypes` are
     /// of continuations, by their position here, and `Enter` has trampolines that enter them.
     Continuations,
+    /// Offsets in the text that calls return to while the frame holds references to objects, ascending (u32).
+    StackMapReturns,
+    /// For each of them, a [`StackMapRecord`].
+    StackMaps,
+    /// How far below the frame pointer these lie (u32).
+    StackMapSlots,
+    /// [`crate::objects::ObjectRecord`]s, by number.
+    Objects,
+    /// Where structures hold references to objects (u32).
+    ObjectReferences,
+    /// The owned globals that hold references to objects, by their position among the owned ones (u32).
+    ObjectGlobals,
 }
 
 impl Section {
     /// All sections, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 32] = [
         Self::Text,
         Self::Functions,
         Self::FunctionTypes,
@@ -99,6 +111,12 @@ impl Section {
         Self::FrameCalls,
         Self::FrameValues,
         Self::Continuations,
+        Self::StackMapReturns,
+        Self::StackMaps,
+        Self::StackMapSlots,
+        Self::Objects,
+        Self::ObjectReferences,
+        Self::ObjectGlobals,
     ];
 }
 
@@ -235,13 +253,26 @@ impl HandlerRecord {
     }
 }
 
-/// A function type.
+/// The references to objects that a frame holds while it waits for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StackMapRecord {
+    /// The first of its slots.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// A type: of functions, or of structures or arrays.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct TypeRecord {
-    /// Where its parameters begin in the type words; the results follow them.
+    /// Where its parameters begin in the type words, and the results follow them; where its fields do, or its
+    /// element is.
     pub offset: u32,
-    /// How many parameters.
+    /// [`Self::FUNC`], [`Self::STRUCT`] or [`Self::ARRAY`].
+    pub kind: u32,
+    /// How many parameters, or fields.
     pub params: u32,
     /// How many results.
     pub results: u32,
@@ -249,6 +280,15 @@ pub struct TypeRecord {
     pub supertype: u32,
     /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
     pub digest: [u8; 32],
+}
+
+impl TypeRecord {
+    /// A type of functions.
+    pub const FUNC: u32 = 0;
+    /// A type of structures.
+    pub const STRUCT: u32 = 1;
+    /// A type of arrays.
+    pub const ARRAY: u32 = 2;
 }
 
 /// Stands in [`TypeRecord::supertype`] for a type that declares none.

@@ -36,14 +36,14 @@ pub use frames::{
 pub use header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
     ImportRecord, MODULE_NAME, MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section,
-    SectionRange, TryCallRecord, TypeRecord,
+    SectionRange, StackMapRecord, TryCallRecord, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]
-pub use writer::{CodeParts, Continuation, FrameUnit, TryCall, write};
+pub use writer::{CodeParts, Continuation, FrameUnit, StackMap, TryCall, write};
 
 use crate::layout::{PAGE, align_up};
-use executor_model::{HeapType, RefType, ValType};
+use executor_model::{FieldType, HeapType, RefType, StorageType, ValType};
 
 /// Where the text begins in a code file.
 pub const TEXT_OFFSET: u64 = PAGE;
@@ -78,7 +78,15 @@ pub fn type_word(ty: ValType) -> u32 {
         HeapType::Func => 0x70,
         HeapType::Extern => 0x6f,
         HeapType::Exn => 0x69,
-        HeapType::Concrete(index) => CONCRETE | index << TYPE_INDEX_SHIFT,
+        HeapType::Any => 0x6e,
+        HeapType::Eq => 0x6d,
+        HeapType::I31 => 0x6c,
+        HeapType::Struct => 0x6b,
+        HeapType::Array => 0x6a,
+        HeapType::None => 0x71,
+        HeapType::ConcreteFunc(index) => CONCRETE_FUNC | index << TYPE_INDEX_SHIFT,
+        HeapType::ConcreteStruct(index) => CONCRETE_STRUCT | index << TYPE_INDEX_SHIFT,
+        HeapType::ConcreteArray(index) => CONCRETE_ARRAY | index << TYPE_INDEX_SHIFT,
     };
     if ty.nullable { heap } else { heap | NON_NULLABLE }
 }
@@ -87,8 +95,37 @@ pub fn type_word(ty: ValType) -> u32 {
 const NON_NULLABLE: u32 = 1 << 8;
 /// Where a type word holds a type index, which has at most 20 bits (`FuncRef::MAX_INDEX`).
 const TYPE_INDEX_SHIFT: u32 = 12;
-/// Stands in the low byte for a concrete heap type.
-const CONCRETE: u32 = 0x64;
+/// Stands in the low byte for a concrete type of functions: 0x60 is what the binary format begins one with.
+const CONCRETE_FUNC: u32 = 0x60;
+/// Stands there for a concrete type of structures.
+const CONCRETE_STRUCT: u32 = 0x5f;
+/// Stands there for a concrete type of arrays.
+const CONCRETE_ARRAY: u32 = 0x5e;
+/// The bit of the word of a field that says that it may be assigned.
+const MUTABLE: u32 = 1 << 9;
+
+/// The word that stands for the type of a field: that of its value type, or the byte of a packed type, and whether
+/// it is mutable.
+#[must_use]
+pub fn field_word(field: FieldType) -> u32 {
+    let storage = match field.storage {
+        StorageType::I8 => 0x78,
+        StorageType::I16 => 0x77,
+        StorageType::Val(ty) => type_word(ty),
+    };
+    storage | if field.mutable { MUTABLE } else { 0 }
+}
+
+/// The type of a field that a word stands for.
+#[must_use]
+pub fn field_of_word(word: u32) -> Option<FieldType> {
+    let storage = match word & !MUTABLE {
+        0x78 => StorageType::I8,
+        0x77 => StorageType::I16,
+        word => StorageType::Val(type_of_word(word)?),
+    };
+    Some(FieldType { storage, mutable: word & MUTABLE != 0 })
+}
 
 /// The value type that a word stands for.
 #[must_use]
@@ -105,7 +142,15 @@ pub fn type_of_word(word: u32) -> Option<ValType> {
         0x70 => HeapType::Func,
         0x6f => HeapType::Extern,
         0x69 => HeapType::Exn,
-        CONCRETE => HeapType::Concrete(word >> TYPE_INDEX_SHIFT),
+        0x6e => HeapType::Any,
+        0x6d => HeapType::Eq,
+        0x6c => HeapType::I31,
+        0x6b => HeapType::Struct,
+        0x6a => HeapType::Array,
+        0x71 => HeapType::None,
+        CONCRETE_FUNC => HeapType::ConcreteFunc(word >> TYPE_INDEX_SHIFT),
+        CONCRETE_STRUCT => HeapType::ConcreteStruct(word >> TYPE_INDEX_SHIFT),
+        CONCRETE_ARRAY => HeapType::ConcreteArray(word >> TYPE_INDEX_SHIFT),
         _ => return None,
     };
     Some(ValType::Ref(RefType { nullable: word & NON_NULLABLE == 0, heap }))

@@ -11,18 +11,21 @@ use super::frames::{
 };
 use super::header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
-    ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, TryCallRecord, TypeRecord,
+    ImportRecord, MODULE_NAME, MapRecord, NameRecord, Section, StackMapRecord, TryCallRecord,
+    TypeRecord,
 };
 use super::{
-    MAC_OFFSET, NO_TRAMPOLINE, TEXT_OFFSET, chunks, function_table_distance, map::operator_at,
-    type_of_word,
+    MAC_OFFSET, NO_TRAMPOLINE, TEXT_OFFSET, chunks, field_of_word, function_table_distance,
+    map::operator_at, type_of_word,
 };
 use crate::{
     CpuFeatures, abi,
     layout::{Counts, MemoryPlan, PAGE, TablePlan},
+    objects::ObjectRecord,
 };
 use executor_model::{
-    ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TagIndex, TrapCode, TypeIndex, ValType,
+    CompositeType, ExternKind, FuncIndex, FuncType, ModuleHash, ModuleInfo, TagIndex, TrapCode,
+    TypeIndex, ValType,
 };
 use std::{io, ops::Range};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -101,6 +104,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         )?;
         let calls = range(Section::TryCalls).len / size_of::<TryCallRecord>() as u64;
         check(range(Section::TryReturns).len == calls * 4, Section::TryCalls)?;
+        let maps = range(Section::StackMaps).len / size_of::<StackMapRecord>() as u64;
+        check(range(Section::StackMapReturns).len == maps * 4, Section::StackMaps)?;
         let types = range(Section::Types).len / size_of::<TypeRecord>() as u64;
         check(range(Section::Enter).len == types * 4, Section::Enter)?;
         let continuations = self.records::<ContinuationRecord>(Section::Continuations).len() as u64;
@@ -258,9 +263,64 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         ty.filter(|ty| self.is_type(*ty))
     }
 
+    /// A type of structures or arrays.
+    #[must_use]
+    pub fn object_type(&self, ty: TypeIndex) -> Option<CompositeType> {
+        let kind = self.type_record(ty)?.kind;
+        let (words, _) = self.type_words(ty)?;
+        let mut fields = words.iter().map(|word| field_of_word(*word));
+        match kind {
+            TypeRecord::STRUCT => Some(CompositeType::Struct(fields.collect::<Option<_>>()?)),
+            TypeRecord::ARRAY => Some(CompositeType::Array(fields.next()??)),
+            _ => None,
+        }
+    }
+
+    /// What a collection needs to know of a type of objects, by its number.
+    #[must_use]
+    pub fn object(&self, number: u32) -> Option<&ObjectRecord> {
+        self.objects().get(number as usize)
+    }
+
+    /// The types of objects, by their numbers.
+    #[must_use]
+    pub fn objects(&self) -> &[ObjectRecord] {
+        self.records::<ObjectRecord>(Section::Objects)
+    }
+
+    /// Where structures of a type hold references to objects.
+    #[must_use]
+    pub fn object_references(&self, record: &ObjectRecord) -> &[u32] {
+        let all = self.records::<u32>(Section::ObjectReferences);
+        let from = all.get(record.first as usize..).unwrap_or_default();
+        from.get(..record.count as usize).unwrap_or_default()
+    }
+
+    /// The owned globals that hold references to objects, by their position among the owned ones.
+    #[must_use]
+    pub fn object_globals(&self) -> &[u32] {
+        self.records(Section::ObjectGlobals)
+    }
+
+    /// Where the frame of the call that returns to an offset of the text holds references to objects: how far below
+    /// the frame pointer.
+    #[must_use]
+    pub fn stack_map_at(&self, returns: u32) -> &[u32] {
+        let at = self.records::<u32>(Section::StackMapReturns).binary_search(&returns);
+        let map = at.ok().and_then(|at| self.records::<StackMapRecord>(Section::StackMaps).get(at));
+        let slots = self.records::<u32>(Section::StackMapSlots);
+        let of = |map: &StackMapRecord| {
+            slots.get(map.first as usize..)?.get(..map.count as usize)
+        };
+        map.and_then(of).unwrap_or_default()
+    }
+
     /// A function type.
     #[must_use]
     pub fn func_type(&self, ty: TypeIndex) -> Option<FuncType> {
+        if self.type_record(ty)?.kind != TypeRecord::FUNC {
+            return None;
+        }
         let (params, results) = self.type_words(ty)?;
         let list = |words: &[u32]| -> Option<Vec<ValType>> {
             words.iter().map(|word| type_of_word(*word)).collect()

@@ -7,12 +7,18 @@ use super::frames::{
 };
 use super::header::{
     CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord, ImportRecord, MODULE_NAME,
-    MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, TryCallRecord,
-    TypeRecord,
+    MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, StackMapRecord,
+    TryCallRecord, TypeRecord,
 };
-use super::{TEXT_OFFSET, chunks, function_table_distance, type_word};
-use crate::{CodeKey, CompileOptions, CpuFeatures, abi, layout::InstanceLayout, layout::PAGE};
-use executor_model::{ExternKind, ImportKind, Module, ModuleInfo, TrapCode, TypeIndex};
+use super::{TEXT_OFFSET, chunks, field_word, function_table_distance, type_word};
+use crate::{
+    CodeKey, CompileOptions, CpuFeatures, abi,
+    layout::{InstanceLayout, PAGE},
+    objects::ObjectTypes,
+};
+use executor_model::{
+    CompositeType, ExternKind, ImportKind, Module, ModuleInfo, TrapCode, TypeIndex, ValType,
+};
 use object::{Endianness, elf, write::elf as out};
 use std::{
     borrow::Cow,
@@ -47,10 +53,21 @@ pub struct CodeParts<'a> {
     pub map: Vec<u8>,
     /// Calls with handlers, ascending.
     pub try_calls: Vec<TryCall>,
+    /// Calls during which a frame holds references to objects, ascending.
+    pub stack_maps: Vec<StackMap>,
     /// Units with frame maps, ascending.
     pub frames: Vec<FrameUnit>,
     /// What `functions` are, in a file of continuations; `None` in that of a module.
     pub continuations: Option<Vec<Continuation>>,
+}
+
+/// The references to objects that a frame holds during a call.
+#[derive(Debug)]
+pub struct StackMap {
+    /// Where the call returns to.
+    pub returns: u32,
+    /// How far below the frame pointer each lies.
+    pub slots: Vec<u32>,
 }
 
 /// The frame maps of one function or continuation.
@@ -108,6 +125,7 @@ pub fn write(parts: &CodeParts<'_>) -> Vec<u8> {
     assert!(parts.text.len() < 1 << 31, "machine code beyond 2 GiB");
     assert!(parts.functions.is_sorted() && parts.traps.is_sorted_by_key(|t| t.0));
     assert!(parts.try_calls.is_sorted_by_key(|call| call.returns));
+    assert!(parts.stack_maps.is_sorted_by_key(|map| map.returns));
     let sections = sections(parts);
 
     let symbols = symbols(parts);
@@ -335,14 +353,40 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     for ((ty, declaration), digest) in
         info.types.iter().zip(&info.declarations).zip(info.type_digests())
     {
-        let words: Vec<u32> =
-            ty.params.iter().chain(&ty.results).map(|ty| type_word(*ty)).collect();
-        put(Section::TypeWords, words.as_bytes());
-        let (params, results) = (ty.params.len() as u32, ty.results.len() as u32);
+        let words = |types: &[ValType]| types.iter().map(|ty| type_word(*ty)).collect();
+        let (kind, params, results): (u32, Vec<u32>, Vec<u32>) = match ty {
+            CompositeType::Func(ty) => (TypeRecord::FUNC, words(&ty.params), words(&ty.results)),
+            CompositeType::Struct(fields) => {
+                (TypeRecord::STRUCT, fields.iter().map(|f| field_word(*f)).collect(), Vec::new())
+            }
+            CompositeType::Array(element) => {
+                (TypeRecord::ARRAY, vec![field_word(*element)], Vec::new())
+            }
+        };
+        put(Section::TypeWords, params.as_bytes());
+        put(Section::TypeWords, results.as_bytes());
+        let (params, results) = (params.len() as u32, results.len() as u32);
         let supertype = declaration.supertype.unwrap_or(NO_SUPERTYPE);
-        let record = TypeRecord { offset, params, results, supertype, digest };
+        let record = TypeRecord { offset, kind, params, results, supertype, digest };
         put(Section::Types, record.as_bytes());
         offset += params + results;
+    }
+    let (objects, references) = ObjectTypes::of(info).records(info);
+    put(Section::Objects, objects.as_bytes());
+    put(Section::ObjectReferences, references.as_bytes());
+    let owned = info.globals.iter().skip(info.imported_globals as usize);
+    for (position, global) in (0_u32..).zip(owned) {
+        if matches!(global.ty.value, ValType::Ref(ty) if ty.heap.hierarchy().holds_objects()) {
+            put(Section::ObjectGlobals, &position.to_le_bytes());
+        }
+    }
+    let mut first = 0;
+    for map in &parts.stack_maps {
+        put(Section::StackMapReturns, &map.returns.to_le_bytes());
+        let count = map.slots.len() as u32;
+        put(Section::StackMaps, StackMapRecord { first, count }.as_bytes());
+        put(Section::StackMapSlots, map.slots.as_bytes());
+        first += count;
     }
     let mut values: Vec<u8> = Vec::new();
     let mut list = |list: &[FrameValue]| {

@@ -22,7 +22,7 @@ impl Translator<'_> {
         match *operator {
             Operator::Call { function_index } => {
                 let ty = self.emitter.context.info().functions[function_index as usize];
-                let params = self.emitter.context.info().types[ty as usize].params.len();
+                let params = self.emitter.context.info().func_type_at(ty).params.len();
                 let args = self.args(self.emitter.vmctx, params);
                 let callee = self.direct(function_index);
                 self.call_and_push(callee, ty, &args);
@@ -156,7 +156,7 @@ impl Translator<'_> {
         self.ins().jump(call, &[other_code.into(), other.into()]);
 
         self.switch_to(call);
-        let params = self.emitter.context.info().types[ty as usize].params.len();
+        let params = self.emitter.context.info().func_type_at(ty).params.len();
         let args = self.args(vmctx, params);
         (code, args, self.emitter.signature(ty))
     }

@@ -396,7 +396,7 @@ impl<'a> Translator<'a> {
                 },
             ),
             BlockType::FuncType(index) => {
-                let ty = &self.emitter.context.info().types[index as usize];
+                let ty = self.emitter.context.info().func_type_at(index);
                 (&ty.params, &ty.results)
             }
         }

@@ -340,7 +340,7 @@ impl<'a> Translator<'a> {
     /// The types of the values that exceptions of a tag carry.
     fn tag_params(&self, tag: TagIndex) -> &'a [ValType] {
         let info = self.emitter.context.info();
-        &info.types[info.tags[tag as usize] as usize].params
+        &info.func_type_at(info.tags[tag as usize]).params
     }
 
     /// Begins where a clause lands: the values that it caught, and the exception.

@@ -88,7 +88,9 @@ impl Translator<'_> {
         let mut list = Vec::with_capacity(values.len());
         for (place, ty, value) in values {
             let at = map.place(place, ty);
-            if map.held.insert(at, value) != Some(value) {
+            // A collection changes what the slot holds.
+            let moves = self.is_noted(ty);
+            if map.held.insert(at, value) != Some(value) || moves {
                 self.ins().stack_store(WORD, value, map.slot, at as i32);
             }
             list.push(FrameValue { place, ty, at });

@@ -176,7 +176,9 @@ impl Steps {
                 Operator::Br { relative_depth } => Step::Branch(relative_depth),
                 Operator::BrIf { relative_depth }
                 | Operator::BrOnNull { relative_depth }
-                | Operator::BrOnNonNull { relative_depth } => Step::BranchIf(relative_depth),
+                | Operator::BrOnNonNull { relative_depth }
+                | Operator::BrOnCast { relative_depth, .. }
+                | Operator::BrOnCastFail { relative_depth, .. } => Step::BranchIf(relative_depth),
                 Operator::BrTable { targets } => {
                     let mut labels = targets.targets().collect::<Result<Vec<_>, _>>()?;
                     labels.push(targets.default());

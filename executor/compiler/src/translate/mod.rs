@@ -4,9 +4,11 @@
 //! being translated; while [`Translator::reachable`] is false nothing is emitted, and only the
 //! nesting of blocks is followed.
 
+mod array;
 mod atomic;
 mod bulk;
 mod call;
+mod cast;
 mod control;
 mod convert;
 mod exception;
@@ -15,10 +17,12 @@ mod frame_map;
 mod liveness;
 mod memory;
 mod numeric;
+mod object;
 mod reference;
 mod resume;
 mod simd;
 mod ssa;
+mod stack_map;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,19 +30,20 @@ mod variable;
 mod wide;
 
 use crate::{
-    context::ModuleContext, emit::Emitter, features, invalid, isa::Extent, signature,
-    signature::V128, signature::clif_type, types::BodyTypes, weight,
+    context::ModuleContext, decode::val_type, emit::Emitter, features, invalid, isa::Extent,
+    signature, signature::V128, signature::clif_type, types::BodyTypes, weight,
 };
 use control::Frame;
 use cranelift_codegen::ir::{Function, InstBuilder, SourceLoc, Type, Value, types};
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilderContext, Variable};
 use exception::Tries;
 use executor_code::CompileError;
-use executor_model::{Features, FuncIndex};
+use executor_model::{Features, FuncIndex, ValType};
 use frame_map::Frames;
 use liveness::{Liveness, Steps};
 use resume::Resume;
 use ssa::Variables;
+use stack_map::References;
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 pub(crate) use frame_map::FrameMap;
@@ -92,6 +97,7 @@ pub(crate) fn function(
         extent: Extent { body: len, ..Extent::default() },
         passed: 0,
         tries: Tries::default(),
+        references: References::default(),
         types: None,
         liveness: Liveness::default(),
         map: None,
@@ -100,21 +106,20 @@ pub(crate) fn function(
         site: None,
     };
     for (i, ty) in ty.params.iter().enumerate() {
-        let ty = clif_type(*ty);
         let value = match resumed {
             None => params[1 + i],
-            Some(_) => translator.zero(ty),
+            Some(_) => translator.zero(clif_type(*ty)),
         };
-        translator.local(ty, value);
+        translator.local(*ty, value);
     }
     for locals in body.get_locals_reader().map_err(|e| invalid(&e))? {
         let (count, ty) = locals.map_err(|e| invalid(&e))?;
-        let ty = signature::clif_type_of(ty);
-        let zero = translator.zero(ty);
+        let ty = val_type(ty, &|index| info.concrete(index));
+        let zero = translator.zero(clif_type(ty));
         (0..count).for_each(|_| translator.local(ty, zero));
     }
     let mapped = |operator: &Operator<'_>| context.reach.is_some_and(|reach| reach.call(operator));
-    if let Some(types) = context.types {
+    if let Some(types) = context.types.filter(|_| context.reach.is_some() || resumed.is_some()) {
         let wanted = |operator: &Operator<'_>, at| mapped(operator) || resumed == Some(at);
         let (steps, locals) = (Steps::of(&body, wanted), translator.locals.len());
         let steps = steps.map_err(|e| invalid(&e))?;
@@ -128,6 +133,9 @@ pub(crate) fn function(
                 translator.begin_frames();
             }
         }
+    }
+    if let Some(types) = context.types.filter(|_| context.stack_maps && translator.types.is_none()) {
+        translator.types = Some(types.body(defined, &body)?);
     }
     if let Some(offset) = resumed {
         translator.begin_resume(offset, params[1]);
@@ -144,12 +152,13 @@ pub(crate) fn function(
         if !translator.reachable {
             translator.skip(&operator);
         } else if !translator.operator(&operator) {
-            // Of what validation lets pass, only objects are not translated.
-            return Err(features::no_garbage_collection());
+            let message = format!("no code for {operator:?}");
+            return Err(CompileError::Codegen { func, message });
         }
         if let Some(types) = &mut translator.types {
             types.pass(offset, &operator)?;
         }
+        translator.note_references();
         if translator.is_too_large() {
             return Err(context.too_large(func));
         }
@@ -188,7 +197,9 @@ struct Translator<'a> {
     passed: u64,
     /// What is known of the function's `try` blocks.
     tries: Tries,
-    /// The types of locals and operands, where frames are asked for.
+    /// Which values are references to objects.
+    references: References,
+    /// The types of locals and operands, where frames can hold objects or frame maps are asked for.
     types: Option<BodyTypes<'a>>,
     /// Which locals live on after the calls that frames are asked for at.
     liveness: Liveness,
@@ -214,6 +225,9 @@ impl<'a> Translator<'a> {
             || self.float(operator)
             || self.convert(operator)
             || self.reference(operator)
+            || self.object(operator)
+            || self.array(operator)
+            || self.reference_cast(operator)
             || self.table(operator)
             || self.bulk(operator)
             || self.simd(operator)
@@ -232,8 +246,11 @@ impl<'a> Translator<'a> {
     }
 
     /// Adds a local with its first value.
-    fn local(&mut self, ty: Type, value: Value) {
-        let local = self.declare(ty);
+    fn local(&mut self, ty: ValType, value: Value) {
+        let local = self.declare(clif_type(ty));
+        if self.is_noted(ty) {
+            self.emitter.builder.declare_var_needs_stack_map(local);
+        }
         self.write(local, value);
         self.locals.push(local);
     }

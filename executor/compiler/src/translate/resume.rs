@@ -40,8 +40,8 @@ pub(super) struct Resume {
     frame: Value,
     /// Where the second entry leads; `None` once the call has been met.
     waiting: Option<Block>,
-    /// The operands' variables, by height and type.
-    operands: HashMap<(usize, Type), Variable>,
+    /// The operands' variables, by height, type and whether they are references to objects.
+    operands: HashMap<(usize, Type, bool), Variable>,
     /// What they hold in the block being translated, by height.
     assigned: Vec<Option<Value>>,
     /// What the call turned out to be.
@@ -79,11 +79,20 @@ impl Translator<'_> {
         resume.found
     }
 
-    fn operand(&mut self, height: usize, ty: Type) -> Option<Variable> {
+    fn operand(&mut self, height: usize) -> Option<Variable> {
+        let value = self.stack[height];
+        let reference = self.references.contains(value);
         let resume = self.resume.as_mut()?;
         let (variables, builder) = (&mut self.variables, &mut self.emitter.builder);
-        let variable = resume.operands.entry((height, ty));
-        Some(*variable.or_insert_with(|| variables.declare(builder, ty)))
+        let ty = builder.func.dfg.value_type(value);
+        let variable = resume.operands.entry((height, ty, reference));
+        Some(*variable.or_insert_with(|| {
+            let variable = variables.declare(builder, ty);
+            if reference {
+                builder.declare_var_needs_stack_map(variable);
+            }
+            variable
+        }))
     }
 
     /// In another block nothing is known of what the operands' variables hold.
@@ -100,8 +109,7 @@ impl Translator<'_> {
         }
         for height in 0..self.stack.len() {
             let value = self.stack[height];
-            let ty = self.emitter.builder.func.dfg.value_type(value);
-            let Some(variable) = self.operand(height, ty) else { return };
+            let Some(variable) = self.operand(height) else { return };
             let assigned = &mut self.resume.as_mut().expect("it is there").assigned;
             if assigned.len() <= height {
                 assigned.resize(height + 1, None);
@@ -119,9 +127,12 @@ impl Translator<'_> {
             return;
         }
         for height in 0..self.stack.len() {
-            let ty = self.emitter.builder.func.dfg.value_type(self.stack[height]);
-            let Some(variable) = self.operand(height, ty) else { return };
-            self.stack[height] = self.read(variable);
+            let Some(variable) = self.operand(height) else { return };
+            let value = self.read(variable);
+            if self.references.contains(self.stack[height]) {
+                self.note_reference(value);
+            }
+            self.stack[height] = value;
         }
     }
 
@@ -137,7 +148,7 @@ impl Translator<'_> {
             return results;
         };
         let (frame, Some(waiting)) = (resume.frame, resume.waiting.take()) else { return results };
-        let behind = self.block(&self.emitter.context.info().types[callee as usize].results);
+        let behind = self.block(&self.emitter.context.info().func_type_at(callee).results);
         self.assign_operands();
         self.ins().jump(behind, &block_args(&results));
 
@@ -150,6 +161,9 @@ impl Translator<'_> {
             let at = (i * size_of::<RawValue>()) as u32;
             values.push(FrameValue { place, ty, at });
             let value = self.ins().load(signature::clif_type(ty), access, array, at as i32);
+            if self.is_noted(ty) {
+                self.note_reference(value);
+            }
             match place {
                 Place::Local(index) => self.write(self.locals[index as usize], value),
                 Place::Operand(height) => self.stack[height as usize] = value,
@@ -165,7 +179,7 @@ impl Translator<'_> {
         let at = (next + offset_of!(ResumedFrame, vmctx)) as i32;
         let vmctx = self.ins().load(WORD, access, frame, at);
         let inner = self.ins().iadd_imm_u(frame, next as i64);
-        let results = &self.emitter.context.info().types[callee as usize].results;
+        let results = &self.emitter.context.info().func_type_at(callee).results;
         let signature = signature::continuation(results);
         let signature = self.emitter.builder.import_signature(signature);
         let results =

@@ -62,10 +62,11 @@ impl Translator<'_> {
 
     /// Where a global is, and how to access it.
     fn global(&mut self, index: GlobalIndex) -> (MemFlagsData, Value, i32) {
-        let mutable = self.emitter.context.info().globals[index as usize].ty.mutable;
+        let ty = self.emitter.context.info().globals[index as usize].ty;
         let access = self.emitter.access;
-        // An immutable global has its value before any code of the instance runs.
-        let access = if mutable { access.state } else { access.fixed };
+        // An immutable global has its value before any code of the instance runs. A collection may move what it
+        // refers to.
+        let access = if ty.mutable || self.is_noted(ty.value) { access.state } else { access.fixed };
         let counts = self.emitter.counts();
         let (base, offset) = match index.checked_sub(counts.imported_globals) {
             Some(owned) => self.emitter.at(counts.from_vmctx(counts.global(owned))),
