@@ -2,7 +2,7 @@
 
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{CallError, FuncRef, InstanceId, Module, ModuleHash, TrapCode, Val};
+use executor_model::{CallError, ExternRef, FuncRef, InstanceId, Module, ModuleHash, TrapCode, Val};
 use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use executor_snapshot::{
     Capture, EntryKind, Hook, HookError, InstanceNames, Manifest, SnapshotError, SnapshotFile,
@@ -344,7 +344,7 @@ fn a_live_host_reference_is_refused_by_name() {
     let mut store = fixture.store();
     let keep = store.exported_func(MAIN_ID, "keep extern").unwrap();
     let handle = store.new_extern("of this process");
-    store.call(keep, &[Val::ExternRef(Some(handle))]).unwrap();
+    store.call(keep, &[Val::ExternRef(Some(ExternRef::Host(handle)))]).unwrap();
     let message = store.capture().unwrap_err().to_string();
     assert!(message.contains("element 1 of table 2"), "{message}");
     store.call(keep, &[Val::ExternRef(None)]).unwrap();

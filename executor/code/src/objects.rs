@@ -123,7 +123,7 @@ impl ObjectTypes {
             let number = *from;
             *from += sizes[i];
             next[i] = number + 1;
-            Some(ObjectType { number, last: number + sizes[i] - 1, shape: shape(&info.types[i])? })
+            Some(ObjectType { number, last: number + sizes[i] - 1, shape: Shape::of(&info.types[i])? })
         });
         Self(types.collect())
     }
@@ -162,7 +162,10 @@ impl ObjectTypes {
     }
 }
 
-fn shape(ty: &CompositeType) -> Option<Shape> {
+impl Shape {
+    /// That of a type; `None` for one of functions.
+    #[must_use]
+    pub fn of(ty: &CompositeType) -> Option<Self> {
     match ty {
         CompositeType::Func(_) => None,
         CompositeType::Struct(fields) => {
@@ -174,12 +177,13 @@ fn shape(ty: &CompositeType) -> Option<Shape> {
                 at as u32
             });
             let fields = fields.collect();
-            Some(Shape::Struct { fields, size: align_up(end, 8) as u32 })
+            Some(Self::Struct { fields, size: align_up(end, 8) as u32 })
         }
         CompositeType::Array(element) => {
-            Some(Shape::Array { element: size_of_storage(element.storage) })
+            Some(Self::Array { element: size_of_storage(element.storage) })
         }
     }
+}
 }
 
 /// A type of objects in a code file, by its number: what a collection needs to know.
@@ -262,7 +266,7 @@ mod tests {
         let fields = [I8, Val(ValType::ANYREF), I16, Val(ValType::V128), Val(ValType::FUNCREF), I8];
         let mut last: Option<Vec<u32>> = None;
         for len in 0..=fields.len() {
-            let Some(Shape::Struct { fields, size }) = shape(&structure(&fields[..len])) else {
+            let Some(Shape::Struct { fields, size }) = Shape::of(&structure(&fields[..len])) else {
                 panic!("a structure")
             };
             assert!(size.is_multiple_of(8) && size >= HEADER);

@@ -10,7 +10,7 @@ use executor_code::{
 };
 use executor_model::{
     ExternKind, FuncIndex, FuncRef, Hierarchy, ImportKind, ItemNames, ModuleHash, ModuleInfo,
-    RawValue, Val, ValType, demangle,
+    ObjectBits, RawValue, Val, ValType, demangle,
 };
 use executor_runtime::{CompiledModule, FrameState};
 use executor_snapshot::{Item, PageBuffer, SnapshotError, SnapshotFile, format};
@@ -127,10 +127,14 @@ impl<'a> Contents<'a> {
 
     /// A value as text: of a function reference the function.
     pub(crate) fn show(&self, value: RawValue, ty: ValType) -> String {
-        let value = Val::from_raw(value, ty);
+        if let ValType::Ref(ty) = ty {
+            return match (value.0 as u64, ty.heap.hierarchy()) {
+                (0, _) => "null".to_owned(),
+                (bits, hierarchy) => self.show_element(bits, hierarchy),
+            };
+        }
+        let value = Val::from_raw(value, ty, |_| unreachable!("a number"));
         match value {
-            Val::FuncRef(Some(func)) => self.show_func(func),
-            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) => "null".to_owned(),
             // Text does not tell one NaN from another.
             Val::F32(bits) if f32::from_bits(bits).is_nan() => format!("NaN ({bits:#x})"),
             Val::F64(bits) if f64::from_bits(bits).is_nan() => format!("NaN ({bits:#x})"),
@@ -156,6 +160,11 @@ impl<'a> Contents<'a> {
     pub(crate) fn show_element(&self, bits: u64, hierarchy: Hierarchy) -> String {
         match (FuncRef::from_bits(bits), hierarchy) {
             (Some(func), Hierarchy::Func) => self.show_func(func),
+            (_, Hierarchy::Any | Hierarchy::Extern) => match ObjectBits::from_bits(bits) {
+                Some(ObjectBits::Object(at)) => format!("object at {at:#x}"),
+                Some(ObjectBits::I31(n)) => format!("i31 {}", (n << 1).cast_signed() >> 1),
+                _ => format!("{bits:#x}"),
+            },
             _ => format!("{bits:#x}"),
         }
     }

@@ -68,6 +68,17 @@ pub enum Hierarchy {
 }
 
 impl Hierarchy {
+    /// The heap type that all of it are subtypes of.
+    #[must_use]
+    pub const fn top(self) -> HeapType {
+        match self {
+            Self::Func => HeapType::Func,
+            Self::Extern => HeapType::Extern,
+            Self::Exn => HeapType::Exn,
+            Self::Any => HeapType::Any,
+        }
+    }
+
     /// Whether a reference may be one to an object, which a collection moves.
     #[must_use]
     pub const fn holds_objects(self) -> bool {

@@ -146,7 +146,7 @@ fn run(
             let table = instance.vm.table_mut(a as u32, part.clone()).unwrap_or_default();
             table.get_mut(part).ok_or(outside)?.fill(c);
         }
-        Builtin::TableInit => instance.init_table(a as u32, b as u32, (c, d, e))?,
+        Builtin::TableInit => store.init_table(id, a as u32, b as u32, (c, d, e))?,
         Builtin::ElemDrop => instance.drop_element(a as u32),
         Builtin::ResolveFuncRef => {
             let funcref = FuncRef::from_bits(a).ok_or(TrapCode::IndirectCallToNull)?;
@@ -179,6 +179,25 @@ fn run(
         Builtin::MemoryAtomicNotify => {
             let (region, at, _) = atomic(instance, a as u32, (b, c, 4))?;
             return Ok(park::notify(region.base + at as usize, d as u32).into());
+        }
+        Builtin::ObjectAllocate => return Ok(store.allocate_object(a, &mut [])?.into()),
+        Builtin::ObjectIs => return Ok(store.is_of_type(a, id, b as u32).into()),
+        Builtin::ArrayCopy => store.copy_array((a as u32, b), (c as u32, d), e)?,
+        Builtin::ArrayNewData => {
+            return Ok(store.new_array_of_data(id, a as u32, b as u32, (c, d))?.into());
+        }
+        Builtin::ArrayNewElem => {
+            store.check_items(id, b as u32, c, d)?;
+            let array = store.new_array(id, a as u32, d as u32, &mut [])?;
+            let items = store.segment_items(id, b as u32, c, d)?;
+            store.set_elements(array, 0, &items)?;
+            return Ok(array.into());
+        }
+        Builtin::ArrayInitData => store.init_array_of_data(id, a as u32, b as u32, (c, d, e))?,
+        Builtin::ArrayInitElem => {
+            store.elements(a as u32, c, e)?;
+            let items = store.segment_items(id, b as u32, d, e)?;
+            store.set_elements(a as u32, c, &items)?;
         }
     }
     Ok(0)
@@ -290,9 +309,10 @@ fn call_import(
     if store.suspension.point.is_some() {
         store.pass_point(id, import, array)?;
     }
-    let scope = store.exceptions.scope();
+    let scope = (store.exceptions.scope(), store.objects.scope());
     let result = (func.call)(&mut Caller::new(store, id), array);
-    store.exceptions.end_scope(scope);
+    store.exceptions.end_scope(scope.0);
+    store.objects.end_scope(scope.1);
     match result {
         Err(HostError::Exception(handle)) if store.exceptions.get(handle).is_none() => {
             let message = format!("{handle} is not the handle of an exception");
@@ -302,8 +322,11 @@ fn call_import(
     }
     if func.returns_references {
         for (value, ty) in array.iter().zip(&func.ty.results) {
-            let value = Val::from_raw(*value, *ty);
-            store.check_value(&value, *ty, id).map_err(|e| Raise::Host(e.into()))?;
+            let ValType::Ref(ty) = ty else { continue };
+            if !store.reference_is(value.0 as u64, *ty, id) {
+                let message = format!("a host function returned what is not of type {ty}");
+                return Err(Raise::Host(message.into()));
+            }
         }
     }
     Ok(0)
@@ -323,10 +346,12 @@ fn listen(
         return;
     };
     let Some(raw) = values.first(types.len()) else { return };
+    let scope = store.objects.scope();
     let values: Vec<Val> =
-        raw.iter().zip(&types).map(|(raw, ty)| Val::from_raw(*raw, *ty).of(store.id)).collect();
+        raw.iter().zip(&types).map(|(raw, ty)| store.val(*raw, *ty)).collect();
     let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };
     tell(listener, &context, &values);
+    store.objects.end_scope(scope);
 }
 
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl StoreInner {
         }
         let mut values = vec![RawValue::default(); params.len().max(ty.results.len())];
         for (raw, value) in values.iter_mut().zip(params) {
-            *raw = value.to_raw();
+            let found = self.raw(value);
+            *raw = found.ok_or_else(|| CallError::Usage("no value of this store".to_owned()))?;
         }
         self.call_raw(func, &mut values)?;
         Ok(self.results(&values, &ty))
@@ -80,7 +81,7 @@ impl StoreInner {
     pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
         let results = values.iter().zip(&ty.results);
         let results: Vec<Val> =
-            results.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id)).collect();
+            results.map(|(raw, ty)| self.val(*raw, *ty)).collect();
         for result in &results {
             if let Val::ExnRef(Some(handle)) = result {
                 self.exceptions.give(*handle);

@@ -7,7 +7,9 @@ use crate::{
     store::{Instance, Store, StoreInner},
 };
 use executor_code::file::Place;
-use executor_model::{Escaped, ExternKind, Hierarchy, InstanceId, ModuleInfo, RefType, ValType};
+use executor_model::{
+    Escaped, ExternKind, Hierarchy, InstanceId, ModuleInfo, ObjectBits, ValType,
+};
 
 /// Why a store cannot be captured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +29,7 @@ pub enum CaptureError {
          set it to null before the snapshot",
         match .hierarchy {
             Hierarchy::Exn => "an exception (exnref)",
-            Hierarchy::Extern | Hierarchy::Func => "a host reference (externref)",
+            Hierarchy::Extern | Hierarchy::Any | Hierarchy::Func => "a host reference (externref)",
         }
     )]
     HostReference {
@@ -62,6 +64,8 @@ pub enum CaptureError {
 impl Store {
     /// The state of every instance.
     ///
+    /// Objects that nothing refers to are part of it, unless it was prepared ([`Self::prepare_capture`]).
+    ///
     /// # Errors
     /// When a call is in progress, or something cannot be captured, which is named.
     pub fn capture(&self) -> Result<StoreState<'_>, CaptureError> {
@@ -84,6 +88,7 @@ impl StoreInner {
             self.capture_instance(id, instance, &origins)
         });
         let instances = instances.collect::<Result<_, _>>()?;
+        self.refuse_in_objects()?;
         let call = self.suspension.call.as_deref();
         call.map_or(Ok(()), |call| self.refuse_in_frames(call))?;
         Ok(StoreState { instances, call })
@@ -126,7 +131,7 @@ impl StoreInner {
             for StateValue { place, ty, value } in &frame.values {
                 let ValType::Ref(ty) = ty else { continue };
                 let hierarchy = ty.heap.hierarchy();
-                if hierarchy == Hierarchy::Func || value.0 == 0 {
+                if can_be_kept(value.0 as u64, hierarchy) {
                     continue;
                 }
                 let (instance, func) = (frame.instance, frame.site.func);
@@ -207,25 +212,40 @@ fn named(info: &ModuleInfo, kind: ExternKind, what: &str, index: usize) -> Strin
     }
 }
 
+/// Whether a reference means the same in another process: one to a function, an object or a small integer, or null.
+pub(crate) fn can_be_kept(bits: u64, hierarchy: Hierarchy) -> bool {
+    match hierarchy {
+        Hierarchy::Func => true,
+        Hierarchy::Exn => bits == 0,
+        Hierarchy::Any | Hierarchy::Extern => {
+            !matches!(ObjectBits::from_bits(bits), Some(ObjectBits::Host(_)))
+        }
+    }
+}
+
 /// Host values mean nothing in another process.
 fn refuse_host_references(
     id: InstanceId,
     instance: &Instance,
     info: &ModuleInfo,
 ) -> Result<(), CaptureError> {
-    let refused = |ty: RefType| Some(ty.heap.hierarchy()).filter(|h| *h != Hierarchy::Func);
     for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
-        let live = || instance.vm.global(i as u32).is_some_and(|value| value.0 as u64 != 0);
         let ValType::Ref(ty) = global.ty.value else { continue };
-        if let Some(hierarchy) = refused(ty).filter(|_| live()) {
+        let hierarchy = ty.heap.hierarchy();
+        let bits = instance.vm.global(i as u32).map_or(0, |value| value.0 as u64);
+        if !can_be_kept(bits, hierarchy) {
             let item = named(info, ExternKind::Global, "global", i);
             return Err(CaptureError::HostReference { instance: id, item, hierarchy });
         }
     }
     for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
-        let Some(hierarchy) = refused(table.ty.element) else { continue };
+        let hierarchy = table.ty.element.heap.hierarchy();
+        if hierarchy == Hierarchy::Func {
+            continue;
+        }
         let elements = instance.vm.table(i as u32).unwrap_or_default();
-        if let Some(element) = elements.iter().position(|bits| *bits != 0) {
+        let refused = elements.iter().position(|bits| !can_be_kept(*bits, hierarchy));
+        if let Some(element) = refused {
             let table = named(info, ExternKind::Table, "table", i);
             let item = format!("element {element} of {table}");
             return Err(CaptureError::HostReference { instance: id, item, hierarchy });

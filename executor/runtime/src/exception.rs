@@ -5,13 +5,14 @@
 //!
 //! Most exceptions are caught without a reference and never get a handle. Those that do are kept until
 //! there are many; then every word that could be a handle of one keeps it (of stacks, state blocks,
-//! tables and payloads), and the rest are freed. Handles look like nothing else, so few are kept for
+//! tables, objects and payloads), and the rest are freed. Handles look like nothing else, so few are kept for
 //! a word that only looks like theirs.
 
 use crate::{
     host::{Caller, HostError},
     store::{Store, StoreInner},
 };
+use executor_code::layout::TablePlan;
 use executor_model::{
     CallError, Escaped, ExternKind, InstanceId, LimitError, RawValue, StoreId, Thrown, Val,
     ValType, WasmBacktrace,
@@ -128,6 +129,11 @@ impl Exceptions {
         }
     }
 
+    /// All that have handles, to be changed.
+    pub(crate) fn kept_mut(&mut self) -> impl Iterator<Item = &mut Exception> {
+        self.kept.iter_mut().map(|(_, exception)| exception)
+    }
+
     /// Notes that the host knows a handle.
     pub(crate) fn give(&mut self, handle: NonZeroU64) {
         self.given.push(handle);
@@ -213,12 +219,18 @@ impl StoreInner {
         for instance in &self.instances {
             instance.vm.words().for_each(|word| marks.word(word));
             for owned in 0..instance.vm.counts().owned_tables {
-                if instance.vm.table_plan(owned).is_some_and(|plan| plan.handles != 0) {
+                let plan = instance.vm.table_plan(owned);
+                if plan.is_some_and(|plan| plan.elements == TablePlan::EXCEPTIONS) {
                     let table = instance.vm.counts().imported_tables + owned;
                     let elements = instance.vm.table(table).unwrap_or_default();
                     elements.iter().for_each(|element| marks.word(*element));
                 }
             }
+        }
+        if let Some(header) = self.heap_header() {
+            let used = self.heap_bytes().get(..header.next as usize).unwrap_or_default();
+            let (words, _) = used.as_chunks::<8>();
+            words.iter().for_each(|word| marks.word(u64::from_le_bytes(*word)));
         }
         while let Some(at) = marks.left.pop() {
             marks.payload(&kept[at].1.payload);
@@ -276,7 +288,7 @@ impl StoreInner {
         let Exception { tag, payload } = self.exceptions.get(handle)?;
         let types = self.payload_types(*tag)?;
         let values = payload.iter().zip(&types);
-        let values = values.map(|(raw, ty)| Val::from_raw(*raw, *ty).of(self.id));
+        let values = values.map(|(raw, ty)| self.val(*raw, *ty));
         Some((tag.of(self.id), values.collect()))
     }
 
@@ -296,7 +308,8 @@ impl StoreInner {
         for (value, ty) in payload.iter().zip(&types) {
             self.check_value(value, *ty, tag.owner).map_err(CallError::Usage)?;
         }
-        let payload = payload.iter().map(|value| value.to_raw()).collect();
+        let payload = payload.iter().map(|value| self.raw(value)).collect::<Option<_>>();
+        let payload = payload.ok_or_else(no_tag)?;
         let handle = self.keep(InFlight::New(Exception { tag, payload }))?;
         self.exceptions.give(handle);
         Ok(handle)

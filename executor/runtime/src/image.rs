@@ -178,6 +178,7 @@ impl Image {
         let info = module.info()?;
         let mut store = Store::new(engine, linker.clone(), config.clone())?;
         store.prepare(module)?;
+        store.prepare_capture();
         let failed = |what: String| EngineError::Unsupported(what);
         let state = store.capture().map_err(|e| failed(e.to_string()))?;
         let resource =

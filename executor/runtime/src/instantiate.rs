@@ -341,7 +341,7 @@ impl StoreInner {
         }
         let (_, owner) = self.owner_of(region.size)?;
         let imported = owner.vm.counts().imported_memories;
-        let index = (imported..imported + owner.vm.counts().owned_memories)
+        let index = (imported..owner.vm.counts().memories())
             .find(|i| owner.vm.memory_region(*i) == Some(region))?;
         owner.vm.module().info().ok()?.memories.get(index as usize).copied()
     }
@@ -423,9 +423,8 @@ impl StoreInner {
     /// Fills an instance whose imports are resolved from its module.
     fn fill(&mut self, id: InstanceId, info: &ModuleInfo) -> Result<(), CallError> {
         let usage = |message: String| CallError::Usage(message);
-        let instance = &mut self.instances[id.position()];
-        instance.linked = true;
-        instance.initialise(id, info).map_err(|raise| match raise {
+        self.instances[id.position()].linked = true;
+        self.initialise(id, info).map_err(|raise| match raise {
             Raise::Trap(code) => Trap { code, backtrace: WasmBacktrace::default() }.into(),
             Raise::Host(error) => usage(error.to_string()),
             Raise::Exit(_)

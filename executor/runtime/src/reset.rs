@@ -119,6 +119,11 @@ impl StoreInner {
             data,
             externs,
             exceptions,
+            // It is of the first instance that can have it, and that stays.
+            heap: _,
+            objects,
+            collections,
+            allocations,
             shared,
             // Images have none, and instances with others come by poisoning only.
             shared_memories: _,
@@ -135,6 +140,8 @@ impl StoreInner {
         *data = None;
         externs.clear();
         *exceptions = Default::default();
+        *objects = Default::default();
+        (*collections, *allocations) = (0, 0);
         *calls = Calls::default();
         suspension.reset(image.call());
         continuations.clear();

@@ -21,7 +21,7 @@ use executor_code::{
     file::{CallSite, FrameValue, Place, Resumption},
 };
 use executor_model::{
-    CallError, FuncType, Hierarchy, InstanceId, ModuleHash, RawValue, TypeIndex, Val, ValType,
+    CallError, FuncType, InstanceId, ModuleHash, RawValue, TypeIndex, Val, ValType,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -275,14 +275,9 @@ impl StoreInner {
         if raw.0 == 0 {
             return Ok(raw);
         }
-        let invalid = match (Val::from_raw(raw, ty), reference.heap.hierarchy()) {
-            // What is no reference at all reads as null.
-            (Val::FuncRef(None), Hierarchy::Func) => true,
-            (val, _) => self.check_value(&val, ty, frame.instance).is_err(),
-        };
-        match invalid {
-            true => mismatch(at, frame, format_args!("has an invalid reference in {place:?}")),
-            false => Ok(raw),
+        match self.reference_is(raw.0 as u64, reference, frame.instance) {
+            false => mismatch(at, frame, format_args!("has an invalid reference in {place:?}")),
+            true => Ok(raw),
         }
     }
 }

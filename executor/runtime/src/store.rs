@@ -11,6 +11,7 @@ use crate::{
     data::HostData,
     engine::NativeEngine,
     exception::Exceptions,
+    heap::Handles,
     host::HostFunc,
     interrupt::{Interrupter, Shared},
     linker::Linker,
@@ -23,31 +24,46 @@ use crate::{
 };
 use executor_code::{
     abi::CallTarget,
-    layout::{MAX_TABLE, PAGE, align_up},
+    layout::{MAX_HEAP, MAX_TABLE, PAGE, align_up},
 };
 use executor_model::{
-    CallError, EngineError, ExternKind, FuncRef, FuncType, FunctionListener, HeapType, InstanceId,
-    RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    AnyRef, CallError, EngineError, ExternKind, ExternRef, FuncRef, FuncType, FunctionListener,
+    InstanceId, RawValue, StoreId, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
-use std::{any::Any, io, num::NonZeroU64, sync::Arc};
+use std::{
+    any::Any,
+    io,
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+};
 
 /// Limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// The most bytes that all memories, tables (8 bytes an element), exceptions that are referred to, and what
-    /// the store's data holds for the guest take together.
+    /// The most bytes that all memories, tables (8 bytes an element), the heap of objects, exceptions that are
+    /// referred to, and what the store's data holds for the guest take together.
     pub max_memory: u64,
     /// The largest size of each table, in elements.
     pub max_table: u64,
+    /// The most bytes that objects take; at most 4 GiB, which is what references can name.
+    pub max_heap: u64,
+    /// For tests: a collection is made at every so many allocations, and not only when one is due.
+    pub collect_every: Option<NonZeroU32>,
     /// The size of the stack that machine code runs on, in bytes; at most 1 TiB.
     pub max_stack: usize,
 }
 
 impl Default for StoreConfig {
     /// No limit on memory (but a memory has at most 64 GiB, and a 32-bit one 4), tables of 10 million elements,
-    /// 8 MiB of stack.
+    /// 4 GiB of objects, 8 MiB of stack.
     fn default() -> Self {
-        Self { max_memory: u64::MAX, max_table: MAX_TABLE, max_stack: 8 << 20 }
+        Self {
+            max_memory: u64::MAX,
+            max_table: MAX_TABLE,
+            max_heap: MAX_HEAP,
+            collect_every: None,
+            max_stack: 8 << 20,
+        }
     }
 }
 
@@ -90,6 +106,14 @@ pub(crate) struct StoreInner {
     /// The calls in progress.
     pub(crate) calls: Calls,
     pub(crate) exceptions: Exceptions,
+    /// The instance that the heap of objects lies in.
+    pub(crate) heap: Option<InstanceId>,
+    /// The objects that the host has handles of.
+    pub(crate) objects: Handles,
+    /// How many collections there were.
+    pub(crate) collections: u64,
+    /// How many objects builtins made room for.
+    pub(crate) allocations: u32,
     pub(crate) shared: Arc<Shared>,
     /// Memories of this store, and used by it, that there are handles of.
     pub(crate) shared_memories: SharedMemories,
@@ -157,6 +181,7 @@ impl StoreInner {
                 .map_err(resource("make a memory"))?;
             vm.set_word(counts.memory_size(i), plan.min);
         }
+        self.make_heap(id)?;
         self.room_shrank();
         Ok(id)
     }
@@ -197,7 +222,11 @@ impl StoreInner {
         self.poison();
         let id = InstanceId::from_position(self.instances.len());
         let store = self.header.address();
-        let vm = VmInstance::new(slot, start, Arc::clone(module), id, store)?;
+        let heap = self.heap.map(|owner| self.instances[owner.position()].vm.heap());
+        let vm = VmInstance::new(slot, start, Arc::clone(module), id, store, heap)?;
+        if vm.counts().heap != 0 {
+            self.heap.get_or_insert(id);
+        }
         if !module.ensure_termination() {
             self.shared.allow_interrupts(false);
         }
@@ -215,6 +244,7 @@ impl StoreInner {
         let result = make(self);
         if result.is_err() {
             self.instances.truncate(instances);
+            self.heap = self.heap.filter(|owner| owner.position() < instances);
             self.shared_memories.truncate(memories);
             self.index_code();
             let modules = || self.instances.iter().map(|instance| instance.vm.module());
@@ -283,30 +313,26 @@ impl StoreInner {
                 false => Err(format!("a value of type {ty} is needed, not of {}", value.ty())),
             };
         };
-        let unlike = || Err(format!("{value:?} is not of type {ty}"));
         match value {
             Val::FuncRef(Some(func)) if self.func(func.instance(), func.func()) != Some(*func) => {
                 Err(format!("{func} is not a function of this store"))
             }
-            Val::ExternRef(Some(handle)) if handle.get() > self.externs.len() as u64 => {
+            Val::ExternRef(Some(ExternRef::Host(handle))) | Val::AnyRef(Some(AnyRef::Host(handle)))
+                if handle.get() > self.externs.len() as u64 =>
+            {
                 Err(format!("{handle} is not the handle of a host value of this store"))
             }
             Val::ExnRef(Some(handle)) if self.exceptions.get(*handle).is_none() => {
                 Err(format!("{handle} is not the handle of an exception of this store"))
             }
-            Val::FuncRef(Some(func)) => match ty.heap {
-                HeapType::Func => Ok(()),
-                HeapType::Concrete(index) if self.has_type(*func, instance, index) => Ok(()),
-                _ => unlike(),
-            },
-            Val::ExternRef(Some(_)) if ty.heap == HeapType::Extern => Ok(()),
-            Val::ExnRef(Some(_)) if ty.heap == HeapType::Exn => Ok(()),
-            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None)
-                if ty.nullable && value.ty() == Val::default_of(ValType::Ref(ty)).ty() =>
-            {
-                Ok(())
+            value => {
+                let same = value.ty() == Val::default_of(ValType::Ref(ty)).ty();
+                let raw = same.then(|| self.raw(value)).flatten();
+                match raw.is_some_and(|raw| self.reference_is(raw.0 as u64, ty, instance)) {
+                    true => Ok(()),
+                    false => Err(format!("{value:?} is not of type {ty}")),
+                }
             }
-            _ => unlike(),
         }
     }
 }
@@ -334,6 +360,10 @@ impl Store {
                 externs: Vec::new(),
                 calls: Calls::default(),
                 exceptions: Exceptions::default(),
+                heap: None,
+                objects: Handles::default(),
+                collections: 0,
+                allocations: 0,
                 shared: Arc::new(Shared::new(id)),
                 shared_memories: SharedMemories::default(),
                 suspension: Suspension::default(),
@@ -454,7 +484,7 @@ impl Store {
     pub fn global(&self, instance: InstanceId, index: u32) -> Option<Val> {
         let ty = self.module(instance)?.info().ok()?.globals.get(index as usize)?.ty;
         let value = self.inner.instance(instance)?.vm.global(index)?;
-        Some(Val::from_raw(value, ty.value).of(self.inner.id))
+        Some(self.inner.val(value, ty.value))
     }
 
     /// Assigns a global; false when it is not there, not mutable, of another type, or the value is
@@ -469,7 +499,8 @@ impl Store {
             }
             _ => return false,
         }
-        self.inner.instances[instance.position()].vm.set_global(index, value.to_raw())
+        let Some(raw) = self.inner.raw(&value) else { return false };
+        self.inner.instances[instance.position()].vm.set_global(index, raw)
     }
 
     /// The size of a table.
@@ -484,7 +515,7 @@ impl Store {
         let ty = self.module(instance)?.info().ok()?.tables.get(index as usize)?.ty.element;
         let table = self.inner.instance(instance)?.vm.table(index)?;
         let bits = *table.get(usize::try_from(element).ok()?)?;
-        Some(Val::from_raw(RawValue(u128::from(bits)), ValType::Ref(ty)).of(self.inner.id))
+        Some(self.inner.val(RawValue(u128::from(bits)), ValType::Ref(ty)))
     }
 
     /// Keeps a host value and returns the handle that externrefs hold. It is kept as long as the

@@ -5,7 +5,7 @@
 //! are, and subtypes as they declare.
 
 use executor_code::file::CodeFile;
-use executor_model::{HeapType, RefType, ValType};
+use executor_model::{HeapType, Hierarchy, RefType, ValType};
 
 /// A type, and the code file of the module that its indices belong to.
 pub(crate) struct Scoped<'a, B, T> {
@@ -22,13 +22,33 @@ impl<'a, B: AsRef<[u8]>, T> Scoped<'a, B, T> {
 impl<B: AsRef<[u8]>> Scoped<'_, B, HeapType> {
     fn is_subtype_of(&self, other: &Self) -> bool {
         match (self.ty, other.ty) {
-            (HeapType::Concrete(a), HeapType::Concrete(b)) => {
+            (a, b) if let (Some(a), Some(b)) = (a.index(), b.index()) => {
                 other.code.type_digest(b).is_some_and(|b| self.code.is_subtype(a, b))
             }
-            (HeapType::NoFunc, HeapType::Func | HeapType::Concrete(_))
-            | (HeapType::Concrete(_), HeapType::Func)
+            (HeapType::NoFunc, HeapType::Func | HeapType::ConcreteFunc(_))
+            | (HeapType::ConcreteFunc(_), HeapType::Func)
             | (HeapType::NoExtern, HeapType::Extern)
             | (HeapType::NoExn, HeapType::Exn) => true,
+            (HeapType::None, other) => other.hierarchy() == Hierarchy::Any,
+            (
+                HeapType::Eq
+                | HeapType::I31
+                | HeapType::Struct
+                | HeapType::ConcreteStruct(_)
+                | HeapType::Array
+                | HeapType::ConcreteArray(_),
+                HeapType::Any,
+            )
+            | (
+                HeapType::I31
+                | HeapType::Struct
+                | HeapType::ConcreteStruct(_)
+                | HeapType::Array
+                | HeapType::ConcreteArray(_),
+                HeapType::Eq,
+            )
+            | (HeapType::ConcreteStruct(_), HeapType::Struct)
+            | (HeapType::ConcreteArray(_), HeapType::Array) => true,
             (a, b) => a == b,
         }
     }

@@ -4,12 +4,13 @@
 //! give a guest a strange state of its own.
 
 use crate::{
+    heap::KnownObjects,
     image::RestoreError,
     store::{Store, StoreInner},
     types::Scoped,
     vm::VmInstance,
 };
-use executor_model::{FuncRef, Hierarchy, InstanceId, MemoryType, RefType, Val, ValType};
+use executor_model::{FuncRef, InstanceId, MemoryType, RefType, ValType};
 
 fn mismatch<T>(what: impl Into<String>) -> Result<T, RestoreError> {
     Err(RestoreError::Mismatch(what.into()))
@@ -23,12 +24,13 @@ impl Store {
     /// When a reference or link leads to anything but what it may.
     pub fn validate(&self) -> Result<(), RestoreError> {
         let inner = &*self.inner;
+        let objects = inner.validate_heap()?;
         for (at, instance) in inner.instances.iter().enumerate() {
             let id = InstanceId::from_position(at);
             inner.validate_links(id, &instance.vm)?;
-            inner.validate_references(id, &instance.vm)?;
+            inner.validate_references(id, &instance.vm, &objects)?;
         }
-        Ok(())
+        inner.validate_suspended(&objects)
     }
 }
 
@@ -87,7 +89,7 @@ impl StoreInner {
             let kind = |ty: MemoryType| (ty.memory64, ty.page_size_log2, ty.shared);
             let wanted = kind(info.memories[i as usize]);
             let owner_info = owner.vm.module().info()?;
-            let same = (first..first + owner.vm.counts().owned_memories).any(|m| {
+            let same = (first..owner.vm.counts().memories()).any(|m| {
                 owner.vm.memory_region(m) == Some(region)
                     && kind(owner_info.memories[m as usize]) == wanted
             });
@@ -134,19 +136,17 @@ impl StoreInner {
         self.func(func.instance(), func.func()) == Some(func)
     }
 
-    fn validate_references(&self, id: InstanceId, vm: &VmInstance) -> Result<(), RestoreError> {
+    fn validate_references(
+        &self,
+        id: InstanceId,
+        vm: &VmInstance,
+        objects: &KnownObjects,
+    ) -> Result<(), RestoreError> {
         let info = vm.module().info()?;
         let check = |bits: u64, ty: RefType, what: String| {
-            let func = FuncRef::from_bits(bits).filter(|func| self.is_own(*func));
-            let value = match (bits, ty.heap.hierarchy()) {
-                (0, _) => Some(Val::default_of(ValType::Ref(ty))),
-                (_, Hierarchy::Func) => func.map(|func| Val::FuncRef(Some(func))),
-                // Handles are not captured.
-                (_, Hierarchy::Extern | Hierarchy::Exn) => None,
-            };
-            match value.map(|value| self.check_value(&value, ValType::Ref(ty), id)) {
-                Some(Ok(())) => Ok(()),
-                _ => mismatch(format!("{what} of instance {id} holds an invalid reference")),
+            match objects.reference_is(self, bits, ty, id) {
+                true => Ok(()),
+                false => mismatch(format!("{what} of instance {id} holds an invalid reference")),
             }
         };
         for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
@@ -157,6 +157,29 @@ impl StoreInner {
         for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
             for bits in vm.table(i as u32).unwrap_or_default() {
                 check(*bits, table.ty.element, format!("table {i}"))?;
+            }
+        }
+        let counts = vm.counts();
+        let made = info.elements.iter().filter(|segment| segment.makes_objects());
+        for (place, segment) in (0..).zip(made) {
+            if !objects.are_items(self, vm.word(counts.items(place)), id, segment) {
+                return mismatch(format!("an element segment of instance {id} has other items"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects in the frames of a suspended call. All else in them is checked when it goes on.
+    fn validate_suspended(&self, objects: &KnownObjects) -> Result<(), RestoreError> {
+        let frames = self.suspension.call.iter().flat_map(|call| &call.frames);
+        for frame in frames {
+            for value in &frame.values {
+                let ValType::Ref(ty) = value.ty else { continue };
+                let ty = RefType { nullable: true, ..ty };
+                let known = objects.is_one(value.value.0 as u64);
+                if ty.heap.hierarchy().holds_objects() && !known {
+                    return mismatch("a frame of the suspended call holds an invalid reference");
+                }
             }
         }
         Ok(())

@@ -68,6 +68,16 @@ impl From<wast::Error> for Refusal {
     }
 }
 
+/// The text of the module that scripts import.
+fn spectest(features: Features) -> String {
+    let text = include_str!("spectest.wat").trim_end();
+    let body = text.strip_suffix(')').unwrap_or(text);
+    match features.contains(Features::MEMORY64) {
+        true => format!("{body} (table (export \"table64\") i64 10 20 funcref))"),
+        false => text.to_owned(),
+    }
+}
+
 impl Script {
     /// A script whose store holds `spectest` and nothing else.
     pub(crate) fn new(compiler: Arc<dyn Compiler>, options: Options) -> Result<Self, String> {
@@ -86,7 +96,7 @@ impl Script {
             skipped: HashMap::new(),
             lent: HashMap::new(),
         };
-        let spectest = encode_text(include_str!("spectest.wat")).map_err(Refusal::from);
+        let spectest = encode_text(&spectest(options.features)).map_err(Refusal::from);
         let spectest = spectest.and_then(|wasm| script.compile(&wasm));
         let spectest = spectest.map_err(|refusal| match refusal {
             Refusal::Invalid(message)

@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 /// Captures `store` into a file and replaces it by what is restored from there, as from a file
 /// of unknown origin, so that every check there is runs.
 pub(crate) fn round_trip(engine: &NativeEngine, store: &mut Store) -> Result<Snapshot, String> {
+    store.prepare_capture();
     let file = match store.capture() {
         Ok(state) => write(&state).map_err(|e| format!("cannot write a snapshot: {e}"))?,
         Err(refusal) => return Ok(Snapshot::Refused(refusal.to_string())),

@@ -3,7 +3,7 @@
 //! Invariant: a pattern is compared bit for bit, so the sign and payload of a NaN count wherever
 //! the script names them. A pattern of a feature that the engine lacks matches nothing.
 
-use executor_model::{Hierarchy, Val};
+use executor_model::{AnyRef, CompositeType, ExternRef, Hierarchy, Val};
 use executor_runtime::Store;
 use wast::{
     WastArg, WastRet,
@@ -26,10 +26,11 @@ pub(crate) fn argument(store: &mut Store, arg: &WastArg<'_>) -> Result<Val, Stri
             Some(Hierarchy::Func) => Val::FuncRef(None),
             Some(Hierarchy::Extern) => Val::ExternRef(None),
             Some(Hierarchy::Exn) => Val::ExnRef(None),
+            Some(Hierarchy::Any) => Val::AnyRef(None),
             None => return Err(unsupported(arg)),
         },
-        WastArgCore::RefExtern(n) => Val::ExternRef(Some(store.new_extern(*n))),
-        WastArgCore::RefHost(_) => return Err(unsupported(arg)),
+        WastArgCore::RefExtern(n) => Val::ExternRef(Some(ExternRef::Host(store.new_extern(*n)))),
+        WastArgCore::RefHost(n) => Val::AnyRef(Some(AnyRef::Host(store.new_extern(*n)))),
     })
 }
 
@@ -63,8 +64,16 @@ fn matches(store: &Store, result: Val, pattern: &WastRetCore<'_>) -> bool {
             hierarchy(heap).is_some_and(|wanted| null(result) == Some(wanted))
         }
         (WastRetCore::RefExtern(None), Val::ExternRef(Some(_))) => true,
-        (WastRetCore::RefExtern(Some(n)), Val::ExternRef(Some(handle))) => {
+        (WastRetCore::RefExtern(Some(n)), Val::ExternRef(Some(ExternRef::Host(handle))))
+        | (WastRetCore::RefHost(n), Val::AnyRef(Some(AnyRef::Host(handle)))) => {
             store.extern_value(handle).and_then(|v| v.downcast_ref()) == Some(n)
+        }
+        (WastRetCore::RefAny, Val::AnyRef(Some(_))) => true,
+        (WastRetCore::RefEq, Val::AnyRef(Some(any))) => !matches!(any, AnyRef::Host(_)),
+        (WastRetCore::RefI31, Val::AnyRef(Some(any))) => matches!(any, AnyRef::I31(_)),
+        (WastRetCore::RefStruct | WastRetCore::RefArray, Val::AnyRef(Some(AnyRef::Object(o)))) => {
+            let array = matches!(pattern, WastRetCore::RefArray);
+            store.object_type(o).is_ok_and(|o| matches!(o.ty, CompositeType::Array(_)) == array)
         }
         (WastRetCore::RefFunc(None), Val::FuncRef(Some(_))) => true,
         (WastRetCore::RefFunc(Some(Index::Num(n, _))), Val::FuncRef(Some(f))) => f.func() == *n,
@@ -115,9 +124,15 @@ fn hierarchy(heap: &HeapType<'_>) -> Option<Hierarchy> {
             AbstractHeapType::Func | AbstractHeapType::NoFunc => Some(Hierarchy::Func),
             AbstractHeapType::Extern | AbstractHeapType::NoExtern => Some(Hierarchy::Extern),
             AbstractHeapType::Exn | AbstractHeapType::NoExn => Some(Hierarchy::Exn),
+            AbstractHeapType::Any
+            | AbstractHeapType::Eq
+            | AbstractHeapType::I31
+            | AbstractHeapType::Struct
+            | AbstractHeapType::Array
+            | AbstractHeapType::None => Some(Hierarchy::Any),
             _ => None,
         },
-        // Only functions have types of their own here.
+        // Scripts name no others.
         HeapType::Concrete(_) => Some(Hierarchy::Func),
         HeapType::Exact(_) => None,
     }
@@ -129,6 +144,7 @@ fn null(value: Val) -> Option<Hierarchy> {
         Val::FuncRef(None) => Some(Hierarchy::Func),
         Val::ExternRef(None) => Some(Hierarchy::Extern),
         Val::ExnRef(None) => Some(Hierarchy::Exn),
+        Val::AnyRef(None) => Some(Hierarchy::Any),
         _ => None,
     }
 }
@@ -144,7 +160,7 @@ fn describe(store: &Store, value: Val) -> String {
         Val::F64(bits) => format!("F64({:?} = {bits:#018x})", f64::from_bits(bits)),
         Val::V128(bits) => format!("V128({bits:#034x})"),
         Val::FuncRef(Some(f)) => format!("FuncRef({f})"),
-        Val::ExternRef(Some(handle)) => {
+        Val::ExternRef(Some(ExternRef::Host(handle))) => {
             match store.extern_value(handle).and_then(|v| v.downcast_ref::<u32>()) {
                 Some(n) => format!("RefExtern({n})"),
                 None => format!("RefExtern(unknown handle {handle})"),

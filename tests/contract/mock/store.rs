@@ -178,7 +178,7 @@ impl MockStore {
         match element {
             None => Err(trap(TrapCode::UndefinedElement)),
             Some(Val::FuncRef(Some(func))) => {
-                let wanted = &self.instance(id).code.module.info.types[ty as usize];
+                let wanted = self.instance(id).code.module.info.func_type_at(ty);
                 let fits = self.func_type(*func) == wanted;
                 fits.then_some(*func).ok_or_else(|| trap(TrapCode::IndirectCallTypeMismatch))
             }

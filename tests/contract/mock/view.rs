@@ -107,7 +107,7 @@ impl ModuleEngine for MockView<'_> {
         if ty != desc_func {
             return Err(bad_index());
         }
-        let wanted = &self.store.instance(self.id).code.module.info.types[ty as usize];
+        let wanted = self.store.instance(self.id).code.module.info.func_type_at(ty);
         check(import, self.store.func_type(to) == wanted)?;
         self.store.instances[self.id.position()].funcs[index as usize] = Some(to);
         Ok(())
@@ -187,7 +187,7 @@ impl ModuleEngine for MockView<'_> {
     }
 
     fn get_global_value(&self, index: u32) -> Option<(u64, u64)> {
-        let raw = self.store.global(self.id, index)?.value.to_raw().0;
+        let raw = self.store.global(self.id, index)?.value.to_raw(|_| None)?.0;
         Some((raw as u64, (raw >> 64) as u64))
     }
 
@@ -198,7 +198,7 @@ impl ModuleEngine for MockView<'_> {
             return false;
         }
         let raw = RawValue(u128::from(hi) << 64 | u128::from(lo));
-        self.store.set_global(self.id, index, Val::from_raw(raw, ty.value));
+        self.store.set_global(self.id, index, Val::from_raw(raw, ty.value, |_| unreachable!("a number")));
         true
     }
 

@@ -467,6 +467,12 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         Some((unit.slot, self.frame_values(calls[at].values)?))
     }
 
+    /// Whether the code has frame maps.
+    #[must_use]
+    pub fn has_frame_maps(&self) -> bool {
+        !self.section(Section::FrameUnits).is_empty()
+    }
+
     fn frame_values(&self, at: u32) -> Option<Vec<FrameValue>> {
         frames::decode(self.section(Section::FrameValues).get(at as usize..)?)
     }

@@ -56,7 +56,7 @@ impl Translator<'_> {
 
     fn pop_i31(&mut self) -> Value {
         let reference = self.pop();
-        if self.reference_type(0).nullable {
+        if self.reference_type(0, Hierarchy::Any).nullable {
             self.trap_if_null(reference, TrapCode::NullI31Reference);
         }
         self.ins().ireduce(types::I32, reference)
@@ -69,7 +69,7 @@ impl Translator<'_> {
     }
 
     fn ref_test(&mut self, to: RefType) {
-        let from = self.reference_type(0);
+        let from = self.reference_type(0, to.heap.hierarchy());
         let reference = self.pop();
         let builder = &mut self.emitter.builder;
         let (yes, no, done) =
@@ -86,7 +86,7 @@ impl Translator<'_> {
     }
 
     fn ref_cast(&mut self, to: RefType) {
-        let from = self.reference_type(0);
+        let from = self.reference_type(0, to.heap.hierarchy());
         let reference = self.top(1)[0];
         let builder = &mut self.emitter.builder;
         let (yes, no) = (builder.create_block(), builder.create_block());
@@ -98,8 +98,8 @@ impl Translator<'_> {
     }
 
     fn br_on_cast(&mut self, depth: u32, to: wasmparser::RefType, if_it_is: bool) {
-        let from = self.reference_type(0);
         let to = self.target_type(to.is_nullable(), to.heap_type());
+        let from = self.reference_type(0, to.heap.hierarchy());
         let reference = self.top(1)[0];
         self.assign_operands();
         let (label, arity) = self.target(depth);

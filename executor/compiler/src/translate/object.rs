@@ -12,7 +12,7 @@ use executor_code::{
     objects::{self, ObjectType, Shape},
 };
 use executor_model::{
-    CompositeType, FieldType, RefType, StorageType, TrapCode, TypeIndex, ValType,
+    CompositeType, FieldType, Hierarchy, RefType, StorageType, TrapCode, TypeIndex, ValType,
 };
 use std::mem::offset_of;
 use wasmparser::Operator;
@@ -125,12 +125,13 @@ impl<'a> Translator<'a> {
         self.ins().iadd(heap, reference)
     }
 
-    /// The type of the reference so many operands below the top, as validation knows it.
-    pub(super) fn reference_type(&self, below: usize) -> RefType {
-        let types = self.types.as_ref().expect("asked for with objects");
-        match types.top(below) {
-            ValType::Ref(ty) => ty,
-            _ => unreachable!("validated code"),
+    /// The type of the reference so many operands below the top, as validation knows it. Where nobody asked for
+    /// types, only that it is of a hierarchy.
+    pub(super) fn reference_type(&self, below: usize, hierarchy: Hierarchy) -> RefType {
+        match self.types.as_ref().map(|types| types.top(below)) {
+            Some(ValType::Ref(ty)) => ty,
+            Some(_) => unreachable!("validated code"),
+            None => RefType { nullable: true, heap: hierarchy.top() },
         }
     }
 
@@ -138,7 +139,7 @@ impl<'a> Translator<'a> {
     /// to. Traps where it is null.
     pub(super) fn pop_object(&mut self, code: TrapCode, below: usize) -> Value {
         let reference = self.pop();
-        if self.reference_type(below).nullable {
+        if self.reference_type(below, Hierarchy::Any).nullable {
             self.trap_if_null(reference, code);
         }
         self.address_of(reference)

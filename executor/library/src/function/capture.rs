@@ -115,7 +115,7 @@ pub(crate) enum Place<'a> {
 
 /// Captures an instance and writes it to each place, without the pages that are in `base` already.
 pub(crate) fn write(
-    instance: &Instance,
+    instance: &mut Instance,
     manifest: Manifest,
     working_set: &[Vec<Vec<Range<u64>>>],
     base: Option<&Snapshot>,
@@ -123,6 +123,8 @@ pub(crate) fn write(
     listener: &Listener,
 ) -> Result<Created, Error> {
     let mut warnings = manifest.warnings.clone();
+    instance.store.prepare_capture();
+    let instance = &*instance;
     let state = instance.store.capture()?;
     listener.work(Work::Snapshot, || {
         let report = |done: u64, total: u64| listener.tell(Event::Progress { done, total });

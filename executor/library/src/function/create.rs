@@ -413,8 +413,13 @@ impl Creating {
     }
 
     /// Writes the snapshot to where it goes.
-    fn keep(&self, made: Made, report: &mut Report) -> Result<(Created, Option<Switched>), Error> {
-        let Made { instance, manifest, modules } = &made;
+    fn keep(
+        &self,
+        mut made: Made,
+        report: &mut Report,
+    ) -> Result<(Created, Option<Switched>), Error> {
+        let Made { instance, manifest, modules } = &mut made;
+        let modules = &*modules;
         let (runtime, shared) = (&self.runtime, &self.runtime.shared);
         let inside_call = self.name.is_some() && self.plan.at.is_some();
         if inside_call {

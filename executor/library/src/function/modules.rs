@@ -175,7 +175,7 @@ pub(crate) fn exports(module: &CompiledModule) -> Result<Vec<(String, ExternType
 }
 
 fn extern_type(info: &ModuleInfo, kind: ExternKind, index: usize) -> Option<ExternType> {
-    let func_type = |ty: u32| info.types.get(ty as usize).cloned();
+    let func_type = |ty: u32| info.types.get(ty as usize)?.as_func().cloned();
     Some(match kind {
         ExternKind::Func => ExternType::Func(func_type(*info.functions.get(index)?)?),
         ExternKind::Table => ExternType::Table(info.tables.get(index)?.ty),

@@ -33,7 +33,7 @@ impl Recorder<'_> {
     /// pages it wrote to. How the copy ends is no error.
     pub(super) fn record(
         &self,
-        instance: &Instance,
+        instance: &mut Instance,
         manifest: Manifest,
         input: &[u8],
         report: &mut Report,

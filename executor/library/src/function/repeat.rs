@@ -27,8 +27,8 @@ impl Runtime {
     pub fn repeat(&self, name: &str) -> Result<Snapshot, Error> {
         let snapshot = self.snapshot_of(name)?;
         let (creating, origin) = begin(self, &snapshot, false)?;
-        let made = creating.make(origin, &mut Report::default()).map_err(why)?;
-        let Made { instance, manifest, .. } = &made;
+        let mut made = creating.make(origin, &mut Report::default()).map_err(why)?;
+        let Made { instance, manifest, .. } = &mut made;
         let (mut file, listener) = (None, &self.shared.listener);
         let places = &mut [Place::Memory(&mut file)];
         capture::write(instance, manifest.clone(), &[], None, places, listener)?;

@@ -31,6 +31,7 @@ pub(crate) struct GivenOptions {
     pub(crate) stderr: Stdout,
     pub(crate) max_memory: Option<u64>,
     pub(crate) max_table: Option<u64>,
+    pub(crate) max_heap: Option<u64>,
     pub(crate) max_stack: Option<usize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancellation: Option<Cancellation>,
@@ -83,6 +84,7 @@ impl GivenOptions {
             limits: Limits {
                 memory: self.max_memory.or(defaults.max_memory).unwrap_or(limits.memory),
                 table: self.max_table.or(defaults.max_table).unwrap_or(limits.table),
+                heap: self.max_heap.unwrap_or(limits.heap),
                 stack: self.max_stack.or(stack).unwrap_or(limits.stack),
             },
             timeout: self.timeout.or(defaults.timeout),
@@ -283,9 +285,10 @@ macro_rules! given_methods {
 
         /// Sets all limits.
         pub fn limits(mut self, limits: $crate::Limits) -> Self {
-            let $crate::Limits { memory, table, stack } = limits;
+            let $crate::Limits { memory, table, heap, stack } = limits;
             self.given.max_memory = Some(memory);
             self.given.max_table = Some(table);
+            self.given.max_heap = Some(heap);
             self.given.max_stack = Some(stack);
             self
         }
@@ -299,6 +302,12 @@ macro_rules! given_methods {
         /// Sets [`Limits::table`](crate::Limits::table).
         pub fn max_table(mut self, elements: u64) -> Self {
             self.given.max_table = Some(elements);
+            self
+        }
+
+        /// Sets [`Limits::heap`](crate::Limits::heap). A function does not keep it.
+        pub fn max_heap(mut self, bytes: u64) -> Self {
+            self.given.max_heap = Some(bytes);
             self
         }
 

@@ -319,7 +319,7 @@ impl Launching {
     fn publish(
         &self,
         catalogue: &Catalogue,
-        instance: &Instance,
+        instance: &mut Instance,
         state: &State,
         opened: &WasmModules,
         key: &AutoKey,

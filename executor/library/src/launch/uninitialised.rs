@@ -64,12 +64,12 @@ impl Launching {
         let instance = store.instantiate(main)?;
         let listener = &self.runtime.shared.listener;
         let clock = Clock::new(None, None, listener);
-        let instance = Instance::new(store, instance, Entry::Nothing, clock, Written::default());
+        let mut instance = Instance::new(store, instance, Entry::Nothing, clock, Written::default());
         let (options, seen) = (CaptureOptions::default(), Observations::default());
         let manifest = manifest(&instance, modules.names(), &[], &options, None, seen)?;
         let adding = catalogue.add()?;
         let mut places = [Place::Store(&adding, &opened.modules)];
-        let snapshot = write(&instance, manifest, &[], None, &mut places, listener)?.id;
+        let snapshot = write(&mut instance, manifest, &[], None, &mut places, listener)?.id;
         let entry = AutoEntry { conditions: Conditions::default(), snapshot };
         adding.insert_auto(&key(main.hash()), entry)?;
         Ok(())

@@ -130,6 +130,21 @@ impl Reservation {
         }
     }
 
+    /// Makes the pages of a range new ones: zero, readable and writable, whatever was there. Nothing refers to the range
+    /// meanwhile.
+    pub(crate) fn renew(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = self.range(offset, len)?;
+        let (Some(address), Some(len)) =
+            (NonZeroUsize::new(start.as_ptr() as usize), NonZeroUsize::new(len as usize))
+        else {
+            return Ok(());
+        };
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+        // SAFETY: the range is inside this reservation, and callers see to it that no reference leads there.
+        unsafe { mmap_anonymous(Some(address), len, Access::Write.flags(), flags)? };
+        Ok(())
+    }
+
     /// Maps part of a file copy-on-write over a range. The file must be private to this user, or the user vouches
     /// for it (`executor_files::ensure_trusted`), which callers check: another user's later change to it
     /// would be seen here.

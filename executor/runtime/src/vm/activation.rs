@@ -76,6 +76,16 @@ impl Header {
         frames
     }
 
+    /// Changes a word of a frame that waits for a builtin: a reference to an object that has moved.
+    pub(crate) fn set_stack_word(&mut self, stack: &WasmStack, at: usize, word: u64) {
+        let inside = (stack.bottom()..stack.top()).contains(&at) && at.is_multiple_of(8);
+        if inside && self.running() {
+            // SAFETY: the word lies within the wasm stack, which is writable as long as it exists; machine code
+            // of the store, which the stack is of, does not run meanwhile, and host code holds no reference to it.
+            unsafe { *(at as *mut u64) = word };
+        }
+    }
+
     /// All that the activations of a store have on the wasm stack, registers that they hold across
     /// calls included.
     pub(crate) fn live_words<'a>(&self, stack: &'a WasmStack) -> &'a [u64] {

@@ -68,7 +68,7 @@ macro_rules! handlers {
     };
 }
 
-handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+handlers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25);
 
 /// The handlers that the stubs call for a type of store, by builtin.
 pub(super) fn handlers<S: Host>() -> *const Handler {

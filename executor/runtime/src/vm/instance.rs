@@ -45,13 +45,15 @@ unsafe impl Send for VmInstance {}
 
 impl VmInstance {
     /// Takes a part of a reservation, at `start` bytes from its beginning, as the slot of an
-    /// instance: makes the state block and header accessible and writes the header.
+    /// instance: makes the state block and header accessible and writes the header. `heap` is the heap of objects
+    /// of the store, if there is one already.
     pub(crate) fn new(
         slot: Arc<Slot>,
         start: u64,
         module: Arc<CompiledModule>,
         id: InstanceId,
         store: *mut StoreHeader,
+        heap: Option<*mut u8>,
     ) -> io::Result<Self> {
         let counts = *module.code().counts();
         let origin = start + module.code().header().before;
@@ -68,6 +70,12 @@ impl VmInstance {
             instance_key: id.key(),
             memory,
             functions: module.code().section(Section::Functions).as_ptr().cast(),
+            heap: match (heap, module.code().memories().last()) {
+                (Some(heap), _) => heap,
+                // The first that has room for it has it.
+                (None, Some(plan)) if counts.heap != 0 => slot.at(origin + plan.after),
+                (None, _) => std::ptr::null_mut(),
+            },
         };
         // SAFETY: the header's pages were just made writable, and `origin` is page-aligned.
         unsafe { vmctx.write(header) };
@@ -81,6 +89,12 @@ impl VmInstance {
 
     pub(crate) fn vmctx(&self) -> *mut VmHeader {
         self.vmctx.as_ptr()
+    }
+
+    /// The address of the heap of objects of the store.
+    pub(crate) fn heap(&self) -> *mut u8 {
+        // SAFETY: the header was written when this was made, and stays.
+        unsafe { (*self.vmctx.as_ptr()).heap }
     }
 
     pub(crate) fn module(&self) -> &Arc<CompiledModule> {

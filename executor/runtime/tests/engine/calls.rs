@@ -1,7 +1,7 @@
 //! Calls: values, traps and their backtraces, host functions, nesting, stack exhaustion.
 
 use crate::*;
-use executor_model::{CallError, Engine, ModuleEngine, Trap, TrapCode};
+use executor_model::{CallError, Engine, ExternRef, ModuleEngine, Trap, TrapCode};
 use executor_runtime::{Caller, HostError};
 
 fn trap(result: Result<Vec<Val>, CallError>) -> Trap {
@@ -317,7 +317,7 @@ fn forged_references_are_refused() {
     let forged = executor_model::FuncRef::new(id, real.ty(), 1);
     let result = call(&mut store, id, "f", &[Val::FuncRef(Some(forged)), Val::ExternRef(None)]);
     assert!(matches!(result, Err(CallError::Usage(_))));
-    let handle = std::num::NonZeroU64::new(5);
+    let handle = std::num::NonZeroU64::new(5).map(ExternRef::Host);
     let result = call(&mut store, id, "f", &[Val::FuncRef(None), Val::ExternRef(handle)]);
     assert!(matches!(result, Err(CallError::Usage(_))));
 }

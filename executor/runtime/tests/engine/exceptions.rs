@@ -1,7 +1,7 @@
 //! Exceptions: thrown, caught and passed on, by guests and hosts, within and across instances.
 
 use crate::{listeners::Log, *};
-use executor_model::{CallError, FunctionListener, Thrown, TrapCode};
+use executor_model::{CallError, ExternRef, FunctionListener, Thrown, TrapCode};
 use executor_runtime::{Caller, CaptureError, HostError, InstantiateError};
 use std::num::NonZeroU64;
 
@@ -41,7 +41,7 @@ fn a_payload_of_every_type_arrives_and_so_does_the_reference() {
                  unreachable)
                drop))"#,
     );
-    let extern_ref = Val::ExternRef(Some(store.new_extern("host")));
+    let extern_ref = Val::ExternRef(Some(ExternRef::Host(store.new_extern("host"))));
     let expected = [
         Val::I32(-3),
         Val::I64(0x0123_4567_89ab_cdef),

@@ -4,7 +4,7 @@
 //! make a difference and to come back.
 
 use crate::*;
-use executor_model::{CallError, TrapCode};
+use executor_model::{CallError, ExternRef, TrapCode};
 use executor_runtime::{Caller, HostError, Image, PoolConfig};
 use std::{ops::Range, thread, time::Duration};
 
@@ -154,7 +154,7 @@ fn nothing_is_left_after_each_way_that_a_call_can_end() {
             assert!(other.join().unwrap());
         }),
         ("host references", &|s| {
-            let handle = Val::ExternRef(Some(s.new_extern(5u8)));
+            let handle = Val::ExternRef(Some(ExternRef::Host(s.new_extern(5u8))));
             call(s, main_instance(), "refer", &[handle]).unwrap();
         }),
         ("the host writes", &|s| {

@@ -2,6 +2,7 @@
 
 use crate::*;
 use executor_code::layout::PAGE;
+use executor_model::ExternRef;
 use executor_runtime::{
     CaptureError, Extent, Image, InstancePlan, RestoreError, RestorePlan, StoreState,
 };
@@ -117,7 +118,7 @@ fn a_live_host_reference_is_refused_by_name() {
              (func (export "put") (param i32 externref) (table.set $t (local.get 0) (local.get 1)))
              (func (export "keep") (param externref) (global.set 0 (local.get 0))))"#,
     );
-    let handle = Val::ExternRef(Some(store.new_extern("host value")));
+    let handle = Val::ExternRef(Some(ExternRef::Host(store.new_extern("host value"))));
     assert!(store.capture().is_ok());
     call(&mut store, id, "put", &[Val::I32(2), handle]).unwrap();
     let error = store.capture().unwrap_err();
