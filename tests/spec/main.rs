@@ -11,7 +11,7 @@ use executor_model::Features;
 use executor_wast::{Options, Runner, ScriptReport, Summary};
 use std::{
     collections::BTreeMap,
-    num::NonZero,
+    num::{NonZero, NonZeroU32},
     sync::{Arc, Mutex},
     thread,
 };
@@ -86,12 +86,17 @@ const OURS: &[(&str, &str)] = &[
 
 #[test]
 fn scripts_hold() {
-    run_all(false);
+    run_all(false, None);
+}
+
+#[test]
+fn scripts_hold_with_a_collection_at_every_allocation() {
+    run_all(false, NonZeroU32::new(1));
 }
 
 #[test]
 fn scripts_hold_through_snapshots() {
-    let reports = run_all(true);
+    let reports = run_all(true, None);
     let restored: usize = reports.iter().map(|r| r.restored).sum();
     let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, reason) in reports.iter().flat_map(|r| &r.not_captured) {
@@ -109,9 +114,10 @@ fn scripts_hold_through_snapshots() {
 
 /// Runs the scripts on as many threads as there are processors, prints a line for each script and
 /// fails with every directive that did not hold.
-fn run_all(through_snapshots: bool) -> Vec<ScriptReport> {
+fn run_all(through_snapshots: bool, collect_every: Option<NonZeroU32>) -> Vec<ScriptReport> {
     let compiler = Arc::new(NativeCompiler::new().expect("this machine is supported"));
-    let runner = |features| Runner::new(compiler.clone(), Options { through_snapshots, features });
+    let options = |features| Options { through_snapshots, features, collect_every };
+    let runner = |features| Runner::new(compiler.clone(), options(features));
     let sets = [(runner(VERSION_2), version_2()), (runner(Features::ALL), version_3())];
     let files: Vec<(&Runner, &TestFile<'_>)> =
         sets.iter().flat_map(|(runner, files)| files.iter().map(move |f| (runner, f))).collect();

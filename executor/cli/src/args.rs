@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use executor::{Entropy, NotAPoint, Point, settings::Directory, units};
 use std::{
     ffi::{OsStr, OsString},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
@@ -477,6 +478,9 @@ pub struct WastArgs {
     /// Capture and restore the store after every instantiation
     #[arg(long)]
     pub through_snapshots: bool,
+    /// Collect objects at every so many allocations, and not only when it is time
+    #[arg(long, value_name = "N")]
+    pub collect_every: Option<NonZeroU32>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become the command's help")]
     pub code: CodeArgs,

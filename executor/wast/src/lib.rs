@@ -30,8 +30,9 @@ pub use report::{Failure, ScriptReport, Summary};
 
 use executor_code::Compiler;
 use executor_model::Features;
+use executor_runtime::StoreConfig;
 use script::Script;
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 use wast::{
     Error, Wast,
     lexer::Lexer,
@@ -46,6 +47,15 @@ pub struct Options {
     pub through_snapshots: bool,
     /// What modules may use.
     pub features: Features,
+    /// Collect objects at every so many allocations, and not only when it is time.
+    pub collect_every: Option<NonZeroU32>,
+}
+
+impl Options {
+    /// What the scripts' stores are made with.
+    fn store(self) -> StoreConfig {
+        StoreConfig { collect_every: self.collect_every, ..StoreConfig::default() }
+    }
 }
 
 /// Runs scripts; can be shared between threads.

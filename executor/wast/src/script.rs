@@ -11,7 +11,6 @@ use executor_model::{
 };
 use executor_runtime::{
     CompiledModule, EngineConfig, InstantiateError, Linker, NativeEngine, SharedMemory, Store,
-    StoreConfig,
 };
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 use wast::{
@@ -84,7 +83,7 @@ impl Script {
         let features = options.features;
         let config = EngineConfig { compiler: Some(compiler), features, ..EngineConfig::default() };
         let engine = NativeEngine::new(config).map_err(text)?;
-        let store = Store::new(&engine, Linker::new(), StoreConfig::default()).map_err(text)?;
+        let store = Store::new(&engine, Linker::new(), options.store()).map_err(text)?;
         let mut script = Self {
             options,
             engine,
@@ -340,7 +339,7 @@ impl Script {
         if !self.options.through_snapshots {
             return Ok(Snapshot::NotTaken);
         }
-        Ok(snapshots::round_trip(&self.engine, &mut self.store)?)
+        Ok(snapshots::round_trip(&self.engine, &mut self.store, self.options.store())?)
     }
 
     /// Calls an export. The outer error is of the script, the inner of the call.

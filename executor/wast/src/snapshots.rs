@@ -14,13 +14,17 @@ use tempfile::NamedTempFile;
 
 /// Captures `store` into a file and replaces it by what is restored from there, as from a file
 /// of unknown origin, so that every check there is runs.
-pub(crate) fn round_trip(engine: &NativeEngine, store: &mut Store) -> Result<Snapshot, String> {
+pub(crate) fn round_trip(
+    engine: &NativeEngine,
+    store: &mut Store,
+    config: StoreConfig,
+) -> Result<Snapshot, String> {
     store.prepare_capture();
     let file = match store.capture() {
         Ok(state) => write(&state).map_err(|e| format!("cannot write a snapshot: {e}"))?,
         Err(refusal) => return Ok(Snapshot::Refused(refusal.to_string())),
     };
-    let restored = read(engine, store, &file);
+    let restored = read(engine, store, config, &file);
     *store = restored.map_err(|e| format!("cannot restore a snapshot: {e}"))?;
     Ok(Snapshot::Restored)
 }
@@ -39,6 +43,7 @@ fn write(state: &StoreState<'_>) -> Result<NamedTempFile, Box<dyn Error>> {
 fn read(
     engine: &NativeEngine,
     store: &Store,
+    config: StoreConfig,
     file: &NamedTempFile,
 ) -> Result<Store, Box<dyn Error>> {
     let file = SnapshotFile::open(file.path())?;
@@ -47,5 +52,5 @@ fn read(
         let code = ids.filter_map(|id| store.module(id)).find(|code| code.hash() == module);
         Ok(Arc::clone(code.ok_or(EngineError::NotCompiled(module))?))
     };
-    restore_untrusted(engine, store.linker().clone(), StoreConfig::default(), &file, code)
+    restore_untrusted(engine, store.linker().clone(), config, &file, code)
 }

@@ -6,7 +6,10 @@ use super::{
     handles::KeptObject,
     types::{Kind, of_word, read_u32, read_u64},
 };
-use crate::store::{Store, StoreInner};
+use crate::{
+    host::Caller,
+    store::{Store, StoreInner},
+};
 use executor_code::objects::{
     ARRAY, ARRAY_LENGTH, ITEMS, NUMBER_SHIFT, ObjectRecord, Shape, array_size, elements_at,
     size_of_storage,
@@ -388,6 +391,51 @@ impl StoreInner {
     fn canonical(&self, instance: InstanceId, index: TypeIndex) -> Option<TypeIndex> {
         let info = self.instance(instance)?.vm.module().info().ok()?;
         info.canonical.get(index as usize).copied()
+    }
+}
+
+impl Caller<'_> {
+    /// A value as a host function is given it raw. An object in it gets a handle, which is good until the function
+    /// returns.
+    #[must_use]
+    pub fn value(&self, raw: RawValue, ty: ValType) -> Val {
+        self.store().val(raw, ty)
+    }
+
+    /// A value as a host function returns it raw; `None` for an object that the store has no handle of. A call of the
+    /// guest may move what it refers to.
+    #[must_use]
+    pub fn raw(&self, value: &Val) -> Option<RawValue> {
+        self.store().raw(value)
+    }
+
+    /// As `Store::field`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn field(&self, object: ObjectRef, index: u32) -> Result<Val, CallError> {
+        self.store().read_field(object, index)
+    }
+
+    /// As `Store::set_field`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_field(&mut self, object: ObjectRef, index: u32, value: Val) -> Result<(), CallError> {
+        self.store_mut().write_field(object, index, value)
+    }
+
+    /// As `Store::new_object`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new_object(
+        &mut self,
+        instance: InstanceId,
+        ty: TypeIndex,
+        values: &[Val],
+    ) -> Result<ObjectRef, CallError> {
+        self.store_mut().new_object(instance, ty, values)
     }
 }
 

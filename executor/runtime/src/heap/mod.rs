@@ -104,9 +104,11 @@ impl StoreInner {
         let Some((owner, vm)) = self.heap.zip(self.heap_owner()) else { return false };
         let index = index(vm);
         // As much as is asked for if it can't be more.
-        [len.max(old + GROWTH.max(old / 8)).min(limit), len].into_iter().any(|len| {
-            let pages = (align_up(len, PAGE) - old) / PAGE;
-            align_up(len, PAGE) <= limit && self.grow_memory(owner, index, pages).is_some()
+        let more = len.max(old + GROWTH.max(old / 8)).min(limit);
+        [more, len].into_iter().any(|to| {
+            let pages = (align_up(to, PAGE).saturating_sub(old)) / PAGE;
+            let fits = to >= len && align_up(to, PAGE) <= limit;
+            fits && self.grow_memory(owner, index, pages).is_some()
         })
     }
 

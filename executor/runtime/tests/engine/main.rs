@@ -13,6 +13,7 @@ mod lost;
 mod lost_block;
 mod lost_code;
 mod memory;
+mod objects;
 mod references;
 mod shared;
 mod state;

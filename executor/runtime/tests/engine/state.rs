@@ -46,12 +46,26 @@ pub(crate) fn write(
     plans
 }
 
-fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreError> {
+pub(crate) fn round_trip(engine: &NativeEngine, store: &Store) -> Result<Store, RestoreError> {
+    round_trip_changed(engine, store, |_| ())
+}
+
+/// As [`round_trip`], of memories that are changed on the way.
+pub(crate) fn round_trip_changed(
+    engine: &NativeEngine,
+    store: &Store,
+    change: impl FnOnce(&mut [Vec<u8>]),
+) -> Result<Store, RestoreError> {
     let mut file = tempfile::tempfile().unwrap();
     let modules: Vec<_> = (0..store.instance_count())
         .map(|i| Arc::clone(store.module(InstanceId::from_position(i)).unwrap()))
         .collect();
-    let instances = write(&mut file, &store.capture().unwrap(), &modules);
+    let mut state = store.capture().unwrap();
+    let last = state.instances.last_mut().unwrap();
+    let mut memories: Vec<Vec<u8>> = last.memories.iter().map(|memory| memory.to_vec()).collect();
+    change(&mut memories);
+    last.memories = memories.iter().map(Vec::as_slice).collect();
+    let instances = write(&mut file, &state, &modules);
     let plan = RestorePlan {
         trust: executor_files::Trust::Own,
         files: vec![Arc::new(file)],
