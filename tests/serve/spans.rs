@@ -90,6 +90,13 @@ fn serve(store: &Store, collector: SocketAddr, words: &[&str], config: &str) -> 
     store.serve(&[&["--config", path.to_str().unwrap()], words].concat())
 }
 
+/// The figures of a server that has an administration.
+#[track_caller]
+fn metrics(store: &Store, server: &Server) -> String {
+    let token = fs::read_to_string(store.path().join("admin-token")).unwrap();
+    admin::ask(server, token.trim(), "GET", "/metrics", b"").text().to_owned()
+}
+
 /// Ends a server, which sends its last spans before.
 #[track_caller]
 fn end(mut server: Server) -> String {
@@ -225,12 +232,15 @@ fn what_fails_is_an_error_and_has_its_kind() {
     store.function("late", &guests::pauses("Content-Type: text/plain\n\nbegun", 3_600_000, ""));
     store.function("left", &guests::pauses("", 3_600_000, ""));
     let config = "[functions.late]\ndeadline = \"200ms\"";
-    let server = serve(&store, collector.addr, &["--access-log"], config);
+    let words = ["--access-log", "--admin", "127.0.0.1:0"];
+    let server = serve(&store, collector.addr, &words, config);
     assert_eq!(server.get("/traps").status, 502);
     // Its response has begun.
     assert_eq!(server.get("/late").status, 200);
     let mut stream = client::connect(server.addr);
     stream.write_all(b"GET /left HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let runs = "executor_calls_running{function=\"left\"} 1";
+    server.wait(|server| metrics(&store, server).contains(runs), runs);
     drop(stream);
     server.wait_for_log("status=499");
     let long = "/".repeat(5000);
@@ -260,15 +270,13 @@ fn spans_are_sent_while_the_server_runs_and_counted() {
     let store = Store::new();
     store.function("hello", &guests::page("hello"));
     let server = serve(&store, collector.addr, &["--admin", "127.0.0.1:0"], "");
-    let token = fs::read_to_string(store.path().join("admin-token")).unwrap();
     // What a batch has, and more.
     for _ in 0..110 {
         assert_eq!(server.get("/hello").status, 200);
     }
     server.wait(|_| collector.spans().len() >= 512, "a batch is sent");
     let sent = |server: &Server| {
-        let response = admin::ask(server, token.trim(), "GET", "/metrics", b"");
-        let metrics = response.text();
+        let metrics = metrics(&store, server);
         assert!(metrics.contains("\nexecutor_spans_total 550\n"), "{metrics}");
         !metrics.contains("\nexecutor_spans_sent_total 0\n")
     };
