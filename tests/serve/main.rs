@@ -11,4 +11,5 @@ mod limits;
 mod page;
 mod protocols;
 mod server;
+mod spans;
 mod streaming;

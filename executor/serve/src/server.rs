@@ -9,6 +9,7 @@ use crate::{
     functions::Table,
     http::{self, Listener},
     load::{self, Loader},
+    observe::Spans,
     state::State,
     watch::Watch,
     wire::Hello,
@@ -53,6 +54,8 @@ pub(crate) enum ServeError {
     Tls(#[from] http::TlsError),
     #[error(transparent)]
     Token(#[from] admin::TokenError),
+    #[error("otlp: {0}")]
+    Spans(#[from] opentelemetry_otlp::ExporterBuildError),
     #[error("cannot listen at {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("cannot {what}: {source}")]
@@ -139,6 +142,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         return Err(ServeError::Nothing);
     }
 
+    let spans = config.otlp.as_ref().map(Spans::new).transpose()?;
     let count = config.workers.map_or(cores, NonZeroUsize::get);
     let hello = Hello {
         store,
@@ -152,7 +156,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
     let required = config.sandbox == Sandbox::Require;
     let workers = Workers::start(count, hello, required).await;
     let workers = workers.map_err(system("start a worker"))?;
-    let state = Arc::new(State::new(Arc::clone(&config), workers, permits, table));
+    let state = Arc::new(State::new(Arc::clone(&config), workers, permits, table, spans));
     let tls = config.tls.as_ref().map(http::acceptor).transpose()?;
     let (tcp, addr) = listen(config.addr).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -204,8 +208,15 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         // It ends by being aborted.
         let _ = administered.await;
     }
+    let flushed = async {
+        if let Some(spans) = &state.spans {
+            spans.flush().await;
+        }
+    };
     // Workers without calls end at once.
-    let _ = timeout(Duration::from_secs(1), state.workers.get().retire()).await;
+    let workers = state.workers.get();
+    let retired = timeout(Duration::from_secs(1), workers.retire());
+    let ((), _) = tokio::join!(flushed, retired);
     Ok(())
 }
 
@@ -261,10 +272,13 @@ async fn reload(args: &Args, loader: &Arc<Loader>, state: &Arc<State>) -> Result
     let config = Arc::new(args.configuration().map_err(|error| error.to_string())?);
     let before = state.config.get();
     let fixed = |config: &Config| {
-        (config.addr, config.admin.clone(), config.workers, config.concurrency, config.tls.clone())
+        let Config { addr, admin, workers, concurrency, tls, otlp, .. } = config;
+        (*addr, admin.clone(), *workers, *concurrency, tls.clone(), otlp.clone())
     };
     if fixed(&config) != fixed(&before) {
-        tracing::warn!("addresses, workers, concurrency and TLS change with the next start only");
+        tracing::warn!(
+            "addresses, workers, concurrency, TLS and the collector change with the next start only"
+        );
     }
     blocking(loader, &config, |loader, config| loader.deploy(config)).await?;
     state.config.replace(config);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: configuration, table and workers are replaced whole; who has taken one keeps it.
 
-use crate::{config::Config, functions::Table, workers::Workers};
+use crate::{config::Config, functions::Table, observe::Spans, workers::Workers};
 use std::{
     fmt,
     sync::{
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) workers: Current<Workers>,
     /// The permits of all functions together.
     pub(crate) permits: Arc<Semaphore>,
+    /// What makes spans of requests, where they are sent anywhere.
+    pub(crate) spans: Option<Arc<Spans>>,
     /// No request is taken any more.
     pub(crate) draining: AtomicBool,
     /// Held while the table is made anew.
@@ -51,9 +53,11 @@ impl State {
         workers: Workers,
         permits: Arc<Semaphore>,
         table: Table,
+        spans: Option<Spans>,
     ) -> Self {
         Self {
             permits,
+            spans: spans.map(Arc::new),
             config: Current::new(config),
             table: Current::new(Arc::new(table)),
             workers: Current::new(workers),

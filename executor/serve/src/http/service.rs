@@ -10,10 +10,10 @@ use super::{
 use crate::{
     admission::Busy,
     functions::Served,
-    observe::{self, Access},
+    observe::{self, Access, RequestSpan},
     protocol::{self, cgi},
     state::State,
-    wire::{self, End, Failure, INLINE, Outcome},
+    wire::{self, End, Failure, INLINE, Outcome, Phases},
     workers::{First, InFlight, NoWorker, Ticket},
 };
 use bytes::{Bytes, BytesMut};
@@ -54,11 +54,21 @@ pub(crate) struct Trace {
     begun: Instant,
     /// None as long as there is no response: the client may go before.
     status: Option<StatusCode>,
+    /// Where spans are made, and one is of it.
+    span: Option<Box<RequestSpan>>,
 }
 
 impl Trace {
+    /// Counts what its call took.
+    pub(crate) fn ended(&mut self, served: &Served, phases: &Phases) {
+        served.stats.phases(phases);
+        if let Some(span) = &mut self.span {
+            span.call(phases);
+        }
+    }
+
     /// Tells why a call failed.
-    pub(crate) fn failed(&self, failure: Failure, text: &str) {
+    pub(crate) fn failed(&mut self, failure: Failure, text: &str) {
         let function = self.served.as_ref().map(|served| &*served.name);
         let (request, text) = (&*self.request, executor::Escaped(text));
         match failure {
@@ -67,6 +77,9 @@ impl Trace {
         }
         if let (Some(served), false) = (&self.served, failure == Failure::Cancelled) {
             served.stats.failures.keep(&self.request, failure, text.0);
+        }
+        if let Some(span) = &mut self.span {
+            span.failed(failure);
         }
     }
 }
@@ -78,6 +91,9 @@ impl Drop for Trace {
         let status = self.status.map_or(499, |status| status.as_u16());
         if let Some(served) = &self.served {
             served.stats.response(status, time);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(self.status, self.served.as_deref());
         }
         observe::access(&Access {
             request: &self.request,
@@ -116,16 +132,20 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let h2 = parts.version == hyper::Version::HTTP_2;
+    let request = state.request_id();
+    let span = state.spans.as_ref();
+    let span =
+        span.and_then(|spans| spans.begin(&request, connection.client, connection.tls, &parts));
     let mut trace = Trace {
-        request: state.request_id(),
+        request: Arc::clone(&request),
         served: None,
         client: connection.client,
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
         begun: Instant::now(),
         status: None,
+        span,
     };
-    let request = Arc::clone(&trace.request);
     let mut response = match respond(&state, connection, &parts, body, &mut trace).await {
         Ok(Answer::Whole(response)) => {
             trace.status = Some(response.status());
@@ -214,7 +234,12 @@ async fn respond(
         }
     }
     let waited = Instant::now();
-    let permit = served.admission.admit().await.map_err(|busy| {
+    let admitted = served.admission.admit().await;
+    let queued = waited.elapsed();
+    if let Some(span) = &mut trace.span {
+        span.queued(waited, queued);
+    }
+    let permit = admitted.map_err(|busy| {
         let seconds = served.admission.deadline.as_secs().max(1);
         let text = match busy {
             Busy::Full => "too many requests wait for this function",
@@ -223,7 +248,7 @@ async fn respond(
         let busy = Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
         Refusal { retry_after: Some(seconds), close: !short, ..busy }
     })?;
-    served.stats.queue.record(waited.elapsed());
+    served.stats.queue.record(queued);
 
     let ticket = Ticket {
         request: Arc::clone(&trace.request),
@@ -402,8 +427,11 @@ async fn give(
 async fn outcome(
     mut in_flight: InFlight,
     served: Arc<Served>,
-    trace: &Trace,
+    trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
+    if let Some(span) = &mut trace.span {
+        span.given();
+    }
     match in_flight.first().await {
         First::End(end) => whole(&served, end, trace).map(Answer::Whole),
         First::Output(begun, pipe, end) => {
@@ -424,8 +452,8 @@ async fn outcome(
 }
 
 /// The response to a call that has ended.
-fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Refusal> {
-    served.stats.phases(&end.phases);
+fn whole(served: &Served, end: End, trace: &mut Trace) -> Result<Response<Body>, Refusal> {
+    trace.ended(served, &end.phases);
     let code = match end.outcome {
         Outcome::Done(code) => code,
         Outcome::Failed(failure, text) => {
@@ -461,7 +489,7 @@ fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Ref
     }
 }
 
-fn exited(code: i32, trace: &Trace) -> Refusal {
+fn exited(code: i32, trace: &mut Trace) -> Refusal {
     trace.failed(Failure::Trap, &format!("exited with {code}"));
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the function failed")
 }
@@ -481,7 +509,7 @@ fn content_type(served: &Served) -> HeaderMap {
 }
 
 /// The head of a response whose body is still being written.
-async fn begin(mut stream: Box<Stream>, trace: &Trace) -> Result<Answer, Refusal> {
+async fn begin(mut stream: Box<Stream>, trace: &mut Trace) -> Result<Answer, Refusal> {
     if stream.served.protocol != Protocol::Cgi {
         return Ok(Answer::Stream(response(StatusCode::OK, content_type(&stream.served)), stream));
     }

@@ -4,9 +4,11 @@
 
 mod failures;
 pub(crate) mod metrics;
+mod spans;
 mod stats;
 
 pub(crate) use failures::Failed;
+pub(crate) use spans::{RequestSpan, Spans};
 pub(crate) use stats::{BOUNDS, Histogram, Stats};
 
 use executor::Escaped;
