@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_with_what_there_is() {
         assert!(parse_switch("smid").unwrap_err().contains("relaxed-simd"));
-        assert_eq!(parse_switch("gc").unwrap_err(), "gc is not supported");
+        assert_eq!(parse_switch("stack-switching").unwrap_err(), "stack-switching is not supported");
         assert_eq!(features(&["gc=n"]), Features::default());
         assert!(parse_switch("simd=maybe").unwrap_err().contains("y or n"));
         assert!(parse_level("3").is_err());

@@ -63,8 +63,8 @@ impl SharedMemory {
                 "a shared memory is declared shared, with a maximum not below its minimum";
             return Err(EngineError::Unsupported(message.to_owned()));
         }
-        let plan =
-            MemoryPlan::of(0, &ty, 0).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        let plan = MemoryPlan::of(&ty, 0);
+        plan.check(0).map_err(|e| EngineError::Unsupported(e.to_string()))?;
         let failed = |source| EngineError::Resource { what: "make a shared memory", source };
         // The size word has the page before the memory to itself.
         let slot = Reservation::new(PAGE + plan.reservation).map_err(failed)?;

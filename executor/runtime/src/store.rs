@@ -156,6 +156,12 @@ impl StoreInner {
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, EngineError> {
         let code = module.code();
+        for (plan, i) in code.memories().iter().zip(code.counts().imported_memories..) {
+            plan.check(i).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        }
+        for (plan, i) in code.tables().iter().zip(code.counts().imported_tables..) {
+            plan.check(i).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        }
         let memories = code.memories().iter().map(|plan| plan.min);
         let tables = code.tables().iter().map(|plan| plan.min);
         let used = self.config.max_memory.saturating_sub(self.room());
