@@ -119,7 +119,8 @@ impl Counts {
     /// How many memories have an index.
     #[must_use]
     pub const fn memories(&self) -> u32 {
-        self.imported_memories + self.owned_memories - self.heap
+        // A damaged file may say anything.
+        self.imported_memories.saturating_add(self.owned_memories.saturating_sub(self.heap))
     }
 
     /// Offset in the state block of the size (bytes, u64) of owned memory `i`.

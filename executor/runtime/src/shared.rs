@@ -196,16 +196,17 @@ impl StoreInner {
 
     /// The bytes of a memory that only this store can reach.
     pub(crate) fn memory(&self, id: InstanceId, index: u32) -> Option<&[u8]> {
-        if self.is_lent(id, index) {
+        // The heap of objects lies behind those that have an index.
+        let vm = &self.instance(id)?.vm;
+        if index >= vm.counts().memories() || self.is_lent(id, index) {
             return None;
         }
-        self.instance(id)?.vm.memory(index)
+        vm.memory(index)
     }
 
     /// The bytes of a memory that only this store can reach, to change.
     pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
-        self.instance(id)?;
-        if self.is_lent(id, index) {
+        if index >= self.instance(id)?.vm.counts().memories() || self.is_lent(id, index) {
             return None;
         }
         self.instances[id.position()].vm.memory_mut(index)

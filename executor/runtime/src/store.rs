@@ -471,7 +471,10 @@ impl Store {
 
     /// Grows a memory by pages; the size before, or `None` when it cannot grow so far.
     pub fn memory_grow(&mut self, instance: InstanceId, index: u32, delta: u64) -> Option<u64> {
-        self.inner.instance(instance)?;
+        let counts = self.inner.instance(instance)?.vm.counts();
+        if index >= counts.memories() {
+            return None;
+        }
         self.inner.grow_memory(instance, index, delta)
     }
 

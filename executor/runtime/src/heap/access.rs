@@ -506,10 +506,21 @@ impl Store {
     /// ([`Self::keep_object`]) stays. Outside of any scope a handle is good as long as the store; a call of a host
     /// function is a scope.
     pub fn object_scope<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
-        let scope = self.inner.objects.scope();
+        let scope = self.begin_object_scope();
         let result = f(self);
-        self.inner.objects.end_scope(scope);
+        self.end_object_scope(scope);
         result
+    }
+
+    /// The beginning of a scope of handles, for what cannot be a closure: see [`Self::object_scope`].
+    #[must_use]
+    pub fn begin_object_scope(&self) -> usize {
+        self.inner.objects.scope()
+    }
+
+    /// Ends the handles that were given since a scope began.
+    pub fn end_object_scope(&self, scope: usize) {
+        self.inner.objects.end_scope(scope);
     }
 
     /// Frees the objects that nothing refers to.
