@@ -144,7 +144,9 @@ fn run_all(through_snapshots: bool, collect_every: Option<NonZeroU32>) -> Vec<Sc
         summary.add(report);
         misses.extend(report.failed.iter().map(|f| format!("{}:{f}", report.name)));
         report.skipped.iter().for_each(|(_, reason)| *reasons.entry(reason).or_insert(0) += 1);
-        misses.extend(report.skipped.iter().map(|(l, r)| format!("{}:{l}: skipped: {r}", report.name)));
+        misses.extend(
+            report.skipped.iter().map(|(l, r)| format!("{}:{l}: skipped: {r}", report.name)),
+        );
     }
     println!("{summary}; skipped: {reasons:#?}");
     assert!(summary.passed > 70_000, "the sets hold more directives than {}", summary.passed);

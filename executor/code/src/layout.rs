@@ -386,7 +386,13 @@ impl InstanceLayout {
         }
         if counts.heap != 0 {
             let reservation = MAX_HEAP + MEMORY_GUARD;
-            memories.push(MemoryPlan { after, reservation, min: 0, max: MAX_HEAP, page_size: PAGE });
+            memories.push(MemoryPlan {
+                after,
+                reservation,
+                min: 0,
+                max: MAX_HEAP,
+                page_size: PAGE,
+            });
             after += reservation;
         }
         Self { counts, tables, memories, before, after }

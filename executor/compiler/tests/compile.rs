@@ -332,7 +332,8 @@ fn every_comparison_with_a_bound_is_followed_by_a_mask() {
 
 #[test]
 fn a_module_with_what_no_machine_has_is_compiled_and_says_so() {
-    let file = compile("(module (memory i64 0x1000000000000) (table i64 5000000000 funcref))", PLAIN);
+    let file =
+        compile("(module (memory i64 0x1000000000000) (table i64 5000000000 funcref))", PLAIN);
     assert_eq!(
         file.memories()[0].check(0).expect_err("too large").to_string(),
         "memory 0 begins with 281474976710655 pages of 65536 bytes or more; \
@@ -377,4 +378,3 @@ fn what_no_switch_helps_is_named_too() {
     // A plain error stays what it is.
     assert!(matches!(refusal("(module (func (result i32)))"), CompileError::Invalid { .. }));
 }
-

@@ -51,12 +51,13 @@ pub use executor_code::{CompileError, OptLevel};
 pub use executor_files::FileError;
 pub use executor_model::{
     AnyRef, CallError, CompositeType, EngineError, Escaped, ExternRef, Features, FieldType,
-    FuncType, GlobalType, LimitError, MemoryType, ModuleHash, ObjectRef, StorageType, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    FuncType, GlobalType, LimitError, MemoryType, ModuleHash, ObjectRef, StorageType, TableType,
+    Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
-    IntoHostFunc, KeptObject, MemoryMut, ObjectType, OutOfBounds, PoolConfig, PoolStats, SuspendError,
-    ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
+    IntoHostFunc, KeptObject, MemoryMut, ObjectType, OutOfBounds, PoolConfig, PoolStats,
+    SuspendError, ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,

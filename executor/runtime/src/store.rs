@@ -323,7 +323,8 @@ impl StoreInner {
             Val::FuncRef(Some(func)) if self.func(func.instance(), func.func()) != Some(*func) => {
                 Err(format!("{func} is not a function of this store"))
             }
-            Val::ExternRef(Some(ExternRef::Host(handle))) | Val::AnyRef(Some(AnyRef::Host(handle)))
+            Val::ExternRef(Some(ExternRef::Host(handle)))
+            | Val::AnyRef(Some(AnyRef::Host(handle)))
                 if handle.get() > self.externs.len() as u64 =>
             {
                 Err(format!("{handle} is not the handle of a host value of this store"))

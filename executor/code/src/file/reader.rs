@@ -311,9 +311,7 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let at = self.records::<u32>(Section::StackMapReturns).binary_search(&returns);
         let map = at.ok().and_then(|at| self.records::<StackMapRecord>(Section::StackMaps).get(at));
         let slots = self.records::<u32>(Section::StackMapSlots);
-        let of = |map: &StackMapRecord| {
-            slots.get(map.first as usize..)?.get(..map.count as usize)
-        };
+        let of = |map: &StackMapRecord| slots.get(map.first as usize..)?.get(..map.count as usize);
         map.and_then(of).unwrap_or_default()
     }
 
