@@ -55,8 +55,8 @@ pub use executor_model::{
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
-    IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, SuspendError,
-    ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
+    IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, Released, SlotReset, SuspendError,
+    WrittenPages, ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,

@@ -5,6 +5,7 @@
 
 use crate::{
     image::{Home, Inner as Image},
+    released::Released,
     store::StoreInner,
     vm::{Reset, Stable},
 };
@@ -221,6 +222,18 @@ impl Lease {
         self.home = None;
     }
 
+    /// Gives the store back, if it came from an image.
+    pub(crate) fn release(mut self) -> Released {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Released {
+        match (self.store.take(), self.home.take()) {
+            (Some(store), Some(home)) => Image::release(home, store),
+            _ => Released::default(),
+        }
+    }
+
     /// The same store, which its image takes back.
     pub(crate) fn of_image(mut self, home: Arc<Home>) -> Self {
         self.home = Some(home);
@@ -245,8 +258,6 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(store), Some(home)) = (self.store.take(), self.home.take()) {
-            Image::release(home, store);
-        }
+        self.give_back();
     }
 }

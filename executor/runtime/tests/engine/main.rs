@@ -14,6 +14,7 @@ mod lost_block;
 mod lost_code;
 mod memory;
 mod references;
+mod released;
 mod shared;
 mod state;
 mod suspend;
