@@ -9,6 +9,7 @@ mod isolation;
 mod life;
 mod limits;
 mod page;
+mod pages;
 mod protocols;
 mod server;
 mod streaming;

@@ -54,7 +54,7 @@ pub use executor_model::{
     ModuleHash, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
-    Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
+    Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, Idle, InstantiateError,
     IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, Released, SlotReset, SuspendError,
     WrittenPages, ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
 };

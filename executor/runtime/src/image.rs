@@ -13,7 +13,7 @@ use crate::{
     engine::NativeEngine,
     linker::Linker,
     placement::Placement,
-    pool::Lease,
+    pool::{Idle, Lease},
     released::{Released, SlotReset},
     reset::Watched,
     state::{CallState, Extent, InstancePlan, RestorePlan, dense_placement, nonzero},
@@ -242,6 +242,12 @@ impl Image {
         prepare(&mut store);
         inner.begin(&mut store)?;
         Ok(store)
+    }
+
+    /// Its stores that wait to be acquired.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        self.0.0.engine.pool().idle(self.0.0.id)
     }
 }
 

@@ -55,7 +55,7 @@ pub use instantiate::InstantiateError;
 pub use interrupt::{Interrupter, Interrupts, Wake};
 pub use linker::Linker;
 pub use module_engine::{NativeFunction, NativeModuleEngine};
-pub use pool::{PoolConfig, PoolStats};
+pub use pool::{Idle, PoolConfig, PoolStats};
 pub use released::{Released, SlotReset, WrittenPages};
 pub use shared::{OutOfBounds, SharedMemory};
 pub use state::{

@@ -9,6 +9,7 @@ use crate::{
     store::StoreInner,
     vm::{Reset, Stable},
 };
+use executor_code::layout::PAGE;
 use std::{
     cell::Cell,
     ops::{Deref, DerefMut},
@@ -56,11 +57,22 @@ pub struct PoolStats {
     pub idle: usize,
 }
 
+/// The stores of an image that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// How many there are.
+    pub stores: usize,
+    /// The bytes of their slots that are resident for them alone.
+    pub bytes: u64,
+}
+
 /// A store that waits.
 #[derive(Debug)]
 struct Kept {
     image: u64,
     lease: Lease,
+    /// The bytes of its slot that are resident for it alone.
+    bytes: u64,
 }
 
 /// What one or few threads keep. Alone in its cache lines.
@@ -144,7 +156,7 @@ impl Pool {
         shelf.stats.reset += 1;
         shelf.stats.pages_copied += reset.copied;
         shelf.stats.write_faults += u64::from(reset.faults);
-        let kept = Kept { image, lease };
+        let kept = Kept { image, lease, bytes: reset.copied * PAGE };
         let evicted = match gone() {
             true => Some(kept),
             false => {
@@ -171,6 +183,18 @@ impl Pool {
             let gone: Vec<Kept> = lock(shelf).kept.extract_if(.., |k| k.image == image).collect();
             gone.into_iter().for_each(|Kept { lease, .. }| lease.end());
         }
+    }
+
+    /// The stores of an image that wait.
+    pub(crate) fn idle(&self, image: u64) -> Idle {
+        let mut idle = Idle::default();
+        for shelf in self.shelves.get().into_iter().flatten() {
+            for kept in lock(shelf).kept.iter().filter(|kept| kept.image == image) {
+                idle.stores += 1;
+                idle.bytes += kept.bytes;
+            }
+        }
+        idle
     }
 
     pub(crate) fn stats(&self) -> PoolStats {

@@ -80,9 +80,14 @@ impl Admission {
         self.waiting.load(Relaxed)
     }
 
+    /// How many calls may run at a time.
+    pub(crate) fn limit(&self) -> usize {
+        self.limits.0 as usize
+    }
+
     /// How many calls run.
     pub(crate) fn running(&self) -> usize {
-        (self.limits.0 as usize).saturating_sub(self.permits.available_permits())
+        self.limit().saturating_sub(self.permits.available_permits())
     }
 
     /// A permit, at once or after waiting.

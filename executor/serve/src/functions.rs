@@ -118,8 +118,13 @@ impl Served {
         })
     }
 
-    /// A call of it.
-    pub(crate) fn call(&self, env: Vec<(String, String)>, body: wire::Body) -> wire::Call {
+    /// A call of it; `sample` asks for the pages that it writes to.
+    pub(crate) fn call(
+        &self,
+        env: Vec<(String, String)>,
+        body: wire::Body,
+        sample: bool,
+    ) -> wire::Call {
         wire::Call {
             number: 0,
             snapshot: self.snapshot,
@@ -136,6 +141,7 @@ impl Served {
             memory: self.settings.memory.map(|size| size.0),
             table: self.settings.table,
             output: self.output,
+            sample,
         }
     }
 }

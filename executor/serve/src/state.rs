@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) workers: Current<Workers>,
     /// The permits of all functions together.
     pub(crate) permits: Arc<Semaphore>,
+    /// How many there are of them.
+    pub(crate) concurrency: usize,
     /// No request is taken any more.
     pub(crate) draining: AtomicBool,
     /// Held while the table is made anew.
@@ -54,6 +56,7 @@ impl State {
     ) -> Self {
         Self {
             permits,
+            concurrency: config.concurrency.get(),
             config: Current::new(config),
             table: Current::new(Arc::new(table)),
             workers: Current::new(workers),

@@ -29,7 +29,7 @@ use crate::{
 };
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
-use executor_runtime::CompiledModule;
+use executor_runtime::{CompiledModule, Idle, Image};
 use executor_snapshot::{Defaults, EntryKind, InstanceNames, Manifest, SnapshotFile};
 use executor_wasi::WasiState;
 use std::{
@@ -348,6 +348,16 @@ impl Function {
         // An engine that cannot be made has nothing to let go of.
         let Ok(engine) = self.runtime().shared.engine(Code::Plain) else { return };
         self.state().modules().for_each(|module| engine.forget(&module.hash()));
+    }
+
+    /// Its instances' stores that wait to be used again.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        let image = match &self.0.state {
+            State::Fresh(modules) => modules.image.get(),
+            State::Kept(kept) => kept.images.get(),
+        };
+        image.map(Image::idle).unwrap_or_default()
     }
 
     /// The variables of this process's environment that its instances are given where nothing else is said: for

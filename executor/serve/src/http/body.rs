@@ -114,7 +114,6 @@ impl Stream {
         }
         let end = ready!(Pin::new(&mut self.end).poll(cx));
         let end = self.in_flight.end(end);
-        self.served.stats.phases(&end.phases);
         match end.outcome {
             Outcome::Done(_) => Poll::Ready(None),
             Outcome::Failed(failure, text) => {

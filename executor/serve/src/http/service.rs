@@ -223,20 +223,22 @@ async fn respond(
         let busy = Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
         Refusal { retry_after: Some(seconds), close: !short, ..busy }
     })?;
-    served.stats.queue.record(waited.elapsed());
+    served.stats.queue.time(waited.elapsed());
 
+    let sampled = state.config.get().admin.is_some() && served.stats.pages.is_wanted();
     let ticket = Ticket {
         request: Arc::clone(&trace.request),
-        function: Arc::clone(&served.name),
+        served: Arc::clone(&served),
         permit,
+        sampled,
         deadline: served.deadline,
     };
     if short {
-        let call = served.call(env, wire::Body::Inline(inline.into()));
+        let call = served.call(env, wire::Body::Inline(inline.into()), sampled);
         let in_flight = give(state, call, None, ticket).await?;
         return outcome(in_flight, served, trace).await;
     }
-    let call = served.call(env, wire::Body::Descriptor);
+    let call = served.call(env, wire::Body::Descriptor, sampled);
     if let Protocol::Export(_) = served.protocol {
         let file = spool(&mut incoming).await?;
         let in_flight = give(state, call, Some(file), ticket).await?;
@@ -425,7 +427,6 @@ async fn outcome(
 
 /// The response to a call that has ended.
 fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Refusal> {
-    served.stats.phases(&end.phases);
     let code = match end.outcome {
         Outcome::Done(code) => code,
         Outcome::Failed(failure, text) => {

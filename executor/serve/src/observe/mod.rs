@@ -4,10 +4,12 @@
 
 mod failures;
 pub(crate) mod metrics;
+mod pages;
 mod stats;
 
 pub(crate) use failures::Failed;
-pub(crate) use stats::{BOUNDS, Histogram, Stats};
+pub(crate) use pages::Heat;
+pub(crate) use stats::{Histogram, PAGES, Stats, TIMES};
 
 use executor::Escaped;
 use std::time::Duration;

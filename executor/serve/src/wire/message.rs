@@ -1,6 +1,6 @@
 //! The messages, and their encoding: bincode, with a limit.
 
-use super::MAX_PACKET;
+use super::{MAX_PACKET, usage::Usage};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf, time::Duration};
 
@@ -53,6 +53,8 @@ pub(crate) struct Call {
     pub(crate) table: Option<u64>,
     /// The most bytes of output.
     pub(crate) output: u64,
+    /// Whether its end is to say which pages of its memory it wrote to.
+    pub(crate) sample: bool,
 }
 
 /// What is called.
@@ -92,6 +94,18 @@ pub(crate) enum Reply {
     },
     /// It is over.
     End(End),
+    /// The slots that it keeps, by the snapshot that they are of, where it was asked for them.
+    Kept(Vec<Kept>),
+}
+
+/// The slots of a snapshot that wait in a worker to be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    #[serde(with = "serde_bytes")]
+    pub(crate) snapshot: [u8; 32],
+    pub(crate) slots: u64,
+    /// What of them is in memory for them alone.
+    pub(crate) bytes: u64,
 }
 
 /// The end of a call.
@@ -106,6 +120,7 @@ pub(crate) struct End {
     #[serde(with = "serde_bytes")]
     pub(crate) log: Vec<u8>,
     pub(crate) phases: Phases,
+    pub(crate) usage: Usage,
 }
 
 /// How a call ended.
@@ -151,6 +166,8 @@ pub(crate) struct Phases {
 pub(crate) enum Order {
     /// Ends a call.
     Cancel(u64),
+    /// Asks for the slots that it keeps.
+    TellKept,
 }
 
 /// A message as a packet.

@@ -108,6 +108,9 @@ fn obey(calls: &Calls, control: &OwnedFd) -> Result<(), WorkerError> {
     loop {
         match packets.receive(control.as_fd(), true).map_err(WorkerError::Orders)? {
             Some((Order::Cancel(number), _)) => calls.cancel(number),
+            Some((Order::TellKept, _)) => {
+                calls.tell_kept(&mut packets).map_err(WorkerError::Orders)?;
+            }
             None => return Ok(()),
         }
     }

@@ -9,8 +9,9 @@ mod worker;
 
 pub(crate) use in_flight::{Canceller, First, InFlight, Ticket};
 
-use crate::wire::{Call, Directory, Hello};
+use crate::wire::{Call, Directory, Hello, Kept};
 use std::{
+    collections::HashMap,
     io,
     os::fd::BorrowedFd,
     sync::{
@@ -121,6 +122,22 @@ impl Workers {
     /// How many workers are running.
     pub(crate) fn running(&self) -> usize {
         self.0.places.iter().filter(|place| lock(place).is_some()).count()
+    }
+
+    /// The slots that the workers keep, by snapshot.
+    pub(crate) async fn kept(&self) -> HashMap<[u8; 32], Kept> {
+        let mut all: HashMap<[u8; 32], Kept> = HashMap::new();
+        let workers: Vec<_> =
+            self.0.places.iter().filter_map(|place| lock(place).clone()).collect();
+        for worker in workers {
+            for kept in worker.kept().await {
+                let none = Kept { slots: 0, bytes: 0, ..kept };
+                let sum = all.entry(kept.snapshot).or_insert(none);
+                sum.slots = sum.slots.saturating_add(kept.slots);
+                sum.bytes = sum.bytes.saturating_add(kept.bytes);
+            }
+        }
+        all
     }
 
     /// How often a worker ended by itself.

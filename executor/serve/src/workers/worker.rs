@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     observe,
-    wire::{self, Call, End, Hello, Order, Packets, Reply},
+    wire::{self, Call, End, Hello, Kept, Order, Packets, Reply},
 };
 use std::{
     collections::HashMap,
@@ -26,12 +26,14 @@ use tokio::{
     io::Interest,
     net::UnixDatagram,
     process::{Child, Command},
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::{Instant, timeout},
 };
 
 /// How long a worker may take to begin.
 const START: Duration = Duration::from_secs(60);
+/// How long it is waited for what a worker is asked for.
+const TELL: Duration = Duration::from_millis(500);
 
 /// A worker that was started.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub(crate) struct Worker {
     /// Its calls, by number; none once it has ended.
     listed: Mutex<Option<HashMap<u64, Listed>>>,
     load: AtomicUsize,
+    /// The slots that it kept when it was asked last.
+    kept: watch::Sender<Vec<Kept>>,
 }
 
 /// Why a worker does not get a call.
@@ -86,6 +90,7 @@ pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> 
         sender: Mutex::new(Packets::new()),
         listed: Mutex::new(Some(HashMap::new())),
         load: AtomicUsize::new(0),
+        kept: watch::Sender::default(),
     };
     Ok(Started { worker: Arc::new(worker), child })
 }
@@ -163,9 +168,23 @@ impl Worker {
         {
             call.overdue = call.overdue.min(Instant::now() + GRACE);
         }
-        let (socket, packets) = &mut *self.control.lock().unwrap_or_else(PoisonError::into_inner);
         // A worker that does not listen is killed when the call is overdue.
-        let _ = packets.send(socket, &Order::Cancel(number), None, false);
+        let _ = self.order(Order::Cancel(number));
+    }
+
+    fn order(&self, order: Order) -> io::Result<()> {
+        let (socket, packets) = &mut *self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        packets.send(socket, &order, None, false)
+    }
+
+    /// The slots that it keeps: as it says now, or said last where it does not answer.
+    pub(super) async fn kept(&self) -> Vec<Kept> {
+        let mut said = self.kept.subscribe();
+        if self.order(Order::TellKept).is_ok() {
+            // Who does not answer in time is busy, or ends.
+            let _ = timeout(TELL, said.changed()).await;
+        }
+        said.borrow().clone()
     }
 
     /// Whether a call has not ended.
@@ -203,7 +222,9 @@ impl Worker {
             Reply::Ready { .. } => {}
             Reply::End(end) => {
                 let Some(Listed { ticket, waiting, .. }) = self.remove(end.number) else { return };
-                observe::log_of_guest(&ticket.request, &ticket.function, &end.log);
+                observe::log_of_guest(&ticket.request, &ticket.served.name, &end.log);
+                let sampled = ticket.sampled.then_some(ticket.served.snapshot);
+                ticket.served.stats.call(&end, sampled);
                 drop(ticket.permit);
                 // Whoever waited may be gone.
                 match waiting {
@@ -224,11 +245,12 @@ impl Worker {
                     Waiting::End(_) => {}
                 }
             }
+            Reply::Kept(kept) => drop(self.kept.send_replace(kept)),
             Reply::Log { number, text } => {
                 if let Some(listed) = &*self.listed()
                     && let Some(call) = listed.get(&number)
                 {
-                    observe::log_of_guest(&call.ticket.request, &call.ticket.function, &text);
+                    observe::log_of_guest(&call.ticket.request, &call.ticket.served.name, &text);
                 }
             }
         }
