@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod browser;
 mod client;
 mod guests;
 mod hostile;
@@ -10,6 +11,7 @@ mod life;
 mod limits;
 mod page;
 mod pages;
+mod pages_in_a_browser;
 mod protocols;
 mod server;
 mod streaming;
