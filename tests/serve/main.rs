@@ -9,6 +9,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod limits;
+mod memory;
 mod page;
 mod pages;
 mod pages_in_a_browser;

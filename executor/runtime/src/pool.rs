@@ -55,6 +55,8 @@ pub struct PoolStats {
     pub write_faults: u64,
     /// Stores that wait now.
     pub idle: usize,
+    /// The bytes of their slots that are resident for them alone.
+    pub idle_bytes: u64,
 }
 
 /// The stores of an image that wait.
@@ -185,6 +187,30 @@ impl Pool {
         }
     }
 
+    /// Drops stores that wait, those first that have waited longest on their shelf, until so many bytes are free or none
+    /// waits any more.
+    pub(crate) fn give_up(&self, bytes: u64) {
+        let mut left = bytes;
+        let shelves = self.shelves.get().map(|shelves| &shelves[..]).unwrap_or_default();
+        // From each in turn.
+        let mut empty = 0;
+        for shelf in shelves.iter().cycle() {
+            if left == 0 || empty == shelves.len() {
+                return;
+            }
+            let mut shelf = lock(shelf);
+            if shelf.kept.is_empty() {
+                empty += 1;
+                continue;
+            }
+            let Kept { lease, bytes, .. } = shelf.kept.remove(0);
+            shelf.stats.dropped += 1;
+            drop(shelf);
+            lease.end();
+            (left, empty) = (left.saturating_sub(bytes), 0);
+        }
+    }
+
     /// The stores of an image that wait.
     pub(crate) fn idle(&self, image: u64) -> Idle {
         let mut idle = Idle::default();
@@ -210,6 +236,7 @@ impl Pool {
                 pages_copied: sum.pages_copied + pages_copied,
                 write_faults: sum.write_faults + write_faults,
                 idle: sum.idle + shelf.kept.len(),
+                idle_bytes: sum.idle_bytes + shelf.kept.iter().map(|kept| kept.bytes).sum::<u64>(),
             }
         })
     }

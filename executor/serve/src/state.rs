@@ -2,7 +2,7 @@
 //!
 //! Invariant: configuration, table and workers are replaced whole; who has taken one keeps it.
 
-use crate::{config::Config, functions::Table, workers::Workers};
+use crate::{admission::All, config::Config, functions::Table, workers::Workers};
 use std::{
     fmt,
     sync::{
@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 /// What is replaced whole.
 #[derive(Debug)]
@@ -36,10 +36,8 @@ pub(crate) struct State {
     pub(crate) config: Current<Arc<Config>>,
     pub(crate) table: Current<Arc<Table>>,
     pub(crate) workers: Current<Workers>,
-    /// The permits of all functions together.
-    pub(crate) permits: Arc<Semaphore>,
-    /// How many there are of them.
-    pub(crate) concurrency: usize,
+    /// What the calls of all functions share.
+    pub(crate) all: Arc<All>,
     /// No request is taken any more.
     pub(crate) draining: AtomicBool,
     /// Held while the table is made anew.
@@ -48,15 +46,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        workers: Workers,
-        permits: Arc<Semaphore>,
-        table: Table,
-    ) -> Self {
+    pub(crate) fn new(config: Arc<Config>, workers: Workers, all: Arc<All>, table: Table) -> Self {
         Self {
-            permits,
-            concurrency: config.concurrency.get(),
+            all,
             config: Current::new(config),
             table: Current::new(Arc::new(table)),
             workers: Current::new(workers),

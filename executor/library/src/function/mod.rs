@@ -342,6 +342,12 @@ impl Function {
         self.defaults()?.timeout
     }
 
+    /// How much memory its instances may have ([`Limits::memory`](crate::Limits::memory)) where nothing else is said.
+    #[must_use]
+    pub fn max_memory(&self) -> Option<u64> {
+        self.defaults()?.max_memory
+    }
+
     /// Lets the runtime go of the machine code of its modules, which is unmapped once the last function and instance
     /// that use it are gone. A function that is opened later finds it in the store again.
     pub fn forget_code(&self) {

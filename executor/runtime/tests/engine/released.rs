@@ -65,3 +65,32 @@ fn pages_that_were_written_to_are_found_by_looking_at_them() {
     let mut store = image.acquire().unwrap();
     assert_eq!(store.written_pages(main_instance(), 1), None, "there is one memory");
 }
+
+#[test]
+fn stores_that_wait_are_given_up_as_far_as_their_memory_is_wanted() {
+    let engine = verifying();
+    let (one, other) = (image(&engine), image(&engine));
+    let fill = || {
+        for image in [&one, &other] {
+            let mut stores: Vec<Store> = (0..3).map(|_| image.acquire().unwrap()).collect();
+            let params = [65536, 4096, 9];
+            stores.iter_mut().for_each(|s| drop(ask(s, "stores", &params).unwrap()));
+        }
+    };
+    fill();
+    // Nine pages, and the state block.
+    let each = 10 * PAGE;
+    let idle = one.idle();
+    assert_eq!((idle.stores, idle.bytes), (3, 3 * each));
+    assert_eq!(engine.pool_stats().idle_bytes, 6 * each);
+    engine.give_up_idle(0);
+    assert_eq!(engine.pool_stats().idle, 6);
+    engine.give_up_idle(each + 1);
+    let stats = engine.pool_stats();
+    assert_eq!((stats.idle, stats.idle_bytes, stats.dropped), (4, 4 * each, 2));
+    assert_eq!(one.idle().stores, 1, "those first that have waited longest");
+    engine.give_up_idle(u64::MAX);
+    assert_eq!((engine.pool_stats().idle, engine.pool_stats().idle_bytes), (0, 0));
+    fill();
+    assert_eq!(engine.pool_stats().idle, 6, "others are kept after");
+}

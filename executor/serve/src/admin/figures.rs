@@ -19,8 +19,11 @@ pub(super) async fn figures(admin: &Admin) -> Value {
         "draining": admin.state.is_draining(),
         "workers": workers.running(),
         "worker_deaths": workers.deaths(),
-        "permits_free": admin.state.permits.available_permits(),
-        "permits": admin.state.concurrency,
+        "permits_free": admin.state.all.free(),
+        "permits": admin.state.all.concurrency(),
+        "memory": admin.state.all.memory().map(|memory| json!({
+            "limit_bytes": memory.limit(), "free_bytes": memory.free(),
+        })),
         "bounds_us": TIMES.map(|ns| ns / 1000),
         "bounds_pages": PAGES,
         "functions": functions,

@@ -18,10 +18,17 @@ pub(crate) fn text(state: &State, kept: &HashMap<[u8; 32], Kept>) -> String {
         "Workers that ended by themselves.",
         workers.deaths(),
     );
-    let free = state.permits.available_permits();
+    let free = state.all.free();
     text.gauge("executor_permits_free", "Calls that could begin now, of all functions.", free);
-    let limit = state.concurrency;
+    let limit = state.all.concurrency();
     text.gauge("executor_permits_limit", "Calls that may run at a time, of all functions.", limit);
+    if let Some(memory) = state.all.memory() {
+        let (limit, free) = (memory.limit(), memory.free());
+        let help = "Memory that calls and kept slots may take.";
+        text.gauge("executor_memory_limit_bytes", help, limit as usize);
+        let help = "Memory that is reserved for calls and kept slots.";
+        text.gauge("executor_memory_reserved_bytes", help, limit.saturating_sub(free) as usize);
+    }
 
     text.head(
         "executor_requests_total",

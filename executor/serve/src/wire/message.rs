@@ -21,6 +21,8 @@ pub(crate) struct Hello {
     pub(crate) directories: Vec<Directory>,
     /// Whether it confines itself.
     pub(crate) confined: bool,
+    /// Whether it tells how much memory the slots that it keeps take.
+    pub(crate) tells_kept: bool,
 }
 
 /// A directory of the host that guests are given.
@@ -96,6 +98,8 @@ pub(crate) enum Reply {
     End(End),
     /// The slots that it keeps, by the snapshot that they are of, where it was asked for them.
     Kept(Vec<Kept>),
+    /// It has given up slots: by how many bytes what the others take has changed since it was last told.
+    GaveUp(i64),
 }
 
 /// The slots of a snapshot that wait in a worker to be used again.
@@ -121,6 +125,8 @@ pub(crate) struct End {
     pub(crate) log: Vec<u8>,
     pub(crate) phases: Phases,
     pub(crate) usage: Usage,
+    /// By how many bytes what the slots take that the worker keeps has changed since it was last told.
+    pub(crate) kept: i64,
 }
 
 /// How a call ended.
@@ -168,6 +174,8 @@ pub(crate) enum Order {
     Cancel(u64),
     /// Asks for the slots that it keeps.
     TellKept,
+    /// Has it give up slots that it keeps, until so many bytes are free.
+    GiveUp(u64),
 }
 
 /// A message as a packet.

@@ -46,6 +46,8 @@ pub(super) struct Calls {
     pub(super) running: Box<[Running]>,
     /// Calls that were cancelled before a thread had them.
     pub(super) cancelled: Mutex<BTreeSet<u64>>,
+    /// How many bytes the server knows that kept slots take, if it wants to know.
+    pub(super) told_kept: Option<Mutex<u64>>,
 }
 
 /// What a thread does. Alone in its cache lines.
@@ -127,6 +129,20 @@ impl Calls {
         }
     }
 
+    /// By how many bytes what kept slots take has changed. Who asks tells the server.
+    fn kept_change(&self) -> i64 {
+        let Some(told) = &self.told_kept else { return 0 };
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.functions.kept_bytes();
+        now.cast_signed() - std::mem::replace(&mut *told, now).cast_signed()
+    }
+
+    /// Gives up slots until so many bytes are free, and tells the server.
+    pub(super) fn give_up(&self, bytes: u64, packets: &mut Packets) -> io::Result<()> {
+        self.functions.give_up(bytes);
+        packets.send(&self.socket, &Reply::GaveUp(self.kept_change()), None, true)
+    }
+
     /// Tells the server which slots are kept.
     pub(super) fn tell_kept(&self, packets: &mut Packets) -> io::Result<()> {
         let kept = self.functions.kept().map(|(snapshot, idle)| Kept {
@@ -177,7 +193,8 @@ impl Calls {
             }
         };
         let (output, log) = output.finish();
-        End { number, outcome, output, log, phases, usage }
+        let kept = self.kept_change();
+        End { number, outcome, output, log, phases, usage, kept }
     }
 
     /// Makes a call; returns its exit code.

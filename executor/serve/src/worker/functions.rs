@@ -58,6 +58,16 @@ impl Functions {
         kept.filter(|(_, idle)| idle.stores > 0)
     }
 
+    /// The bytes that they take.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.runtime.pool_stats().idle_bytes
+    }
+
+    /// Gives up stores that wait, until so many bytes are free.
+    pub(super) fn give_up(&self, bytes: u64) {
+        self.runtime.give_up_idle(bytes);
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

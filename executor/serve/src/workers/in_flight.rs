@@ -124,6 +124,7 @@ impl End {
             log: Vec::new(),
             phases: Phases::default(),
             usage: Usage::default(),
+            kept: 0,
         }
     }
 }

@@ -9,7 +9,10 @@ mod worker;
 
 pub(crate) use in_flight::{Canceller, First, InFlight, Ticket};
 
-use crate::wire::{Call, Directory, Hello, Kept};
+use crate::{
+    memory::Memory,
+    wire::{Call, Directory, Hello, Kept},
+};
 use std::{
     collections::HashMap,
     io,
@@ -45,6 +48,8 @@ pub(crate) struct Workers(Arc<Inner>);
 struct Inner {
     hello: Hello,
     required: bool,
+    /// The memory that they share, where it is limited.
+    memory: Option<Arc<Memory>>,
     /// The worker in each place, while there is one.
     places: Box<[Mutex<Option<Arc<Worker>>>]>,
     next: AtomicU64,
@@ -55,18 +60,25 @@ struct Inner {
 }
 
 impl Workers {
-    /// Starts so many, and keeps so many running; whether they have to be confined is said by `required`.
+    /// Starts so many, and keeps so many running; whether they have to be confined is said by `required`, and what memory
+    /// they share, where it is limited, by `memory`.
     ///
     /// # Errors
     /// When one cannot be started.
-    pub(crate) async fn start(count: usize, hello: Hello, required: bool) -> io::Result<Self> {
+    pub(crate) async fn start(
+        count: usize,
+        hello: Hello,
+        required: bool,
+        memory: Option<Arc<Memory>>,
+    ) -> io::Result<Self> {
         let mut first = Vec::with_capacity(count);
         for _ in 0..count {
-            first.push(worker::start(&hello, required).await?);
+            first.push(worker::start(&hello, required, memory.clone()).await?);
         }
         let workers = Self(Arc::new(Inner {
             hello,
             required,
+            memory,
             places: first.iter().map(|_| Mutex::default()).collect(),
             next: AtomicU64::new(1),
             deaths: AtomicU64::new(0),
@@ -116,7 +128,8 @@ impl Workers {
     /// As [`Self::start`].
     pub(crate) async fn with_directories(&self, directories: Vec<Directory>) -> io::Result<Self> {
         let hello = Hello { directories, ..self.0.hello.clone() };
-        Self::start(self.0.places.len(), hello, self.0.required).await
+        let Inner { places, required, memory, .. } = &*self.0;
+        Self::start(places.len(), hello, *required, memory.clone()).await
     }
 
     /// How many workers are running.

@@ -5,11 +5,13 @@ use super::{
     in_flight::{First, InFlight, Listed, Ticket, Waiting},
 };
 use crate::{
+    memory::{Hoard, Memory, Reserved},
     observe,
     wire::{self, Call, End, Hello, Kept, Order, Packets, Reply},
 };
 use std::{
     collections::HashMap,
+    convert::Infallible,
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -55,6 +57,8 @@ pub(crate) struct Worker {
     load: AtomicUsize,
     /// The slots that it kept when it was asked last.
     kept: watch::Sender<Vec<Kept>>,
+    /// What it keeps of the memory of all workers, where that is limited.
+    hoard: Option<Hoard>,
 }
 
 /// Why a worker does not get a call.
@@ -70,7 +74,11 @@ pub(super) struct Refused {
 ///
 /// # Errors
 /// When there is no process or no socket for it, it ends, or it cannot be confined and has to be.
-pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> {
+pub(super) async fn start(
+    hello: &Hello,
+    required: bool,
+    memory: Option<Arc<Memory>>,
+) -> io::Result<Started> {
     let (calls, theirs) = wire::pair()?;
     let (control, their_control) = wire::pair()?;
     // Its own binary, by the file that runs and not by its path, which may be another's by now.
@@ -91,6 +99,7 @@ pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> 
         listed: Mutex::new(Some(HashMap::new())),
         load: AtomicUsize::new(0),
         kept: watch::Sender::default(),
+        hoard: memory.map(Hoard::new),
     };
     Ok(Started { worker: Arc::new(worker), child })
 }
@@ -214,6 +223,32 @@ impl Worker {
         }
         // Who waits for one sees that its sender is gone.
         drop(self.listed().take());
+        if let Some(hoard) = &self.hoard {
+            hoard.clear();
+        }
+    }
+
+    /// Notes by how much what it keeps has changed, with what a call that has ended had reserved.
+    fn keeps(&self, change: i64, of_call: Option<Reserved>) {
+        let Some(hoard) = &self.hoard else { return };
+        if let Some(bytes) = hoard.change(change, of_call) {
+            self.give_up(bytes);
+        }
+    }
+
+    /// Has it give up slots, until so many bytes are free.
+    pub(super) fn give_up(&self, bytes: u64) {
+        // What it does not hear is given up when it ends.
+        let _ = self.order(Order::GiveUp(bytes));
+    }
+
+    /// Has it give up slots whenever somebody waits for memory.
+    pub(super) async fn give_up_what_is_wanted(&self) -> Infallible {
+        let Some(hoard) = &self.hoard else { return std::future::pending().await };
+        let mut wanted = hoard.wanted();
+        loop {
+            self.give_up(wanted.next().await);
+        }
     }
 
     fn hear(&self, reply: Reply, with: Option<OwnedFd>) {
@@ -221,10 +256,13 @@ impl Worker {
             // It was, already.
             Reply::Ready { .. } => {}
             Reply::End(end) => {
-                let Some(Listed { ticket, waiting, .. }) = self.remove(end.number) else { return };
+                let Some(Listed { mut ticket, waiting, .. }) = self.remove(end.number) else {
+                    return;
+                };
                 observe::log_of_guest(&ticket.request, &ticket.served.name, &end.log);
                 let sampled = ticket.sampled.then_some(ticket.served.snapshot);
                 ticket.served.stats.call(&end, sampled);
+                self.keeps(end.kept, ticket.permit.memory.take());
                 drop(ticket.permit);
                 // Whoever waited may be gone.
                 match waiting {
@@ -245,6 +283,7 @@ impl Worker {
                     Waiting::End(_) => {}
                 }
             }
+            Reply::GaveUp(change) => self.keeps(change, None),
             Reply::Kept(kept) => drop(self.kept.send_replace(kept)),
             Reply::Log { number, text } => {
                 if let Some(listed) = &*self.listed()
