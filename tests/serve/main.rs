@@ -16,3 +16,4 @@ mod pages_in_a_browser;
 mod protocols;
 mod server;
 mod streaming;
+mod swept;
