@@ -2,7 +2,7 @@
 
 use crate::server::DEADLINE;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
@@ -83,6 +83,8 @@ pub fn read(stream: &mut impl Read) -> Response {
             return response;
         }
         match stream.read(&mut part) {
+            // A read with a time limit ends so when the process was stopped for a moment.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => break,
             Ok(len) => bytes.extend_from_slice(&part[..len]),
         }

@@ -15,5 +15,6 @@ mod pages;
 mod pages_in_a_browser;
 mod protocols;
 mod server;
+mod spans;
 mod streaming;
 mod swept;

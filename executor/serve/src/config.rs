@@ -3,6 +3,7 @@
 //! Invariant: a name that means nothing is an error, and every error says where in the file it is.
 
 use executor::settings::{Settings, Size, Time};
+use hyper::Uri;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     collections::BTreeMap,
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) drain: Time,
     /// The certificate and key for TLS.
     pub(crate) tls: Option<Tls>,
+    /// Where the spans of requests are sent; none are made if this is not said.
+    pub(crate) otlp: Option<Collector>,
     /// What holds for every function that says nothing else.
     pub(crate) defaults: Settings,
     /// The functions.
@@ -75,6 +78,7 @@ impl Default for Config {
             header_size: Size(32 << 10),
             drain: Time(Duration::from_secs(30)),
             tls: None,
+            otlp: None,
             defaults: Settings::default(),
             functions: BTreeMap::new(),
         }
@@ -137,6 +141,37 @@ impl FromStr for Address {
 }
 
 impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// What takes spans as OTLP over HTTP: the address that `/v1/traces` is below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collector(Uri);
+
+impl Collector {
+    /// Where spans are posted to.
+    pub(crate) fn traces(&self) -> String {
+        format!("{}/v1/traces", self.0.to_string().trim_end_matches('/'))
+    }
+}
+
+impl FromStr for Collector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = |uri: &Uri| {
+            uri.scheme_str() == Some("http")
+                && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+                && uri.query().is_none()
+        };
+        let expected = "expected http://HOST:PORT; where TLS is needed, a collector on this machine passes spans on";
+        text.parse().ok().filter(is_plain).map(Self).ok_or_else(|| expected.to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for Collector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -221,12 +256,28 @@ mod tests {
             ("[functions.f]\n\n  deadline = \"5\"", "serve.toml:3:14: expected a duration"),
             ("[tls]\ncert = \"c\"", "serve.toml:1:1: missing field `key`"),
             ("x", "serve.toml:1:2: "),
+            ("otlp = \"https://host:4318\"", "serve.toml:1:8: expected http://HOST:PORT; "),
+            ("otlp = \"host:4318\"", "serve.toml:1:8: expected http://HOST:PORT; "),
+            ("otlp = \"http://u:p@host\"", "serve.toml:1:8: expected http://HOST:PORT; "),
+            ("otlp = \"http://host?q\"", "serve.toml:1:8: expected http://HOST:PORT; "),
+            ("otlp = \"http://\"", "serve.toml:1:8: expected http://HOST:PORT; "),
             ("workers = 0", "serve.toml:1:11: invalid value: integer `0`, expected a nonzero"),
             ("concurrency = 0", "serve.toml:1:15: invalid value: integer `0`, expected a nonzero"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn traces_are_below_what_is_said_of_a_collector() {
+        for (said, traces) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+            ("http://[::1]:4318/", "http://[::1]:4318/v1/traces"),
+            ("http://collector/otlp/", "http://collector/otlp/v1/traces"),
+        ] {
+            assert_eq!(said.parse::<Collector>().unwrap().traces(), traces);
         }
     }
 

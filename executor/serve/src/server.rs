@@ -10,6 +10,7 @@ use crate::{
     functions::Table,
     http::{self, Listener},
     load::{self, Loader},
+    observe::Spans,
     state::State,
     watch::Watch,
     wire::Hello,
@@ -54,6 +55,8 @@ pub(crate) enum ServeError {
     Tls(#[from] http::TlsError),
     #[error(transparent)]
     Token(#[from] admin::TokenError),
+    #[error("otlp: {0}")]
+    Spans(#[from] opentelemetry_otlp::ExporterBuildError),
     #[error("cannot listen at {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("cannot {what}: {source}")]
@@ -141,6 +144,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         return Err(ServeError::Nothing);
     }
 
+    let spans = config.otlp.as_ref().map(Spans::new).transpose()?;
     let count = config.workers.map_or(cores, NonZeroUsize::get);
     let hello = Hello {
         store,
@@ -155,7 +159,7 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
     let required = config.sandbox == Sandbox::Require;
     let workers = Workers::start(count, hello, required, all.memory().cloned()).await;
     let workers = workers.map_err(system("start a worker"))?;
-    let state = Arc::new(State::new(Arc::clone(&config), workers, all, table));
+    let state = Arc::new(State::new(Arc::clone(&config), workers, all, table, spans));
     let tls = config.tls.as_ref().map(http::acceptor).transpose()?;
     let (tcp, addr) = listen(config.addr).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -207,8 +211,15 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         // It ends by being aborted.
         let _ = administered.await;
     }
+    let flushed = async {
+        if let Some(spans) = &state.spans {
+            spans.flush().await;
+        }
+    };
     // Workers without calls end at once.
-    let _ = timeout(Duration::from_secs(1), state.workers.get().retire()).await;
+    let workers = state.workers.get();
+    let retired = timeout(Duration::from_secs(1), workers.retire());
+    let ((), _) = tokio::join!(flushed, retired);
     Ok(())
 }
 
@@ -264,12 +275,12 @@ async fn reload(args: &Args, loader: &Arc<Loader>, state: &Arc<State>) -> Result
     let config = Arc::new(args.configuration().map_err(|error| error.to_string())?);
     let before = state.config.get();
     let fixed = |config: &Config| {
-        let Config { addr, admin, workers, concurrency, memory, tls, .. } = config.clone();
-        (addr, admin, workers, concurrency, memory, tls)
+        let Config { addr, admin, workers, concurrency, memory, tls, otlp, .. } = config;
+        (*addr, admin.clone(), *workers, *concurrency, *memory, tls.clone(), otlp.clone())
     };
     if fixed(&config) != fixed(&before) {
         tracing::warn!(
-            "addresses, workers, concurrency, memory and TLS change with the next start only"
+            "addresses, workers, concurrency, memory, TLS and the collector change with the next start only"
         );
     }
     blocking(loader, &config, |loader, config| loader.deploy(config)).await?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: configuration, table and workers are replaced whole; who has taken one keeps it.
 
-use crate::{admission::All, config::Config, functions::Table, workers::Workers};
+use crate::{admission::All, config::Config, functions::Table, observe::Spans, workers::Workers};
 use std::{
     fmt,
     sync::{
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) workers: Current<Workers>,
     /// What the calls of all functions share.
     pub(crate) all: Arc<All>,
+    /// What makes spans of requests, where they are sent anywhere.
+    pub(crate) spans: Option<Arc<Spans>>,
     /// No request is taken any more.
     pub(crate) draining: AtomicBool,
     /// Held while the table is made anew.
@@ -46,9 +48,16 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: Arc<Config>, workers: Workers, all: Arc<All>, table: Table) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        workers: Workers,
+        all: Arc<All>,
+        table: Table,
+        spans: Option<Spans>,
+    ) -> Self {
         Self {
             all,
+            spans: spans.map(Arc::new),
             config: Current::new(config),
             table: Current::new(Arc::new(table)),
             workers: Current::new(workers),

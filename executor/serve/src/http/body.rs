@@ -114,10 +114,13 @@ impl Stream {
         }
         let end = ready!(Pin::new(&mut self.end).poll(cx));
         let end = self.in_flight.end(end);
+        if let Some(trace) = &mut self.trace {
+            trace.ended(&end.phases);
+        }
         match end.outcome {
             Outcome::Done(_) => Poll::Ready(None),
             Outcome::Failed(failure, text) => {
-                if let Some(trace) = &self.trace {
+                if let Some(trace) = &mut self.trace {
                     trace.failed(failure, &text);
                 }
                 Poll::Ready(Some(Err(broken(failure))))

@@ -6,36 +6,34 @@
 use super::{
     body::{Body, Stream},
     listen::Connection,
+    sent::{Input, Sent, pump, spool},
 };
 use crate::{
     admission::Busy,
     functions::Served,
-    observe::{self, Access},
+    observe::{self, Access, RequestSpan},
     protocol::{self, cgi},
     state::State,
-    wire::{self, End, Failure, INLINE, Outcome},
+    wire::{self, End, Failure, INLINE, Outcome, Phases},
     workers::{First, InFlight, NoWorker, Ticket},
 };
 use bytes::{Bytes, BytesMut};
 use executor::settings::Protocol;
-use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     convert::Infallible,
-    fs::File,
     future::poll_fn,
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-use tokio::{io::AsyncWriteExt as _, net::unix::pipe, time::timeout};
+use tokio::net::unix::pipe;
 
 /// The header by which a client finds its request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -54,11 +52,20 @@ pub(crate) struct Trace {
     begun: Instant,
     /// None as long as there is no response: the client may go before.
     status: Option<StatusCode>,
+    /// Where spans are made, and one is of it.
+    span: Option<Box<RequestSpan>>,
 }
 
 impl Trace {
+    /// Its call is over.
+    pub(crate) fn ended(&mut self, phases: &Phases) {
+        if let Some(span) = &mut self.span {
+            span.call(phases);
+        }
+    }
+
     /// Tells why a call failed.
-    pub(crate) fn failed(&self, failure: Failure, text: &str) {
+    pub(crate) fn failed(&mut self, failure: Failure, text: &str) {
         let function = self.served.as_ref().map(|served| &*served.name);
         let (request, text) = (&*self.request, executor::Escaped(text));
         match failure {
@@ -67,6 +74,9 @@ impl Trace {
         }
         if let (Some(served), false) = (&self.served, failure == Failure::Cancelled) {
             served.stats.failures.keep(&self.request, failure, text.0);
+        }
+        if let Some(span) = &mut self.span {
+            span.failed(failure);
         }
     }
 }
@@ -78,6 +88,9 @@ impl Drop for Trace {
         let status = self.status.map_or(499, |status| status.as_u16());
         if let Some(served) = &self.served {
             served.stats.response(status, time);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(self.status, self.served.as_deref());
         }
         observe::access(&Access {
             request: &self.request,
@@ -93,19 +106,19 @@ impl Drop for Trace {
 
 /// A response that the server makes itself.
 #[derive(Debug, Clone, Copy)]
-struct Refusal {
-    status: StatusCode,
-    text: &'static str,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) text: &'static str,
     /// In seconds.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
     /// The connection is not used again: what else was sent on it is not read.
-    close: bool,
+    pub(super) close: bool,
     /// The snapshot of the call is not in the store any more, and nothing of it has run.
-    gone: bool,
+    pub(super) gone: bool,
 }
 
 impl Refusal {
-    const fn new(status: StatusCode, text: &'static str) -> Self {
+    pub(super) const fn new(status: StatusCode, text: &'static str) -> Self {
         Self { status, text, retry_after: None, close: false, gone: false }
     }
 }
@@ -118,16 +131,20 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let h2 = parts.version == hyper::Version::HTTP_2;
+    let request = state.request_id();
+    let span = state.spans.as_ref();
+    let span =
+        span.and_then(|spans| spans.begin(&request, connection.client, connection.tls, &parts));
     let mut trace = Trace {
-        request: state.request_id(),
+        request: Arc::clone(&request),
         served: None,
         client: connection.client,
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
         begun: Instant::now(),
         status: None,
+        span,
     };
-    let request = Arc::clone(&trace.request);
     let mut response = match respond(&state, connection, &parts, body, &mut trace).await {
         Ok(Answer::Whole(response)) => {
             trace.status = Some(response.status());
@@ -166,18 +183,6 @@ pub(super) async fn answer(
 enum Answer {
     Whole(Response<Body>),
     Stream(Response<()>, Box<Stream>),
-}
-
-/// What there is of a request's body.
-enum Sent {
-    /// It comes.
-    Coming(Input),
-    /// All of it.
-    Whole(Bytes),
-    /// All of it, in a file that nobody has read.
-    File(OwnedFd),
-    /// A guest has it.
-    Given,
 }
 
 /// Answers a request with the function that has its path. Where that is replaced and its snapshot gone before the call
@@ -245,7 +250,7 @@ async fn call(
     parts: &Parts,
     (sent, len): (&mut Sent, Option<u64>),
     (served, below): (&Arc<Served>, &str),
-    trace: &Trace,
+    trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let request = described(connection, parts, len, served, below);
     let too_large = Refusal {
@@ -275,7 +280,12 @@ async fn call(
         *sent = Sent::Whole(bytes.freeze());
     }
     let waited = Instant::now();
-    let permit = served.admission.admit().await.map_err(|busy| {
+    let admitted = served.admission.admit().await;
+    let queued = waited.elapsed();
+    if let Some(span) = &mut trace.span {
+        span.queued(waited, queued);
+    }
+    let permit = admitted.map_err(|busy| {
         let seconds = served.admission.deadline.as_secs().max(1);
         let text = match busy {
             Busy::Full => "too many requests wait for this function",
@@ -284,7 +294,7 @@ async fn call(
         let busy = Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
         Refusal { retry_after: Some(seconds), close: !short, ..busy }
     })?;
-    served.stats.queue.time(waited.elapsed());
+    served.stats.queue.time(queued);
 
     let sampled = state.config.get().admin.is_some() && served.stats.pages.is_wanted();
     let ticket = Ticket {
@@ -379,79 +389,6 @@ fn described<'a>(
     }
 }
 
-/// The body of a request, as it comes.
-struct Input {
-    body: Incoming,
-    stall: Duration,
-    /// How many bytes may come yet.
-    left: u64,
-}
-
-impl Input {
-    /// The next part of it; none at its end.
-    async fn part(&mut self) -> Result<Option<Bytes>, Refusal> {
-        loop {
-            let frame = timeout(self.stall, self.body.frame()).await.map_err(|_| Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request's body stopped")
-            })?;
-            let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::BAD_REQUEST, "the request's body cannot be read")
-            })?;
-            // Trailers are passed over.
-            let Ok(part) = frame.into_data() else { continue };
-            self.left = self.left.checked_sub(part.len() as u64).ok_or(Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
-            })?;
-            return Ok(Some(part));
-        }
-    }
-}
-
-/// A body in memory that a worker can read.
-async fn spool(incoming: &mut Input) -> Result<OwnedFd, Refusal> {
-    let full =
-        |_: io::Error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no room");
-    let file = memfd_create("body", MemfdFlags::CLOEXEC).map_err(|e| full(e.into()))?;
-    let mut file = File::from(file);
-    while let Some(part) = incoming.part().await? {
-        file.write_all(&part).map_err(full)?;
-    }
-    io::Seek::rewind(&mut file).map_err(full)?;
-    Ok(file.into())
-}
-
-/// Passes a body on to a guest. Where it stops, that is noted, and the call ends before the guest sees an end of its
-/// input.
-async fn pump(
-    mut incoming: Input,
-    begun: BytesMut,
-    mut pipe: pipe::Sender,
-    canceller: crate::workers::Canceller,
-    stopped: Arc<OnceLock<Refusal>>,
-) {
-    let mut part = Some(begun.freeze());
-    // A guest that reads no more is no error.
-    while let Some(bytes) = part
-        && pipe.write_all(&bytes).await.is_ok()
-    {
-        part = match incoming.part().await {
-            Ok(part) => part,
-            Err(refusal) => {
-                // It is the only one who says so.
-                let _ = stopped.set(refusal);
-                canceller.cancel();
-                // Until then the pipe stays open.
-                canceller.ended().await;
-                return;
-            }
-        };
-    }
-}
-
 /// Gives a call to a worker.
 async fn give(
     state: &State,
@@ -479,8 +416,11 @@ async fn give(
 async fn outcome(
     mut in_flight: InFlight,
     served: &Arc<Served>,
-    trace: &Trace,
+    trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
+    if let Some(span) = &mut trace.span {
+        span.given();
+    }
     match in_flight.first().await {
         First::End(end) => whole(served, end, trace).map(Answer::Whole),
         First::Output(begun, pipe, end) => {
@@ -501,7 +441,8 @@ async fn outcome(
 }
 
 /// The response to a call that has ended.
-fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Refusal> {
+fn whole(served: &Served, end: End, trace: &mut Trace) -> Result<Response<Body>, Refusal> {
+    trace.ended(&end.phases);
     let code = match end.outcome {
         Outcome::Done(code) => code,
         // Another may answer.
@@ -539,7 +480,7 @@ fn whole(served: &Served, end: End, trace: &Trace) -> Result<Response<Body>, Ref
     }
 }
 
-fn exited(code: i32, trace: &Trace) -> Refusal {
+fn exited(code: i32, trace: &mut Trace) -> Refusal {
     trace.failed(Failure::Trap, &format!("exited with {code}"));
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the function failed")
 }
@@ -559,7 +500,7 @@ fn content_type(served: &Served) -> HeaderMap {
 }
 
 /// The head of a response whose body is still being written.
-async fn begin(mut stream: Box<Stream>, trace: &Trace) -> Result<Answer, Refusal> {
+async fn begin(mut stream: Box<Stream>, trace: &mut Trace) -> Result<Answer, Refusal> {
     if stream.served.protocol != Protocol::Cgi {
         return Ok(Answer::Stream(response(StatusCode::OK, content_type(&stream.served)), stream));
     }

@@ -18,6 +18,11 @@ pub(crate) fn text(state: &State, kept: &HashMap<[u8; 32], Kept>) -> String {
         "Workers that ended by themselves.",
         workers.deaths(),
     );
+    if let Some(spans) = &state.spans {
+        let (made, sent) = (spans.made(), spans.sent());
+        text.counter("executor_spans_total", "Spans that were made of requests.", made);
+        text.counter("executor_spans_sent_total", "Spans that the collector took.", sent);
+    }
     let free = state.all.free();
     text.gauge("executor_permits_free", "Calls that could begin now, of all functions.", free);
     let limit = state.all.concurrency();
