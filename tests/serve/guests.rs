@@ -190,6 +190,18 @@ pub fn floods(mebibytes: u32) -> String {
     ))
 }
 
+/// Changes a byte of each of some pages of 4 KiB, and then is a page.
+pub fn writes(pages: &[u32]) -> String {
+    let head = "Content-Type: text/plain\n\nwritten";
+    let store = |page| format!("(i32.store8 (i32.const {}) (i32.const 1))", page * 4096 + 2048);
+    let stores: String = pages.iter().map(store).collect();
+    command(&format!(
+        r#"{} (func (export "_start") {stores} (call $print (i32.const 4096) (i32.const {})))"#,
+        data(4096, head),
+        head.len()
+    ))
+}
+
 /// Says `fresh` in its first call and `used` in later ones of the same instance, of its memory and of a global; and
 /// leaves all of its input behind.
 pub fn leaves_traces() -> String {

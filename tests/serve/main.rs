@@ -2,14 +2,19 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod browser;
 mod client;
 mod guests;
 mod hostile;
 mod isolation;
 mod life;
 mod limits;
+mod memory;
 mod page;
+mod pages;
+mod pages_in_a_browser;
 mod protocols;
 mod server;
 mod spans;
 mod streaming;
+mod swept;

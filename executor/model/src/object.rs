@@ -89,7 +89,7 @@ mod tests {
     fn bits_say_what_they_stand_for() {
         for bits in [
             ObjectBits::Object(64),
-            ObjectBits::Object(u32::MAX & !7),
+            ObjectBits::Object(!7),
             ObjectBits::I31(0),
             ObjectBits::I31((1 << 31) - 1),
             ObjectBits::Host(1),

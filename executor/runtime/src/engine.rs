@@ -114,6 +114,11 @@ impl NativeEngine {
         self.pool().stats()
     }
 
+    /// Drops stores that wait between calls until so many bytes are free, or none waits any more.
+    pub fn give_up_idle(&self, bytes: u64) {
+        self.pool().give_up(bytes);
+    }
+
     /// The compiler, if there is one.
     #[must_use]
     pub fn compiler(&self) -> Option<&dyn Compiler> {

@@ -13,7 +13,8 @@ use crate::{
     engine::NativeEngine,
     linker::Linker,
     placement::Placement,
-    pool::Lease,
+    pool::{Idle, Lease},
+    released::{Released, SlotReset},
     reset::Watched,
     state::{CallState, Extent, InstancePlan, RestorePlan, dense_placement, nonzero},
     store::{Store, StoreConfig, StoreInner},
@@ -230,16 +231,24 @@ impl Image {
             return self.restore_with(prepare);
         }
         inner.engine.ensure_open()?;
-        let mut store = match inner.engine.pool().take(inner.id) {
+        let kept = inner.engine.pool().take(inner.id);
+        let reused = kept.is_some();
+        let mut store = match kept {
             Some(lease) => Store { inner: lease },
             None => inner.make()?,
         };
         if let Some(watched) = &mut store.inner.watched {
-            watched.hand_out();
+            watched.hand_out(reused);
         }
         prepare(&mut store);
         inner.begin(&mut store)?;
         Ok(store)
+    }
+
+    /// Its stores that wait to be acquired.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        self.0.0.engine.pool().idle(self.0.0.id)
     }
 }
 
@@ -277,16 +286,22 @@ impl Inner {
     }
 
     /// Takes back a store, to be handed out again.
-    pub(crate) fn release(home: Arc<Home>, mut store: Stable<StoreInner>) {
+    pub(crate) fn release(home: Arc<Home>, mut store: Stable<StoreInner>) -> Released {
         let Home(image) = &*home;
         let pool = image.engine.pool();
-        let Some(reset) = store.reset(image, pool.config()) else { return pool.dropped() };
+        let reused = store.watched.as_ref().is_some_and(Watched::is_reused);
+        let Some(reset) = store.reset(image, pool.config()) else {
+            pool.dropped();
+            return Released { reused, reset: None };
+        };
+        let done = SlotReset { pages: reset.open, write_faults: reset.faults };
         if reset.changed && reset.copied * PAGE <= pool.config().keep_resident {
             let slot = store.header.slot.as_ref().map(|slot| slot.open_pages());
             *image.learned() = Arc::new(slot.unwrap_or_default().into_iter().map(joined).collect());
         }
         let lease = Lease::kept(store, Arc::clone(&home));
         pool.put(image.id, lease, reset, || image.closed.load(SeqCst));
+        Released { reused, reset: Some(done) }
     }
 
     /// The call that is suspended in the stores of the image.

@@ -30,6 +30,7 @@ mod module_engine;
 mod park;
 mod placement;
 mod pool;
+mod released;
 mod reset;
 mod resume;
 mod segments;
@@ -56,7 +57,8 @@ pub use instantiate::InstantiateError;
 pub use interrupt::{Interrupter, Interrupts, Wake};
 pub use linker::Linker;
 pub use module_engine::{NativeFunction, NativeModuleEngine};
-pub use pool::{PoolConfig, PoolStats};
+pub use pool::{Idle, PoolConfig, PoolStats};
+pub use released::{Released, SlotReset, WrittenPages};
 pub use shared::{OutOfBounds, SharedMemory};
 pub use state::{
     CallState, Extent, FrameState, InstancePlan, InstanceState, RestorePlan, StateValue,

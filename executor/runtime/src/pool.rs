@@ -5,9 +5,11 @@
 
 use crate::{
     image::{Home, Inner as Image},
+    released::Released,
     store::StoreInner,
     vm::{Reset, Stable},
 };
+use executor_code::layout::PAGE;
 use std::{
     cell::Cell,
     ops::{Deref, DerefMut},
@@ -53,6 +55,17 @@ pub struct PoolStats {
     pub write_faults: u64,
     /// Stores that wait now.
     pub idle: usize,
+    /// The bytes of their slots that are resident for them alone.
+    pub idle_bytes: u64,
+}
+
+/// The stores of an image that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// How many there are.
+    pub stores: usize,
+    /// The bytes of their slots that are resident for them alone.
+    pub bytes: u64,
 }
 
 /// A store that waits.
@@ -60,6 +73,8 @@ pub struct PoolStats {
 struct Kept {
     image: u64,
     lease: Lease,
+    /// The bytes of its slot that are resident for it alone.
+    bytes: u64,
 }
 
 /// What one or few threads keep. Alone in its cache lines.
@@ -143,7 +158,7 @@ impl Pool {
         shelf.stats.reset += 1;
         shelf.stats.pages_copied += reset.copied;
         shelf.stats.write_faults += u64::from(reset.faults);
-        let kept = Kept { image, lease };
+        let kept = Kept { image, lease, bytes: reset.copied * PAGE };
         let evicted = match gone() {
             true => Some(kept),
             false => {
@@ -172,6 +187,42 @@ impl Pool {
         }
     }
 
+    /// Drops stores that wait, those first that have waited longest on their shelf, until so many bytes are free or none
+    /// waits any more.
+    pub(crate) fn give_up(&self, bytes: u64) {
+        let mut left = bytes;
+        let shelves = self.shelves.get().map(|shelves| &shelves[..]).unwrap_or_default();
+        // From each in turn.
+        let mut empty = 0;
+        for shelf in shelves.iter().cycle() {
+            if left == 0 || empty == shelves.len() {
+                return;
+            }
+            let mut shelf = lock(shelf);
+            if shelf.kept.is_empty() {
+                empty += 1;
+                continue;
+            }
+            let Kept { lease, bytes, .. } = shelf.kept.remove(0);
+            shelf.stats.dropped += 1;
+            drop(shelf);
+            lease.end();
+            (left, empty) = (left.saturating_sub(bytes), 0);
+        }
+    }
+
+    /// The stores of an image that wait.
+    pub(crate) fn idle(&self, image: u64) -> Idle {
+        let mut idle = Idle::default();
+        for shelf in self.shelves.get().into_iter().flatten() {
+            for kept in lock(shelf).kept.iter().filter(|kept| kept.image == image) {
+                idle.stores += 1;
+                idle.bytes += kept.bytes;
+            }
+        }
+        idle
+    }
+
     pub(crate) fn stats(&self) -> PoolStats {
         self.shelves.get().into_iter().flatten().fold(PoolStats::default(), |sum, shelf| {
             let shelf = lock(shelf);
@@ -185,6 +236,7 @@ impl Pool {
                 pages_copied: sum.pages_copied + pages_copied,
                 write_faults: sum.write_faults + write_faults,
                 idle: sum.idle + shelf.kept.len(),
+                idle_bytes: sum.idle_bytes + shelf.kept.iter().map(|kept| kept.bytes).sum::<u64>(),
             }
         })
     }
@@ -221,6 +273,18 @@ impl Lease {
         self.home = None;
     }
 
+    /// Gives the store back, if it came from an image.
+    pub(crate) fn release(mut self) -> Released {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Released {
+        match (self.store.take(), self.home.take()) {
+            (Some(store), Some(home)) => Image::release(home, store),
+            _ => Released::default(),
+        }
+    }
+
     /// The same store, which its image takes back.
     pub(crate) fn of_image(mut self, home: Arc<Home>) -> Self {
         self.home = Some(home);
@@ -245,8 +309,6 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(store), Some(home)) = (self.store.take(), self.home.take()) {
-            Image::release(home, store);
-        }
+        self.give_back();
     }
 }

@@ -44,19 +44,27 @@ pub(crate) struct Watched {
     state: SlotState,
     /// The pages that other slots of the image were written to, until the first call.
     cold: Option<Arc<OpenPages>>,
+    /// Somebody had the store before who has it now.
+    reused: bool,
 }
 
 impl Watched {
     /// A slot that was just made.
     pub(crate) fn new(cold: Arc<OpenPages>) -> Self {
         let cold = Some(cold).filter(|pages| !pages.is_empty());
-        Self { state: SlotState::Clean, cold }
+        Self { state: SlotState::Clean, cold, reused: false }
     }
 
-    /// Notes that somebody has the store.
-    pub(crate) fn hand_out(&mut self) {
+    /// Notes that somebody has the store, and whether somebody had it before.
+    pub(crate) fn hand_out(&mut self, reused: bool) {
         debug_assert_eq!(self.state, SlotState::Clean);
         self.state = SlotState::InUse;
+        self.reused = reused;
+    }
+
+    /// Whether somebody had the store before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who may call now, who waits, and who is sent away.
 //!
-//! Invariant: no more calls run than there are permits, of a function and in all; no more requests wait than a
-//! function's queue holds, and none longer than its deadline.
+//! Invariant: no more calls run than there are permits, of a function and in all, and than there is memory for; no
+//! more requests wait than a function's queue holds, and none longer than its deadline.
 
+use crate::memory::{Memory, Reserved};
 use executor::settings::Settings;
 use std::{
     sync::{
@@ -20,11 +21,44 @@ const QUEUE: u32 = 256;
 /// How long a request waits where nothing is said.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What the calls of all functions share.
+#[derive(Debug)]
+pub(crate) struct All {
+    permits: Arc<Semaphore>,
+    concurrency: usize,
+    memory: Option<Arc<Memory>>,
+}
+
+impl All {
+    /// Permits for so many calls at a time, with so many bytes of memory.
+    pub(crate) fn new(concurrency: usize, memory: Option<u64>) -> Self {
+        let permits = Arc::new(Semaphore::new(concurrency));
+        Self { permits, concurrency, memory: memory.map(|bytes| Arc::new(Memory::new(bytes))) }
+    }
+
+    /// How many calls may run at a time.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    /// How many could begin now.
+    pub(crate) fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    /// The memory of all workers, if it is limited.
+    pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.as_ref()
+    }
+}
+
 /// The permits of a function.
 #[derive(Debug)]
 pub(crate) struct Admission {
     permits: Arc<Semaphore>,
-    all: Arc<Semaphore>,
+    all: Arc<All>,
+    /// What each of its calls reserves, where memory is limited.
+    memory: u64,
     waiting: AtomicUsize,
     queue: usize,
     pub(crate) deadline: Duration,
@@ -36,6 +70,8 @@ pub(crate) struct Admission {
 pub(crate) struct Permit {
     _function: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
+    /// The most memory that it may take, where that is limited.
+    pub(crate) memory: Option<Reserved>,
 }
 
 /// Why a request is sent away.
@@ -48,13 +84,15 @@ pub(crate) enum Busy {
 }
 
 impl Admission {
-    /// The permits that settings give a function, of those that there are in all.
-    pub(crate) fn new(settings: &Settings, all: &Arc<Semaphore>) -> Self {
+    /// The permits that settings give a function, of those that there are in all. Where memory is limited, each of its calls
+    /// reserves `memory`.
+    pub(crate) fn new(settings: &Settings, all: &Arc<All>, memory: u64) -> Self {
         let limits = Self::limits(settings);
         let (concurrency, queue, deadline) = limits;
         Self {
             permits: Arc::new(Semaphore::new(concurrency as usize)),
             all: Arc::clone(all),
+            memory,
             waiting: AtomicUsize::new(0),
             queue: queue as usize,
             deadline,
@@ -71,8 +109,10 @@ impl Admission {
     }
 
     /// Whether other settings would give the same.
-    pub(crate) fn fits(&self, settings: &Settings, all: &Arc<Semaphore>) -> bool {
-        self.limits == Self::limits(settings) && Arc::ptr_eq(&self.all, all)
+    pub(crate) fn fits(&self, settings: &Settings, all: &Arc<All>, memory: u64) -> bool {
+        self.limits == Self::limits(settings)
+            && Arc::ptr_eq(&self.all, all)
+            && self.memory == memory
     }
 
     /// How many requests wait.
@@ -80,27 +120,41 @@ impl Admission {
         self.waiting.load(Relaxed)
     }
 
+    /// How many calls may run at a time.
+    pub(crate) fn limit(&self) -> usize {
+        self.limits.0 as usize
+    }
+
     /// How many calls run.
     pub(crate) fn running(&self) -> usize {
-        (self.limits.0 as usize).saturating_sub(self.permits.available_permits())
+        self.limit().saturating_sub(self.permits.available_permits())
     }
 
     /// A permit, at once or after waiting.
     pub(crate) async fn admit(&self) -> Result<Permit, Busy> {
+        let All { permits: all, memory, .. } = &*self.all;
         let now = || {
             let function = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-            let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-            Some(Permit { _function: function, _all: all })
+            let all = Arc::clone(all).try_acquire_owned().ok()?;
+            let memory = match memory {
+                Some(memory) => Some(memory.try_reserve(self.memory)?),
+                None => None,
+            };
+            Some(Permit { _function: function, _all: all, memory })
         };
         if let Some(permit) = now() {
             return Ok(permit);
         }
         let _waiting = Waiting::begin(&self.waiting, self.queue).ok_or(Busy::Full)?;
         let wait = async {
-            // Neither is ever closed.
+            // None of them is ever closed.
             let function = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-            let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            Some(Permit { _function: function, _all: all })
+            let all = Arc::clone(all).acquire_owned().await.ok()?;
+            let memory = match memory {
+                Some(memory) => Some(memory.reserve(self.memory).await?),
+                None => None,
+            };
+            Some(Permit { _function: function, _all: all, memory })
         };
         match tokio::time::timeout(self.deadline, wait).await {
             Ok(Some(permit)) => Ok(permit),
@@ -137,17 +191,17 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_run_wait_or_wait_longer_than_may() {
-        let all = Arc::new(Semaphore::new(100));
+        let all = Arc::new(All::new(100, None));
         let settings = Settings {
             concurrency: Some(2),
             queue: Some(1),
             queue_deadline: Some(Time(Duration::from_millis(30))),
             ..Settings::default()
         };
-        let admission = Arc::new(Admission::new(&settings, &all));
+        let admission = Arc::new(Admission::new(&settings, &all, 0));
         let first = admission.admit().await.unwrap();
         let _second = admission.admit().await.unwrap();
-        assert_eq!((admission.running(), all.available_permits()), (2, 98));
+        assert_eq!((admission.running(), all.free()), (2, 98));
         let waiting = tokio::spawn({
             let admission = Arc::clone(&admission);
             async move { admission.admit().await }
@@ -160,18 +214,40 @@ mod tests {
         let _third = waiting.await.unwrap().unwrap();
         assert_eq!(admission.waiting(), 0);
         assert_eq!(admission.admit().await.unwrap_err(), Busy::Late, "nobody ends");
-        assert_eq!((admission.waiting(), all.available_permits()), (0, 98));
+        assert_eq!((admission.waiting(), all.free()), (0, 98));
     }
 
     #[tokio::test]
     async fn who_gets_only_one_of_two_permits_keeps_none() {
-        let all = Arc::new(Semaphore::new(1));
+        let all = Arc::new(All::new(1, None));
         let settings = Settings { queue: Some(0), ..Settings::default() };
-        let (one, two) = (Admission::new(&settings, &all), Admission::new(&settings, &all));
+        let (one, two) = (Admission::new(&settings, &all, 0), Admission::new(&settings, &all, 0));
         let permit = one.admit().await.unwrap();
         assert_eq!(two.admit().await.unwrap_err(), Busy::Full);
         assert_eq!(two.running(), 0);
         drop(permit);
         assert!(two.admit().await.is_ok());
+    }
+    #[tokio::test]
+    async fn who_finds_no_memory_waits_for_it_and_holds_none_meanwhile() {
+        let all = Arc::new(All::new(100, Some(3 << 20)));
+        let settings = Settings {
+            queue_deadline: Some(Time(Duration::from_millis(30))),
+            ..Settings::default()
+        };
+        let large = Arc::new(Admission::new(&settings, &all, 2 << 20));
+        let small = Admission::new(&settings, &all, 1 << 20);
+        let first = large.admit().await.unwrap();
+        assert_eq!(large.admit().await.unwrap_err(), Busy::Late);
+        let _other = small.admit().await.unwrap();
+        let second = tokio::spawn({
+            let large = Arc::clone(&large);
+            async move { large.admit().await }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        let _second = second.await.unwrap().unwrap();
+        assert_eq!((large.running(), small.running(), all.free()), (1, 1, 98));
+        assert_eq!(all.memory().unwrap().free(), 0);
     }
 }

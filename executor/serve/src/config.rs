@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) sandbox: Sandbox,
     /// How many calls run at a time, of all functions.
     pub(crate) concurrency: NonZeroUsize,
+    /// The most memory of calls and kept slots, of all functions; no limit if it is not said.
+    pub(crate) memory: Option<Size>,
     /// How many connections are served at a time.
     pub(crate) connections: usize,
     /// How many threads the server itself has.
@@ -66,6 +68,7 @@ impl Default for Config {
             workers: None,
             sandbox: Sandbox::Auto,
             concurrency: const { NonZeroUsize::new(128).unwrap() },
+            memory: None,
             connections: 4096,
             threads: None,
             open_functions: 256,

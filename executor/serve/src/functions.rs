@@ -4,7 +4,7 @@
 //! has one function.
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, All},
     config::Config,
     observe::Stats,
     wire::{self, Directory},
@@ -18,7 +18,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Semaphore;
 
 /// How long a call may take where nothing is said.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -61,6 +60,15 @@ pub(crate) enum NotServed {
     NothingToRun,
     #[error("it is inside a call, so its protocol is stdio, and not {0}")]
     InsideCall(Protocol),
+    #[error(
+        "the memory of all calls is limited, so say how much a call of it may have at most: `memory` in [defaults] or in \
+         [functions.NAME]"
+    )]
+    NoMemory,
+    #[error(
+        "a call of it may have {0} bytes of memory (`memory`), and all calls together only {1}"
+    )]
+    Memory(u64, u64),
     #[error("/{0} is no route: say one")]
     NoRoute(String),
 }
@@ -71,7 +79,7 @@ impl Served {
         runtime: &Runtime,
         name: &str,
         config: &Config,
-        all: &Arc<Semaphore>,
+        all: &Arc<All>,
         before: Option<&Served>,
     ) -> Result<Self, NotServed> {
         let function = runtime.function(name)?;
@@ -94,8 +102,18 @@ impl Served {
         let own = settings.env.iter().map(|(name, value)| (name.clone(), value.clone()));
         let mut env = function.variables_of_process()?;
         env.extend(own);
+        let memory = settings.memory.map(|size| size.0).or(function.max_memory());
+        let reserves = match (all.memory(), memory) {
+            (None, _) => 0,
+            (Some(_), None) => return Err(NotServed::NoMemory),
+            (Some(all), Some(bytes)) if !all.has(bytes) => {
+                return Err(NotServed::Memory(bytes, all.limit()));
+            }
+            (Some(_), Some(bytes)) => bytes,
+        };
         let admission = before.map(|before| &before.admission);
-        let admission = admission.filter(|admission| admission.fits(&settings, all)).cloned();
+        let admission =
+            admission.filter(|admission| admission.fits(&settings, all, reserves)).cloned();
         Ok(Self {
             name: name.into(),
             snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
@@ -112,14 +130,20 @@ impl Served {
                 .unwrap_or(DEADLINE),
             body: settings.body.map_or(BODY, |size| size.0),
             output: settings.output.map_or(OUTPUT, |size| size.0),
-            admission: admission.unwrap_or_else(|| Arc::new(Admission::new(&settings, all))),
+            admission: admission
+                .unwrap_or_else(|| Arc::new(Admission::new(&settings, all, reserves))),
             stats: before.map(|before| Arc::clone(&before.stats)).unwrap_or_default(),
             settings,
         })
     }
 
-    /// A call of it.
-    pub(crate) fn call(&self, env: Vec<(String, String)>, body: wire::Body) -> wire::Call {
+    /// A call of it; `sample` asks for the pages that it writes to.
+    pub(crate) fn call(
+        &self,
+        env: Vec<(String, String)>,
+        body: wire::Body,
+        sample: bool,
+    ) -> wire::Call {
         wire::Call {
             number: 0,
             snapshot: self.snapshot,
@@ -136,6 +160,7 @@ impl Served {
             memory: self.settings.memory.map(|size| size.0),
             table: self.settings.table,
             output: self.output,
+            sample,
         }
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod functions;
 mod http;
 mod load;
+mod memory;
 mod observe;
 #[doc(hidden)]
 pub mod oracle;

@@ -4,6 +4,7 @@
 //! before requests see it. A change that fails leaves what was served before.
 
 use crate::{
+    admission::All,
     config::Config,
     functions::{NotServed, Served, Table},
     wire::Directory,
@@ -16,7 +17,6 @@ use std::{
     process::{Command, Output, Stdio},
     sync::Arc,
 };
-use tokio::sync::Semaphore;
 
 /// What functions are loaded with.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Loader {
     pub(crate) store: PathBuf,
     /// The functions to serve; all if none is named.
     pub(crate) names: Vec<String>,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) all: Arc<All>,
 }
 
 /// Why a command of another process did not do what it was asked for.
@@ -83,7 +83,7 @@ impl Loader {
         config: &Config,
         before: Option<&Served>,
     ) -> Result<Served, LoadError> {
-        let load = || Served::load(&self.runtime, name, config, &self.permits, before);
+        let load = || Served::load(&self.runtime, name, config, &self.all, before);
         match load() {
             // Of another build or processor, or it was collected.
             Err(NotServed::Open(Error::NotCompiled { .. } | Error::UnknownModule(_))) => {

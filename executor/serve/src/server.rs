@@ -4,6 +4,7 @@
 
 use crate::{
     admin::{self, Admin, Token},
+    admission::All,
     args::{Args, LogFormat},
     config::{Address, Config, Sandbox},
     functions::Table,
@@ -30,7 +31,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::spawn_blocking,
     time::timeout,
 };
@@ -116,12 +117,13 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         .compiler(false)
         .on_event(|event| tracing::warn!("{}", executor::Escaped(&format!("{event:?}"))))
         .build()?;
-    let permits = Arc::new(Semaphore::new(config.concurrency.get()));
+    let memory = config.memory.map(|size| size.0);
+    let all = Arc::new(All::new(config.concurrency.get(), memory));
     let loader = Arc::new(Loader {
         runtime,
         store: store.clone(),
         names: args.names.clone(),
-        permits: Arc::clone(&permits),
+        all: Arc::clone(&all),
     });
     let config = Arc::new(config);
     blocking(&loader, &config, |loader, config| loader.deploy(config))
@@ -152,11 +154,12 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         slots: config.slots,
         directories: load::directories(&table),
         confined: config.sandbox != Sandbox::Off,
+        tells_kept: all.memory().is_some(),
     };
     let required = config.sandbox == Sandbox::Require;
-    let workers = Workers::start(count, hello, required).await;
+    let workers = Workers::start(count, hello, required, all.memory().cloned()).await;
     let workers = workers.map_err(system("start a worker"))?;
-    let state = Arc::new(State::new(Arc::clone(&config), workers, permits, table, spans));
+    let state = Arc::new(State::new(Arc::clone(&config), workers, all, table, spans));
     let tls = config.tls.as_ref().map(http::acceptor).transpose()?;
     let (tcp, addr) = listen(config.addr).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -272,12 +275,12 @@ async fn reload(args: &Args, loader: &Arc<Loader>, state: &Arc<State>) -> Result
     let config = Arc::new(args.configuration().map_err(|error| error.to_string())?);
     let before = state.config.get();
     let fixed = |config: &Config| {
-        let Config { addr, admin, workers, concurrency, tls, otlp, .. } = config;
-        (*addr, admin.clone(), *workers, *concurrency, tls.clone(), otlp.clone())
+        let Config { addr, admin, workers, concurrency, memory, tls, otlp, .. } = config;
+        (*addr, admin.clone(), *workers, *concurrency, *memory, tls.clone(), otlp.clone())
     };
     if fixed(&config) != fixed(&before) {
         tracing::warn!(
-            "addresses, workers, concurrency, TLS and the collector change with the next start only"
+            "addresses, workers, concurrency, memory, TLS and the collector change with the next start only"
         );
     }
     blocking(loader, &config, |loader, config| loader.deploy(config)).await?;

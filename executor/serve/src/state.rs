@@ -2,7 +2,7 @@
 //!
 //! Invariant: configuration, table and workers are replaced whole; who has taken one keeps it.
 
-use crate::{config::Config, functions::Table, observe::Spans, workers::Workers};
+use crate::{admission::All, config::Config, functions::Table, observe::Spans, workers::Workers};
 use std::{
     fmt,
     sync::{
@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 /// What is replaced whole.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub(crate) struct State {
     pub(crate) config: Current<Arc<Config>>,
     pub(crate) table: Current<Arc<Table>>,
     pub(crate) workers: Current<Workers>,
-    /// The permits of all functions together.
-    pub(crate) permits: Arc<Semaphore>,
+    /// What the calls of all functions share.
+    pub(crate) all: Arc<All>,
     /// What makes spans of requests, where they are sent anywhere.
     pub(crate) spans: Option<Arc<Spans>>,
     /// No request is taken any more.
@@ -51,12 +51,12 @@ impl State {
     pub(crate) fn new(
         config: Arc<Config>,
         workers: Workers,
-        permits: Arc<Semaphore>,
+        all: Arc<All>,
         table: Table,
         spans: Option<Spans>,
     ) -> Self {
         Self {
-            permits,
+            all,
             spans: spans.map(Arc::new),
             config: Current::new(config),
             table: Current::new(Arc::new(table)),

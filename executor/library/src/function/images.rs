@@ -13,6 +13,11 @@ use std::sync::OnceLock;
 pub(crate) struct Images(OnceLock<(Limits, Image)>);
 
 impl Images {
+    /// The image, if there is one.
+    pub(crate) fn get(&self) -> Option<&Image> {
+        self.0.get().map(|(_, image)| image)
+    }
+
     /// A store for an instance with some limits. `make` makes an image, and `prepare` is called before anything of the
     /// guest runs.
     pub(crate) fn store(

@@ -29,7 +29,7 @@ use crate::{
 };
 use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
-use executor_runtime::CompiledModule;
+use executor_runtime::{CompiledModule, Idle, Image};
 use executor_snapshot::{Defaults, EntryKind, InstanceNames, Manifest, SnapshotFile};
 use executor_wasi::WasiState;
 use std::{
@@ -342,12 +342,28 @@ impl Function {
         self.defaults()?.timeout
     }
 
+    /// How much memory its instances may have ([`Limits::memory`](crate::Limits::memory)) where nothing else is said.
+    #[must_use]
+    pub fn max_memory(&self) -> Option<u64> {
+        self.defaults()?.max_memory
+    }
+
     /// Lets the runtime go of the machine code of its modules, which is unmapped once the last function and instance
     /// that use it are gone. A function that is opened later finds it in the store again.
     pub fn forget_code(&self) {
         // An engine that cannot be made has nothing to let go of.
         let Ok(engine) = self.runtime().shared.engine(Code::Plain) else { return };
         self.state().modules().for_each(|module| engine.forget(&module.hash()));
+    }
+
+    /// Its instances' stores that wait to be used again.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        let image = match &self.0.state {
+            State::Fresh(modules) => modules.image.get(),
+            State::Kept(kept) => kept.images.get(),
+        };
+        image.map(Image::idle).unwrap_or_default()
     }
 
     /// The variables of this process's environment that its instances are given where nothing else is said: for

@@ -6,7 +6,7 @@
 use super::Instance;
 use crate::Error;
 use executor_model::{CallError, ExternKind};
-use executor_runtime::{MemoryMut, OutOfBounds};
+use executor_runtime::{MemoryMut, OutOfBounds, WrittenPages};
 
 impl Instance {
     /// The bytes of its memory. Those of a snapshot are read from its file as they are used: what can't be read
@@ -64,6 +64,14 @@ impl Instance {
         let to = memory.get_mut(range(at, len, memory.len())?);
         to.ok_or(OutOfBounds { at, len })?.copy_from_slice(bytes);
         self.ensure_intact()
+    }
+
+    /// Which pages of its memory its calls have written to: those that are not as in the snapshot, found by comparing
+    /// them. `None` where there is no memory, or that is not known: the instance is the first of its function, or what was
+    /// done to it is more than a reset takes back.
+    pub fn written_pages(&mut self) -> Option<WrittenPages> {
+        let index = self.memory_index().ok()?;
+        self.store.written_pages(self.main, index)
     }
 
     fn memory_index(&self) -> Result<u32, Error> {

@@ -20,7 +20,7 @@ use crate::{
     stop::Clock,
 };
 use executor_model::{CallError, FuncRef, FuncType, InstanceId, Val};
-use executor_runtime::{CompiledModule, Reached, Store};
+use executor_runtime::{CompiledModule, Reached, Released, Store};
 use executor_snapshot::{EntryKind, Hook, after_restore};
 use executor_wasi::{Observations, Point, WasiCtx};
 use std::sync::{Arc, PoisonError};
@@ -168,6 +168,11 @@ impl Instance {
     /// What the guest has written to standard error since the last time, where that is captured.
     pub fn take_stderr(&mut self) -> Vec<u8> {
         take(&self.written.stderr)
+    }
+
+    /// Drops the instance, and tells what became of its memory.
+    pub fn release(self) -> Released {
+        self.store.release()
     }
 
     /// What was done to get the instance.

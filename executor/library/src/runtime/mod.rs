@@ -311,6 +311,15 @@ impl Runtime {
         self.shared.engine(Code::Plain).map(|engine| engine.pool_stats()).unwrap_or_default()
     }
 
+    /// Drops stores that are kept between instances until so many bytes are free
+    /// ([`idle_bytes`](PoolStats::idle_bytes)), or none is kept any more.
+    pub fn give_up_idle(&self, bytes: u64) {
+        // An engine that cannot be made keeps nothing.
+        if let Ok(engine) = self.shared.engine(Code::Plain) {
+            engine.give_up_idle(bytes);
+        }
+    }
+
     /// Whether what is made outlives the process: there is a store, and it could be written so far.
     #[must_use]
     pub fn has_store(&self) -> bool {

@@ -9,7 +9,11 @@
 //! The set is kept from call to call, because calls of a function write to the same pages again:
 //! these stay resident and writable, and a reset copies them back.
 
-use super::{activation::Calls, writers::Writers};
+use super::{
+    activation::Calls,
+    part::{Part, PartKind},
+    writers::Writers,
+};
 use crate::sys::{Access, Reservation};
 use executor_code::layout::PAGE;
 use std::{
@@ -17,14 +21,11 @@ use std::{
     io,
     ops::{Deref, Range},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
-/// A state block of at most so many pages is always open: most calls write to it, and copying it is
-/// quicker than mapping and watching it.
-const SMALL: u64 = 4;
 /// How many faults since the last reset open one page each. Later ones open more and more.
 const SINGLE_FAULTS: u32 = 16;
 /// The most pages that a fault opens.
@@ -67,153 +68,20 @@ struct Watch {
     resets: AtomicU32,
 }
 
-/// What the image holds of a state block, a table or a memory.
-#[derive(Debug)]
-struct Part {
-    /// Offsets in the slot, multiples of the page size.
-    range: Range<u64>,
-    /// It is always open.
-    always: bool,
-    /// A bit for each page: whether it is open.
-    open: Box<[AtomicU64]>,
-    /// How many are.
-    count: AtomicUsize,
-    /// All are, whatever the bits say, and nobody knows which were written to.
-    whole: AtomicBool,
-    /// Pages were opened or closed since `runs` was made.
-    changed: AtomicBool,
-    /// The open pages, as ranges of offsets in the slot.
-    runs: Mutex<Vec<Range<u64>>>,
-}
-
-/// What a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PartKind {
-    /// A state block.
-    State,
-    /// A table or a memory.
-    Item,
-}
-
 /// The open pages of each part of a slot, as ranges of offsets in it: what the slots of an image learn from each other.
 pub(crate) type OpenPages = Vec<Vec<Range<u64>>>;
 
 /// What a reset did.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reset {
+    /// How many pages were open, copied back or not.
+    pub(crate) open: u64,
     /// How many pages were copied back.
     pub(crate) copied: u64,
     /// How many faults had opened pages.
     pub(crate) faults: u32,
     /// The set of open pages is another than after the last reset.
     pub(crate) changed: bool,
-}
-
-impl Part {
-    fn new((range, kind): (Range<u64>, PartKind)) -> Self {
-        let pages = (range.end - range.start) / PAGE;
-        let always = kind == PartKind::State && pages <= SMALL;
-        let words = pages.div_ceil(64) as usize;
-        Self {
-            range,
-            always,
-            open: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            count: AtomicUsize::new(0),
-            whole: AtomicBool::new(false),
-            changed: AtomicBool::new(false),
-            runs: Mutex::default(),
-        }
-    }
-
-    fn is_open(&self, page: u64) -> bool {
-        self.open[page as usize / 64].load(Relaxed) >> (page % 64) & 1 == 1
-    }
-
-    /// Changes the bits of pages that all are the other way.
-    fn set(&self, pages: Range<u64>, open: bool) {
-        for page in pages.clone() {
-            let word = &self.open[page as usize / 64];
-            // Only the thread that uses the store changes them.
-            let bits = word.load(Relaxed);
-            let bit = 1 << (page % 64);
-            word.store(if open { bits | bit } else { bits & !bit }, Relaxed);
-        }
-        let len = (pages.end - pages.start) as usize;
-        let count = self.count.load(Relaxed);
-        self.count.store(if open { count + len } else { count - len }, Relaxed);
-        self.changed.store(true, Relaxed);
-    }
-
-    /// Makes pages writable. Async-signal-safe.
-    fn open(&self, slot: &Reservation, pages: Range<u64>) -> io::Result<()> {
-        if self.whole.load(Relaxed) {
-            return Ok(());
-        }
-        let mut at = pages.start;
-        while at < pages.end {
-            if self.is_open(at) {
-                at += 1;
-                continue;
-            }
-            let mut end = at + 1;
-            while end < pages.end && !self.is_open(end) {
-                end += 1;
-            }
-            let offset = self.range.start + at * PAGE;
-            match slot.protect(offset, (end - at) * PAGE, Access::Write) {
-                Ok(()) => self.set(at..end, true),
-                // Each run of open pages is a mapping of the kernel's, which has no room for more:
-                // as one they need fewer.
-                Err(_) => return self.open_whole(slot),
-            }
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// Makes all pages writable and gives up watching them until the next reset.
-    fn open_whole(&self, slot: &Reservation) -> io::Result<()> {
-        if !self.whole.load(Relaxed) {
-            slot.protect(self.range.start, self.range.end - self.range.start, Access::Write)?;
-            self.whole.store(true, Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Drops all that was written and closes every page.
-    fn discard(&self, slot: &Reservation) -> io::Result<()> {
-        let len = self.range.end - self.range.start;
-        slot.discard(self.range.start, len)?;
-        slot.protect(self.range.start, len, Access::Read)?;
-        self.open.iter().for_each(|word| word.store(0, Relaxed));
-        self.count.store(0, Relaxed);
-        self.whole.store(false, Relaxed);
-        self.changed.store(true, Relaxed);
-        Ok(())
-    }
-
-    fn runs(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes `runs` what the bits say.
-    fn find_runs(&self) {
-        let mut runs = self.runs();
-        runs.clear();
-        for (at, word) in self.open.iter().enumerate() {
-            let mut bits = word.load(Relaxed);
-            while bits != 0 {
-                let first = u64::from(bits.trailing_zeros());
-                let len = u64::from((bits >> first).trailing_ones());
-                let start = self.range.start + (at as u64 * 64 + first) * PAGE;
-                match runs.last_mut() {
-                    Some(last) if last.end == start => last.end += len * PAGE,
-                    _ => runs.push(start..start + len * PAGE),
-                }
-                bits &= (u64::MAX << first).checked_shl(len as u32).unwrap_or(0);
-            }
-        }
-    }
 }
 
 impl Slot {
@@ -230,7 +98,7 @@ impl Slot {
         let slot = Self { addresses, watch, writers: None };
         for part in slot.watch.iter().flat_map(|watch| &watch.parts) {
             if part.always {
-                part.open(&slot.addresses, 0..(part.range.end - part.range.start) / PAGE)?;
+                part.open(&slot.addresses, 0..part.pages())?;
             }
         }
         Ok(slot)
@@ -340,7 +208,7 @@ impl Slot {
             n => (u64::from(n).next_power_of_two() * 4).min(WIDEST),
         };
         let first = page & !(width - 1);
-        let end = (first + width).min((part.range.end - part.range.start) / PAGE);
+        let end = (first + width).min(part.pages());
         part.open(&self.addresses, first..end).is_ok()
     }
 
@@ -374,6 +242,7 @@ impl Slot {
         let resets = watch.resets.load(Relaxed).wrapping_add(1);
         watch.resets.store(resets, Relaxed);
         for part in &watch.parts {
+            reset.open += part.open_count();
             if !part.always
                 && (part.whole.load(Relaxed) || part.count.load(Relaxed) as u64 * PAGE > keep)
             {
@@ -428,6 +297,33 @@ impl Slot {
                 len,
             );
         }
+    }
+
+    /// What of the part that begins at an address is not as in the image, as ranges of bytes from there on, and the length
+    /// of the part; `None` where nobody knows. Compares open pages, while nothing changes them.
+    pub(crate) fn written(&self, address: usize) -> Option<(Vec<Range<u64>>, u64)> {
+        let watch = self.watch.as_ref()?;
+        let start = self.addresses.offset_of(address)?;
+        // What is empty in the image is no part.
+        let Some(part) = watch.part(start) else { return Some((Vec::new(), 0)) };
+        if part.whole.load(Relaxed) {
+            return None;
+        }
+        let mut runs = Vec::new();
+        part.open_runs(&mut runs);
+        let pages = runs.into_iter().flat_map(|run| run.step_by(PAGE as usize));
+        let pages = pages.map(|at| at..at + PAGE);
+        let unlike =
+            |page: &Range<u64>| self.bytes(page.clone()) != bytes_of(&watch.image, page.clone());
+        let mut written: Vec<Range<u64>> = Vec::new();
+        for page in pages.filter(unlike) {
+            let page = page.start - start..page.end - start;
+            match written.last_mut() {
+                Some(last) if last.end == page.start => last.end = page.end,
+                _ => written.push(page),
+            }
+        }
+        Some((written, part.range.end - start))
     }
 
     /// The bytes of a range within a part, while nothing changes them.

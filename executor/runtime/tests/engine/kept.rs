@@ -10,7 +10,7 @@ use std::{ops::Range, thread, time::Duration};
 
 const PAGE: usize = 4096;
 
-fn verifying() -> NativeEngine {
+pub fn verifying() -> NativeEngine {
     let compiler: Arc<dyn Compiler> = Arc::new(NativeCompiler::new().unwrap());
     let pool = PoolConfig { verify: true, ..PoolConfig::default() };
     NativeEngine::new(EngineConfig { compiler: Some(compiler), pool, ..EngineConfig::default() })
@@ -85,7 +85,7 @@ const WAT: &str = r#"(module
   (func (export "all") (param i32) (call $all (local.get 0))))"#;
 
 /// The image of a module that has run already, and so has state of its own.
-fn image(engine: &NativeEngine) -> Image {
+pub fn image(engine: &NativeEngine) -> Image {
     let module = compile(engine, WAT);
     Image::of_module(engine, linker(), StoreConfig::default(), &module).unwrap()
 }
@@ -93,11 +93,11 @@ fn image(engine: &NativeEngine) -> Image {
 /// A way to use a store, with what it is called.
 type Way<'a> = (&'a str, &'a dyn Fn(&mut Store));
 
-fn main_instance() -> InstanceId {
+pub fn main_instance() -> InstanceId {
     InstanceId::from_position(0)
 }
 
-fn ask(store: &mut Store, name: &str, params: &[i32]) -> Result<Vec<Val>, CallError> {
+pub fn ask(store: &mut Store, name: &str, params: &[i32]) -> Result<Vec<Val>, CallError> {
     let params: Vec<Val> = params.iter().map(|n| Val::I32(*n)).collect();
     call(store, main_instance(), name, &params)
 }

@@ -15,6 +15,7 @@ mod lost_code;
 mod memory;
 mod objects;
 mod references;
+mod released;
 mod shared;
 mod state;
 mod suspend;

@@ -146,12 +146,13 @@ async fn answer(admin: &Admin, request: Request<Incoming>, own: bool) -> Reply {
             reply
         }
         (&Method::GET, "/metrics") => {
-            let mut reply = Reply::new(metrics::text(&admin.state).into());
+            let kept = admin.state.workers.get().kept().await;
+            let mut reply = Reply::new(metrics::text(&admin.state, &kept).into());
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             reply.headers_mut().insert(CONTENT_TYPE, kind);
             reply
         }
-        (&Method::GET, "/stats") => api::json(StatusCode::OK, &figures::figures(admin)),
+        (&Method::GET, "/stats") => api::json(StatusCode::OK, &figures::figures(admin).await),
         _ => api::answer(admin, request).await,
     }
 }

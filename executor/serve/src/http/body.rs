@@ -115,7 +115,7 @@ impl Stream {
         let end = ready!(Pin::new(&mut self.end).poll(cx));
         let end = self.in_flight.end(end);
         if let Some(trace) = &mut self.trace {
-            trace.ended(&self.served, &end.phases);
+            trace.ended(&end.phases);
         }
         match end.outcome {
             Outcome::Done(_) => Poll::Ready(None),

@@ -5,6 +5,7 @@
 
 mod body;
 mod listen;
+mod sent;
 mod service;
 mod stall;
 mod tls;

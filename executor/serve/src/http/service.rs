@@ -6,6 +6,7 @@
 use super::{
     body::{Body, Stream},
     listen::Connection,
+    sent::{Input, Sent, pump, spool},
 };
 use crate::{
     admission::Busy,
@@ -18,24 +19,21 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use executor::settings::Protocol;
-use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     convert::Infallible,
-    fs::File,
     future::poll_fn,
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-use tokio::{io::AsyncWriteExt as _, net::unix::pipe, time::timeout};
+use tokio::net::unix::pipe;
 
 /// The header by which a client finds its request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,9 +57,8 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Counts what its call took.
-    pub(crate) fn ended(&mut self, served: &Served, phases: &Phases) {
-        served.stats.phases(phases);
+    /// Its call is over.
+    pub(crate) fn ended(&mut self, phases: &Phases) {
         if let Some(span) = &mut self.span {
             span.call(phases);
         }
@@ -109,18 +106,20 @@ impl Drop for Trace {
 
 /// A response that the server makes itself.
 #[derive(Debug, Clone, Copy)]
-struct Refusal {
-    status: StatusCode,
-    text: &'static str,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) text: &'static str,
     /// In seconds.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
     /// The connection is not used again: what else was sent on it is not read.
-    close: bool,
+    pub(super) close: bool,
+    /// The snapshot of the call is not in the store any more, and nothing of it has run.
+    pub(super) gone: bool,
 }
 
 impl Refusal {
-    const fn new(status: StatusCode, text: &'static str) -> Self {
-        Self { status, text, retry_after: None, close: false }
+    pub(super) const fn new(status: StatusCode, text: &'static str) -> Self {
+        Self { status, text, retry_after: None, close: false, gone: false }
     }
 }
 
@@ -186,7 +185,8 @@ enum Answer {
     Stream(Response<()>, Box<Stream>),
 }
 
-/// Makes the call that a request asks for.
+/// Answers a request with the function that has its path. Where that is replaced and its snapshot gone before the call
+/// begins, the function that took its place answers, once.
 async fn respond(
     state: &State,
     connection: Connection,
@@ -198,14 +198,61 @@ async fn respond(
         let gone = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end");
         return Err(Refusal { retry_after: Some(1), close: true, ..gone });
     }
+    let not_found = Refusal::new(StatusCode::NOT_FOUND, "there is no function here");
+    let not_found = Refusal { close: !body.is_end_stream(), ..not_found };
+    let (served, below) = find(state, parts).ok_or(not_found)?;
+    trace.served = Some(Arc::clone(&served));
+    let len = body.size_hint().exact();
+    let stall = state.config.get().stall_timeout.0;
+    let mut sent = Sent::Coming(Input { body, stall, left: served.body });
+    let mut answer =
+        call(state, connection, parts, (&mut sent, len), (&served, below), trace).await;
+    if matches!(answer, Err(Refusal { gone: true, .. }))
+        && !matches!(sent, Sent::Given)
+        && let Some((served, below)) = replacing(state, parts, &served).await
+    {
+        trace.served = Some(Arc::clone(&served));
+        answer = call(state, connection, parts, (&mut sent, len), (&served, below), trace).await;
+    }
+    if matches!(answer, Err(Refusal { gone: true, .. })) {
+        trace.failed(Failure::Gone, "its snapshot is not in the store any more");
+    }
+    answer
+}
+
+/// The function that has the path of a request, and what of the path lies below its route.
+fn find<'a>(state: &State, parts: &'a Parts) -> Option<(Arc<Served>, &'a str)> {
     let table = state.table.get();
     let found = table.find(parts.uri.path()).filter(|_| parts.method != Method::CONNECT);
-    let not_found = Refusal::new(StatusCode::NOT_FOUND, "there is no function here");
-    let (served, below) = found.ok_or(Refusal { close: !body.is_end_stream(), ..not_found })?;
-    let served = Arc::clone(served);
-    trace.served = Some(Arc::clone(&served));
+    found.map(|(served, below)| (Arc::clone(served), below))
+}
 
-    let request = described(connection, parts, &body, &served, below);
+/// What has taken the place of a function whose snapshot is gone: it may be known a moment later.
+async fn replacing<'a>(
+    state: &State,
+    parts: &'a Parts,
+    gone: &Served,
+) -> Option<(Arc<Served>, &'a str)> {
+    for _ in 0..TRIES {
+        let (served, below) = find(state, parts)?;
+        if served.snapshot != gone.snapshot {
+            return Some((served, below));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    None
+}
+
+/// Makes the call that a request asks for. What is left in `sent` of its body can be given to another.
+async fn call(
+    state: &State,
+    connection: Connection,
+    parts: &Parts,
+    (sent, len): (&mut Sent, Option<u64>),
+    (served, below): (&Arc<Served>, &str),
+    trace: &mut Trace,
+) -> Result<Answer, Refusal> {
+    let request = described(connection, parts, len, served, below);
     let too_large = Refusal {
         close: true,
         ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
@@ -223,15 +270,14 @@ async fn respond(
         head = protocol::request_line(&request);
     }
 
-    let stall = state.config.get().stall_timeout.0;
-    let mut incoming = Input { body, stall, left: served.body };
     // What is short is read before anything is taken for it: a client that sends slowly holds nobody up.
-    let short = request.body_len.is_some_and(|len| len as usize + head.len() <= INLINE);
-    let mut inline = BytesMut::from(&head[..]);
-    if short {
-        while let Some(part) = incoming.part().await? {
-            inline.extend_from_slice(&part);
+    let short = len.is_some_and(|len| len as usize + head.len() <= INLINE);
+    if let (Sent::Coming(input), true) = (&mut *sent, short) {
+        let mut bytes = BytesMut::new();
+        while let Some(part) = input.part().await? {
+            bytes.extend_from_slice(&part);
         }
+        *sent = Sent::Whole(bytes.freeze());
     }
     let waited = Instant::now();
     let admitted = served.admission.admit().await;
@@ -248,32 +294,48 @@ async fn respond(
         let busy = Refusal::new(StatusCode::TOO_MANY_REQUESTS, text);
         Refusal { retry_after: Some(seconds), close: !short, ..busy }
     })?;
-    served.stats.queue.record(queued);
+    served.stats.queue.time(queued);
 
+    let sampled = state.config.get().admin.is_some() && served.stats.pages.is_wanted();
     let ticket = Ticket {
         request: Arc::clone(&trace.request),
-        function: Arc::clone(&served.name),
+        served: Arc::clone(served),
         permit,
+        sampled,
         deadline: served.deadline,
     };
-    if short {
-        let call = served.call(env, wire::Body::Inline(inline.into()));
+    if let Sent::Whole(bytes) = sent {
+        let inline = [&head[..], bytes].concat();
+        let call = served.call(env, wire::Body::Inline(inline), sampled);
         let in_flight = give(state, call, None, ticket).await?;
         return outcome(in_flight, served, trace).await;
     }
-    let call = served.call(env, wire::Body::Descriptor);
-    if let Protocol::Export(_) = served.protocol {
-        let file = spool(&mut incoming).await?;
-        let in_flight = give(state, call, Some(file), ticket).await?;
-        return outcome(in_flight, served, trace).await;
-    }
-    let no_pipe =
+    let call = served.call(env, wire::Body::Descriptor, sampled);
+    let no_descriptor =
         |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no descriptors left");
-    let (reader, writer) = io::pipe().map_err(no_pipe)?;
-    let writer = pipe::Sender::from_owned_fd(writer.into()).map_err(no_pipe)?;
+    let in_file = matches!(served.protocol, Protocol::Export(_));
+    let incoming = match (std::mem::replace(sent, Sent::Given), in_file) {
+        (Sent::Coming(incoming), false) => incoming,
+        (body, true) => {
+            let file = match body {
+                Sent::Coming(mut incoming) => spool(&mut incoming).await?,
+                Sent::File(file) => file,
+                Sent::Whole(_) | Sent::Given => return Err(refusal(Failure::Gone)),
+            };
+            let with = file.try_clone().map_err(no_descriptor)?;
+            *sent = Sent::File(file);
+            let in_flight = give(state, call, Some(with), ticket).await?;
+            return outcome(in_flight, served, trace).await;
+        }
+        // It is for an export, and what has taken its place is none.
+        _ => return Err(refusal(Failure::Gone)),
+    };
+    let (reader, writer) = io::pipe().map_err(no_descriptor)?;
+    let writer = pipe::Sender::from_owned_fd(writer.into()).map_err(no_descriptor)?;
     let in_flight = give(state, call, Some(reader.into()), ticket).await?;
     // The call reads while its body comes, and may answer before it has all of it.
     let stopped = Arc::new(OnceLock::new());
+    let inline = BytesMut::from(&head[..]);
     let pumped = pump(incoming, inline, writer, in_flight.canceller(), Arc::clone(&stopped));
     let pumped = tokio::spawn(pumped);
     let answer = outcome(in_flight, served, trace).await;
@@ -300,7 +362,7 @@ async fn respond(
 fn described<'a>(
     connection: Connection,
     parts: &'a Parts,
-    body: &Incoming,
+    body_len: Option<u64>,
     served: &'a Served,
     below: &'a str,
 ) -> protocol::Request<'a> {
@@ -323,80 +385,7 @@ fn described<'a>(
         client,
         server,
         tls,
-        body_len: body.size_hint().exact(),
-    }
-}
-
-/// The body of a request, as it comes.
-struct Input {
-    body: Incoming,
-    stall: Duration,
-    /// How many bytes may come yet.
-    left: u64,
-}
-
-impl Input {
-    /// The next part of it; none at its end.
-    async fn part(&mut self) -> Result<Option<Bytes>, Refusal> {
-        loop {
-            let frame = timeout(self.stall, self.body.frame()).await.map_err(|_| Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request's body stopped")
-            })?;
-            let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::BAD_REQUEST, "the request's body cannot be read")
-            })?;
-            // Trailers are passed over.
-            let Ok(part) = frame.into_data() else { continue };
-            self.left = self.left.checked_sub(part.len() as u64).ok_or(Refusal {
-                close: true,
-                ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large")
-            })?;
-            return Ok(Some(part));
-        }
-    }
-}
-
-/// A body in memory that a worker can read.
-async fn spool(incoming: &mut Input) -> Result<OwnedFd, Refusal> {
-    let full =
-        |_: io::Error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no room");
-    let file = memfd_create("body", MemfdFlags::CLOEXEC).map_err(|e| full(e.into()))?;
-    let mut file = File::from(file);
-    while let Some(part) = incoming.part().await? {
-        file.write_all(&part).map_err(full)?;
-    }
-    io::Seek::rewind(&mut file).map_err(full)?;
-    Ok(file.into())
-}
-
-/// Passes a body on to a guest. Where it stops, that is noted, and the call ends before the guest sees an end of its
-/// input.
-async fn pump(
-    mut incoming: Input,
-    begun: BytesMut,
-    mut pipe: pipe::Sender,
-    canceller: crate::workers::Canceller,
-    stopped: Arc<OnceLock<Refusal>>,
-) {
-    let mut part = Some(begun.freeze());
-    // A guest that reads no more is no error.
-    while let Some(bytes) = part
-        && pipe.write_all(&bytes).await.is_ok()
-    {
-        part = match incoming.part().await {
-            Ok(part) => part,
-            Err(refusal) => {
-                // It is the only one who says so.
-                let _ = stopped.set(refusal);
-                canceller.cancel();
-                // Until then the pipe stays open.
-                canceller.ended().await;
-                return;
-            }
-        };
+        body_len,
     }
 }
 
@@ -426,14 +415,14 @@ async fn give(
 /// The response that a call comes to.
 async fn outcome(
     mut in_flight: InFlight,
-    served: Arc<Served>,
+    served: &Arc<Served>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     if let Some(span) = &mut trace.span {
         span.given();
     }
     match in_flight.first().await {
-        First::End(end) => whole(&served, end, trace).map(Answer::Whole),
+        First::End(end) => whole(served, end, trace).map(Answer::Whole),
         First::Output(begun, pipe, end) => {
             let broken =
                 |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the output cannot be read");
@@ -443,7 +432,7 @@ async fn outcome(
                 end,
                 in_flight,
                 buffer: BytesMut::new(),
-                served,
+                served: Arc::clone(served),
                 trace: None,
             });
             begin(stream, trace).await
@@ -453,9 +442,11 @@ async fn outcome(
 
 /// The response to a call that has ended.
 fn whole(served: &Served, end: End, trace: &mut Trace) -> Result<Response<Body>, Refusal> {
-    trace.ended(served, &end.phases);
+    trace.ended(&end.phases);
     let code = match end.outcome {
         Outcome::Done(code) => code,
+        // Another may answer.
+        Outcome::Failed(failure @ Failure::Gone, _) => return Err(refusal(failure)),
         Outcome::Failed(failure, text) => {
             trace.failed(failure, &text);
             return Err(refusal(failure));
@@ -554,6 +545,7 @@ fn refusal(failure: Failure) -> Refusal {
         Failure::Cancelled => Refusal::new(StatusCode::BAD_REQUEST, "the request was cancelled"),
         Failure::Gone => Refusal {
             retry_after: Some(1),
+            gone: true,
             ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the function was just replaced")
         },
         Failure::Start => Refusal::new(StatusCode::BAD_GATEWAY, "the function cannot be started"),

@@ -4,12 +4,14 @@
 
 mod failures;
 pub(crate) mod metrics;
+mod pages;
 mod spans;
 mod stats;
 
 pub(crate) use failures::Failed;
+pub(crate) use pages::Heat;
 pub(crate) use spans::{RequestSpan, Spans};
-pub(crate) use stats::{BOUNDS, Histogram, Stats};
+pub(crate) use stats::{Histogram, PAGES, Stats, TIMES};
 
 use executor::Escaped;
 use std::time::Duration;

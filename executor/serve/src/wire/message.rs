@@ -1,6 +1,6 @@
 //! The messages, and their encoding: bincode, with a limit.
 
-use super::MAX_PACKET;
+use super::{MAX_PACKET, usage::Usage};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, path::PathBuf, time::Duration};
 
@@ -21,6 +21,8 @@ pub(crate) struct Hello {
     pub(crate) directories: Vec<Directory>,
     /// Whether it confines itself.
     pub(crate) confined: bool,
+    /// Whether it tells how much memory the slots that it keeps take.
+    pub(crate) tells_kept: bool,
 }
 
 /// A directory of the host that guests are given.
@@ -53,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) table: Option<u64>,
     /// The most bytes of output.
     pub(crate) output: u64,
+    /// Whether its end is to say which pages of its memory it wrote to.
+    pub(crate) sample: bool,
 }
 
 /// What is called.
@@ -92,6 +96,20 @@ pub(crate) enum Reply {
     },
     /// It is over.
     End(End),
+    /// The slots that it keeps, by the snapshot that they are of, where it was asked for them.
+    Kept(Vec<Kept>),
+    /// It has given up slots: by how many bytes what the others take has changed since it was last told.
+    GaveUp(i64),
+}
+
+/// The slots of a snapshot that wait in a worker to be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    #[serde(with = "serde_bytes")]
+    pub(crate) snapshot: [u8; 32],
+    pub(crate) slots: u64,
+    /// What of them is in memory for them alone.
+    pub(crate) bytes: u64,
 }
 
 /// The end of a call.
@@ -106,6 +124,9 @@ pub(crate) struct End {
     #[serde(with = "serde_bytes")]
     pub(crate) log: Vec<u8>,
     pub(crate) phases: Phases,
+    pub(crate) usage: Usage,
+    /// By how many bytes what the slots take that the worker keeps has changed since it was last told.
+    pub(crate) kept: i64,
 }
 
 /// How a call ended.
@@ -151,6 +172,10 @@ pub(crate) struct Phases {
 pub(crate) enum Order {
     /// Ends a call.
     Cancel(u64),
+    /// Asks for the slots that it keeps.
+    TellKept,
+    /// Has it give up slots that it keeps, until so many bytes are free.
+    GiveUp(u64),
 }
 
 /// A message as a packet.

@@ -10,11 +10,13 @@
 
 mod message;
 mod socket;
+mod usage;
 
 pub(crate) use message::{
-    Body, Call, Directory, End, Entry, Failure, Hello, Order, Outcome, Phases, Reply, check,
+    Body, Call, Directory, End, Entry, Failure, Hello, Kept, Order, Outcome, Phases, Reply, check,
 };
 pub(crate) use socket::{Packets, pair};
+pub(crate) use usage::{Origin, PageMap, Reset, Usage, cells, pages_per_cell};
 
 /// The most bytes of a body or of output that go within a packet.
 pub(crate) const INLINE: usize = 64 << 10;

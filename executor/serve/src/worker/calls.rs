@@ -10,7 +10,10 @@ use super::{
     output::{Output, Stderr, Stdout},
     turns::Turns,
 };
-use crate::wire::{Body, Call, Directory, End, Entry, Failure, Outcome, Packets, Phases, Reply};
+use crate::wire::{
+    Body, Call, Directory, End, Entry, Failure, Kept, Outcome, Packets, PageMap, Phases, Reply,
+    Usage,
+};
 use executor::{CallError, Cancellation, DirAccess, Error, Function, Instance, Stdin};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::{
@@ -28,6 +31,9 @@ use std::{
 /// The longest description of a failure, in bytes.
 const MAX_TEXT: usize = 16 << 10;
 
+/// Slots of so many snapshots are told of at most: what a packet has room for.
+const MAX_KEPT: usize = 2048;
+
 /// All calls of the worker.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -40,6 +46,8 @@ pub(super) struct Calls {
     pub(super) running: Box<[Running]>,
     /// Calls that were cancelled before a thread had them.
     pub(super) cancelled: Mutex<BTreeSet<u64>>,
+    /// How many bytes the server knows that kept slots take, if it wants to know.
+    pub(super) told_kept: Option<Mutex<u64>>,
 }
 
 /// What a thread does. Alone in its cache lines.
@@ -121,6 +129,30 @@ impl Calls {
         }
     }
 
+    /// By how many bytes what kept slots take has changed. Who asks tells the server.
+    fn kept_change(&self) -> i64 {
+        let Some(told) = &self.told_kept else { return 0 };
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.functions.kept_bytes();
+        now.cast_signed() - std::mem::replace(&mut *told, now).cast_signed()
+    }
+
+    /// Gives up slots until so many bytes are free, and tells the server.
+    pub(super) fn give_up(&self, bytes: u64, packets: &mut Packets) -> io::Result<()> {
+        self.functions.give_up(bytes);
+        packets.send(&self.socket, &Reply::GaveUp(self.kept_change()), None, true)
+    }
+
+    /// Tells the server which slots are kept.
+    pub(super) fn tell_kept(&self, packets: &mut Packets) -> io::Result<()> {
+        let kept = self.functions.kept().map(|(snapshot, idle)| Kept {
+            snapshot,
+            slots: idle.stores as u64,
+            bytes: idle.bytes,
+        });
+        packets.send(&self.socket, &Reply::Kept(kept.take(MAX_KEPT).collect()), None, true)
+    }
+
     fn is_cancelled(&self, number: u64) -> bool {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
@@ -137,9 +169,9 @@ impl Calls {
         if self.is_cancelled(number) {
             cancellation.cancel();
         }
-        let mut phases = Phases::default();
+        let (mut phases, mut usage) = (Phases::default(), Usage::default());
         let made = catch_unwind(AssertUnwindSafe(|| {
-            let made = self.make_of(call, with, &output, &cancellation, &mut phases);
+            let made = self.make_of(call, with, &output, &cancellation, (&mut phases, &mut usage));
             made.map_err(|failed| match failed {
                 (Failure::Trap, _) if cancellation.is_cancelled() => {
                     (Failure::Cancelled, "the client went away".to_owned())
@@ -161,7 +193,8 @@ impl Calls {
             }
         };
         let (output, log) = output.finish();
-        End { number, outcome, output, log, phases }
+        let kept = self.kept_change();
+        End { number, outcome, output, log, phases, usage, kept }
     }
 
     /// Makes a call; returns its exit code.
@@ -171,7 +204,7 @@ impl Calls {
         with: Option<OwnedFd>,
         output: &Arc<Output>,
         cancellation: &Cancellation,
-        phases: &mut Phases,
+        (phases, usage): (&mut Phases, &mut Usage),
     ) -> Result<i32, Failed> {
         let begun = Instant::now();
         let function = self.functions.get(call.snapshot).map_err(|error| not_begun(&error))?;
@@ -217,7 +250,8 @@ impl Calls {
         let made = call_of(&function, &mut instance, &call.entry, &bytes, output);
         let ran = Instant::now();
         phases.run = ran - acquired;
-        drop(instance);
+        let written = call.sample.then(|| instance.written_pages()).flatten();
+        *usage = Usage::new(instance.release(), written.as_ref().map(PageMap::new));
         phases.release = ran.elapsed();
         made
     }

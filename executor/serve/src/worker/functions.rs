@@ -3,7 +3,7 @@
 //! Invariant: at most so many are kept; the one that was used longest ago goes first. Calls of one that went keep it
 //! as long as they run.
 
-use executor::{Error, Function, Runtime, SnapshotId};
+use executor::{Error, Function, Idle, Runtime, SnapshotId};
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -46,6 +46,26 @@ impl Functions {
             evicted.function.forget_code();
         }
         Ok(function)
+    }
+
+    /// The stores that wait between calls, by snapshot.
+    pub(super) fn kept(&self) -> impl Iterator<Item = ([u8; 32], Idle)> {
+        let open = self.open();
+        let functions = open.functions.iter().map(|(id, kept)| (*id, kept.function.clone()));
+        let functions: Vec<_> = functions.collect();
+        drop(open);
+        let kept = functions.into_iter().map(|(id, function)| (id, function.idle()));
+        kept.filter(|(_, idle)| idle.stores > 0)
+    }
+
+    /// The bytes that they take.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.runtime.pool_stats().idle_bytes
+    }
+
+    /// Gives up stores that wait, until so many bytes are free.
+    pub(super) fn give_up(&self, bytes: u64) {
+        self.runtime.give_up_idle(bytes);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

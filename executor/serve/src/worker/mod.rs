@@ -19,7 +19,7 @@ use rustix::stdio;
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
 };
 use turns::Turns;
@@ -65,6 +65,7 @@ pub(crate) fn run() -> Result<(), WorkerError> {
         turns: Turns::new(hello.threads),
         running: (0..hello.threads).map(|_| Running::default()).collect(),
         cancelled: Default::default(),
+        told_kept: hello.tells_kept.then(Mutex::default),
     });
     for place in 0..hello.threads {
         let calls = Arc::clone(&calls);
@@ -108,6 +109,12 @@ fn obey(calls: &Calls, control: &OwnedFd) -> Result<(), WorkerError> {
     loop {
         match packets.receive(control.as_fd(), true).map_err(WorkerError::Orders)? {
             Some((Order::Cancel(number), _)) => calls.cancel(number),
+            Some((Order::GiveUp(bytes), _)) => {
+                calls.give_up(bytes, &mut packets).map_err(WorkerError::Orders)?;
+            }
+            Some((Order::TellKept, _)) => {
+                calls.tell_kept(&mut packets).map_err(WorkerError::Orders)?;
+            }
             None => return Ok(()),
         }
     }

@@ -6,7 +6,8 @@
 use super::{GRACE, worker::Worker};
 use crate::{
     admission::Permit,
-    wire::{End, Failure, Outcome, Phases},
+    functions::Served,
+    wire::{End, Failure, Outcome, Phases, Usage},
 };
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -16,8 +17,9 @@ use tokio::{sync::oneshot, time::Instant};
 pub(crate) struct Ticket {
     /// The number of the request, for logs.
     pub(crate) request: Arc<str>,
-    /// The name of the function.
-    pub(crate) function: Arc<str>,
+    pub(crate) served: Arc<Served>,
+    /// The pages that it writes to are asked for.
+    pub(crate) sampled: bool,
     pub(crate) permit: Permit,
     pub(crate) deadline: Duration,
 }
@@ -121,6 +123,8 @@ impl End {
             output: Vec::new(),
             log: Vec::new(),
             phases: Phases::default(),
+            usage: Usage::default(),
+            kept: 0,
         }
     }
 }

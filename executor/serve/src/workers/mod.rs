@@ -9,8 +9,12 @@ mod worker;
 
 pub(crate) use in_flight::{Canceller, First, InFlight, Ticket};
 
-use crate::wire::{Call, Directory, Hello};
+use crate::{
+    memory::Memory,
+    wire::{Call, Directory, Hello, Kept},
+};
 use std::{
+    collections::HashMap,
     io,
     os::fd::BorrowedFd,
     sync::{
@@ -44,6 +48,8 @@ pub(crate) struct Workers(Arc<Inner>);
 struct Inner {
     hello: Hello,
     required: bool,
+    /// The memory that they share, where it is limited.
+    memory: Option<Arc<Memory>>,
     /// The worker in each place, while there is one.
     places: Box<[Mutex<Option<Arc<Worker>>>]>,
     next: AtomicU64,
@@ -54,18 +60,25 @@ struct Inner {
 }
 
 impl Workers {
-    /// Starts so many, and keeps so many running; whether they have to be confined is said by `required`.
+    /// Starts so many, and keeps so many running; whether they have to be confined is said by `required`, and what memory
+    /// they share, where it is limited, by `memory`.
     ///
     /// # Errors
     /// When one cannot be started.
-    pub(crate) async fn start(count: usize, hello: Hello, required: bool) -> io::Result<Self> {
+    pub(crate) async fn start(
+        count: usize,
+        hello: Hello,
+        required: bool,
+        memory: Option<Arc<Memory>>,
+    ) -> io::Result<Self> {
         let mut first = Vec::with_capacity(count);
         for _ in 0..count {
-            first.push(worker::start(&hello, required).await?);
+            first.push(worker::start(&hello, required, memory.clone()).await?);
         }
         let workers = Self(Arc::new(Inner {
             hello,
             required,
+            memory,
             places: first.iter().map(|_| Mutex::default()).collect(),
             next: AtomicU64::new(1),
             deaths: AtomicU64::new(0),
@@ -115,12 +128,29 @@ impl Workers {
     /// As [`Self::start`].
     pub(crate) async fn with_directories(&self, directories: Vec<Directory>) -> io::Result<Self> {
         let hello = Hello { directories, ..self.0.hello.clone() };
-        Self::start(self.0.places.len(), hello, self.0.required).await
+        let Inner { places, required, memory, .. } = &*self.0;
+        Self::start(places.len(), hello, *required, memory.clone()).await
     }
 
     /// How many workers are running.
     pub(crate) fn running(&self) -> usize {
         self.0.places.iter().filter(|place| lock(place).is_some()).count()
+    }
+
+    /// The slots that the workers keep, by snapshot.
+    pub(crate) async fn kept(&self) -> HashMap<[u8; 32], Kept> {
+        let mut all: HashMap<[u8; 32], Kept> = HashMap::new();
+        let workers: Vec<_> =
+            self.0.places.iter().filter_map(|place| lock(place).clone()).collect();
+        for worker in workers {
+            for kept in worker.kept().await {
+                let none = Kept { slots: 0, bytes: 0, ..kept };
+                let sum = all.entry(kept.snapshot).or_insert(none);
+                sum.slots = sum.slots.saturating_add(kept.slots);
+                sum.bytes = sum.bytes.saturating_add(kept.bytes);
+            }
+        }
+        all
     }
 
     /// How often a worker ended by itself.

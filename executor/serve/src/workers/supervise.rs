@@ -34,6 +34,7 @@ pub(super) async fn keep(workers: Workers, place: usize, first: Started) {
             // The sender lives as long as `inner`.
             let _ = retired.wait_for(|retired| *retired).await;
             *lock(&inner.places[place]) = None;
+            worker.give_up(u64::MAX);
             while !worker.close_if_idle() {
                 time::sleep(Duration::from_millis(20)).await;
             }
@@ -42,6 +43,7 @@ pub(super) async fn keep(workers: Workers, place: usize, first: Started) {
             () = worker.listen() => None,
             () = look => Some("a call does not end"),
             () = idle => Some("retired"),
+            never = worker.give_up_what_is_wanted() => match never {},
         };
         *lock(&inner.places[place]) = None;
         let is_retired = *inner.retired.borrow();
@@ -70,7 +72,7 @@ pub(super) async fn keep(workers: Workers, place: usize, first: Started) {
                 () = time::sleep(pause) => {}
                 _ = retired.wait_for(|retired| *retired) => return,
             }
-            match worker::start(&inner.hello, inner.required).await {
+            match worker::start(&inner.hello, inner.required, inner.memory.clone()).await {
                 Ok(started) => break started,
                 Err(error) => {
                     tracing::error!("cannot start a worker: {error}");

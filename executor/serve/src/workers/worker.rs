@@ -5,11 +5,13 @@ use super::{
     in_flight::{First, InFlight, Listed, Ticket, Waiting},
 };
 use crate::{
+    memory::{Hoard, Memory, Reserved},
     observe,
-    wire::{self, Call, End, Hello, Order, Packets, Reply},
+    wire::{self, Call, End, Hello, Kept, Order, Packets, Reply},
 };
 use std::{
     collections::HashMap,
+    convert::Infallible,
     env, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -26,12 +28,14 @@ use tokio::{
     io::Interest,
     net::UnixDatagram,
     process::{Child, Command},
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::{Instant, timeout},
 };
 
 /// How long a worker may take to begin.
 const START: Duration = Duration::from_secs(60);
+/// How long it is waited for what a worker is asked for.
+const TELL: Duration = Duration::from_millis(500);
 
 /// A worker that was started.
 #[derive(Debug)]
@@ -51,6 +55,10 @@ pub(crate) struct Worker {
     /// Its calls, by number; none once it has ended.
     listed: Mutex<Option<HashMap<u64, Listed>>>,
     load: AtomicUsize,
+    /// The slots that it kept when it was asked last.
+    kept: watch::Sender<Vec<Kept>>,
+    /// What it keeps of the memory of all workers, where that is limited.
+    hoard: Option<Hoard>,
 }
 
 /// Why a worker does not get a call.
@@ -66,7 +74,11 @@ pub(super) struct Refused {
 ///
 /// # Errors
 /// When there is no process or no socket for it, it ends, or it cannot be confined and has to be.
-pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> {
+pub(super) async fn start(
+    hello: &Hello,
+    required: bool,
+    memory: Option<Arc<Memory>>,
+) -> io::Result<Started> {
     let (calls, theirs) = wire::pair()?;
     let (control, their_control) = wire::pair()?;
     // Its own binary, by the file that runs and not by its path, which may be another's by now.
@@ -86,6 +98,8 @@ pub(super) async fn start(hello: &Hello, required: bool) -> io::Result<Started> 
         sender: Mutex::new(Packets::new()),
         listed: Mutex::new(Some(HashMap::new())),
         load: AtomicUsize::new(0),
+        kept: watch::Sender::default(),
+        hoard: memory.map(Hoard::new),
     };
     Ok(Started { worker: Arc::new(worker), child })
 }
@@ -163,9 +177,23 @@ impl Worker {
         {
             call.overdue = call.overdue.min(Instant::now() + GRACE);
         }
-        let (socket, packets) = &mut *self.control.lock().unwrap_or_else(PoisonError::into_inner);
         // A worker that does not listen is killed when the call is overdue.
-        let _ = packets.send(socket, &Order::Cancel(number), None, false);
+        let _ = self.order(Order::Cancel(number));
+    }
+
+    fn order(&self, order: Order) -> io::Result<()> {
+        let (socket, packets) = &mut *self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        packets.send(socket, &order, None, false)
+    }
+
+    /// The slots that it keeps: as it says now, or said last where it does not answer.
+    pub(super) async fn kept(&self) -> Vec<Kept> {
+        let mut said = self.kept.subscribe();
+        if self.order(Order::TellKept).is_ok() {
+            // Who does not answer in time is busy, or ends.
+            let _ = timeout(TELL, said.changed()).await;
+        }
+        said.borrow().clone()
     }
 
     /// Whether a call has not ended.
@@ -195,6 +223,32 @@ impl Worker {
         }
         // Who waits for one sees that its sender is gone.
         drop(self.listed().take());
+        if let Some(hoard) = &self.hoard {
+            hoard.clear();
+        }
+    }
+
+    /// Notes by how much what it keeps has changed, with what a call that has ended had reserved.
+    fn keeps(&self, change: i64, of_call: Option<Reserved>) {
+        let Some(hoard) = &self.hoard else { return };
+        if let Some(bytes) = hoard.change(change, of_call) {
+            self.give_up(bytes);
+        }
+    }
+
+    /// Has it give up slots, until so many bytes are free.
+    pub(super) fn give_up(&self, bytes: u64) {
+        // What it does not hear is given up when it ends.
+        let _ = self.order(Order::GiveUp(bytes));
+    }
+
+    /// Has it give up slots whenever somebody waits for memory.
+    pub(super) async fn give_up_what_is_wanted(&self) -> Infallible {
+        let Some(hoard) = &self.hoard else { return std::future::pending().await };
+        let mut wanted = hoard.wanted();
+        loop {
+            self.give_up(wanted.next().await);
+        }
     }
 
     fn hear(&self, reply: Reply, with: Option<OwnedFd>) {
@@ -202,8 +256,13 @@ impl Worker {
             // It was, already.
             Reply::Ready { .. } => {}
             Reply::End(end) => {
-                let Some(Listed { ticket, waiting, .. }) = self.remove(end.number) else { return };
-                observe::log_of_guest(&ticket.request, &ticket.function, &end.log);
+                let Some(Listed { mut ticket, waiting, .. }) = self.remove(end.number) else {
+                    return;
+                };
+                observe::log_of_guest(&ticket.request, &ticket.served.name, &end.log);
+                let sampled = ticket.sampled.then_some(ticket.served.snapshot);
+                ticket.served.stats.call(&end, sampled);
+                self.keeps(end.kept, ticket.permit.memory.take());
                 drop(ticket.permit);
                 // Whoever waited may be gone.
                 match waiting {
@@ -224,11 +283,13 @@ impl Worker {
                     Waiting::End(_) => {}
                 }
             }
+            Reply::GaveUp(change) => self.keeps(change, None),
+            Reply::Kept(kept) => drop(self.kept.send_replace(kept)),
             Reply::Log { number, text } => {
                 if let Some(listed) = &*self.listed()
                     && let Some(call) = listed.get(&number)
                 {
-                    observe::log_of_guest(&call.ticket.request, &call.ticket.function, &text);
+                    observe::log_of_guest(&call.ticket.request, &call.ticket.served.name, &text);
                 }
             }
         }
