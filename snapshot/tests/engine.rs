@@ -2,7 +2,9 @@
 
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{CallError, ExternRef, FuncRef, InstanceId, Module, ModuleHash, TrapCode, Val};
+use executor_model::{
+    CallError, ExternRef, FuncRef, InstanceId, Module, ModuleHash, TrapCode, Val,
+};
 use executor_runtime::{CompiledModule, EngineConfig, Linker, NativeEngine, Store, StoreConfig};
 use executor_snapshot::{
     Capture, EntryKind, Hook, HookError, InstanceNames, Manifest, SnapshotError, SnapshotFile,

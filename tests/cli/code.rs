@@ -51,9 +51,10 @@ fn features_that_are_off_at_first_can_be_switched_on() {
 #[test]
 fn what_is_not_supported_is_named() {
     let sandbox = Sandbox::new();
-    sandbox.file("struct.wat", "(module (type (struct (field i32))))");
-    sandbox.run(&["compile", "struct.wat"]).failed(1, &["struct.wat", "garbage collection (gc)"]);
-    sandbox.run(&["compile", "-W", "gc", "struct.wat"]).failed(2, &["gc is not supported"]);
+    sandbox.file("cont.wat", "(module (type $f (func)) (type (cont $f)))");
+    sandbox.run(&["compile", "cont.wat"]).failed(1, &["cont.wat", "stack switching"]);
+    let refused = sandbox.run(&["compile", "-W", "stack-switching", "cont.wat"]);
+    refused.failed(2, &["stack-switching is not supported"]);
 }
 
 #[test]

@@ -153,9 +153,12 @@ pub struct GuestArgs {
     /// Stop the guest after this time
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub timeout: Option<Duration>,
-    /// The most that the guest's memories, tables, exceptions and lists of directories take together
+    /// The most that the guest's memories, tables, objects, exceptions and lists of directories take together
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<u64>,
+    /// The most that the guest's objects take, at most 4GiB; a stored function does not keep it
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_gc_heap: Option<u64>,
     /// The guest's stack, at most 1TiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_stack: Option<u64>,

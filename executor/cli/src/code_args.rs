@@ -27,8 +27,7 @@ pub struct CodeArgs {
 }
 
 /// What Wasmtime has a switch for and this engine has not: always off.
-const UNSUPPORTED: &[&str] =
-    &["component-model", "gc", "shared-everything-threads", "stack-switching"];
+const UNSUPPORTED: &[&str] = &["component-model", "shared-everything-threads", "stack-switching"];
 
 /// Features, and whether they are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +99,11 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_with_what_there_is() {
         assert!(parse_switch("smid").unwrap_err().contains("relaxed-simd"));
-        assert_eq!(parse_switch("gc").unwrap_err(), "gc is not supported");
-        assert_eq!(features(&["gc=n"]), Features::default());
+        assert_eq!(
+            parse_switch("stack-switching").unwrap_err(),
+            "stack-switching is not supported"
+        );
+        assert_eq!(features(&["gc=n"]), Features::default().without(Features::GC));
         assert!(parse_switch("simd=maybe").unwrap_err().contains("y or n"));
         assert!(parse_level("3").is_err());
         assert_eq!(parse_level("s"), Ok(OptLevel::Size));

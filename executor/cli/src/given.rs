@@ -69,6 +69,9 @@ macro_rules! give {
         if let Some(bytes) = options.max_memory {
             builder = builder.max_memory(bytes);
         }
+        if let Some(bytes) = options.max_gc_heap {
+            builder = builder.max_heap(bytes);
+        }
         if let Some(bytes) = max_stack {
             builder = builder.max_stack(bytes);
         }

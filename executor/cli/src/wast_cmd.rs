@@ -17,13 +17,13 @@ use std::sync::Arc;
 /// # Errors
 /// When a script cannot be read.
 pub fn wast(args: &WastArgs) -> Result<i32, Failure> {
-    let WastArgs { features: args::Features::All, through_snapshots, collect_every, code, files } = args;
-    let options =
-        Options {
-            through_snapshots: *through_snapshots,
-            features: code.features(Features::ALL),
-            collect_every: *collect_every,
-        };
+    let WastArgs { features: args::Features::All, through_snapshots, collect_every, code, files } =
+        args;
+    let options = Options {
+        through_snapshots: *through_snapshots,
+        features: code.features(Features::ALL),
+        collect_every: *collect_every,
+    };
     let compiler = NativeCompiler::new().map_err(Failure::new)?;
     let runner = Runner::new(Arc::new(compiler), options);
     let mut total = Summary::default();

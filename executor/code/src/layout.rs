@@ -119,7 +119,8 @@ impl Counts {
     /// How many memories have an index.
     #[must_use]
     pub const fn memories(&self) -> u32 {
-        self.imported_memories + self.owned_memories - self.heap
+        // A damaged file may say anything.
+        self.imported_memories.saturating_add(self.owned_memories.saturating_sub(self.heap))
     }
 
     /// Offset in the state block of the size (bytes, u64) of owned memory `i`.
@@ -239,6 +240,15 @@ pub struct TablePlan {
 impl TablePlan {
     /// References to functions.
     pub const FUNCTIONS: u64 = 0;
+    /// Checks that the table can be made: its module is valid also where it cannot.
+    ///
+    /// # Errors
+    /// When its initial size is above what is reserved.
+    pub fn check(&self, index: u32) -> Result<(), TooLarge> {
+        let min = self.min;
+        if min > self.max { Err(TooLarge::Table { index, min }) } else { Ok(()) }
+    }
+
     /// References to exceptions.
     pub const EXCEPTIONS: u64 = 1;
     /// References to objects and host values.
@@ -263,26 +273,35 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// The plan of a memory that lies `after` bytes after `vmctx`.
-    ///
-    /// # Errors
-    /// When its initial size is above what is reserved.
-    pub fn of(index: u32, ty: &MemoryType, after: u64) -> Result<Self, TooLarge> {
+    #[must_use]
+    pub fn of(ty: &MemoryType, after: u64) -> Self {
         let page_size = ty.page_size();
         // What indices can name, in pages whose number `memory.size` can give.
         let limit = match ty.memory64 {
             true => MAX_MEMORY / page_size,
             false => (MEMORY_RESERVATION / page_size).min(u32::MAX as u64),
         };
-        if ty.min > limit {
-            return Err(TooLarge::Memory { index, min: ty.min, page_size, limit });
-        }
         let max = ty.max.map_or(limit, |max| max.min(limit)) * page_size;
         let reservation = match checked_by_hardware(ty) {
             true => MEMORY_RESERVATION,
             false => align_up(max, PAGE),
         };
         let reservation = reservation + MEMORY_GUARD;
-        Ok(Self { after, reservation, min: ty.min * page_size, max, page_size })
+        let min = ty.min.saturating_mul(page_size);
+        Self { after, reservation, min, max, page_size }
+    }
+
+    /// Checks that the memory can be made: its module is valid also where it cannot.
+    ///
+    /// # Errors
+    /// When its initial size is above what is reserved.
+    pub fn check(&self, index: u32) -> Result<(), TooLarge> {
+        let (min, page_size) = (self.min / self.page_size, self.page_size);
+        let limit = self.reservation.saturating_sub(MEMORY_GUARD) / page_size;
+        match min > limit {
+            true => Err(TooLarge::Memory { index, min, page_size, limit }),
+            false => Ok(()),
+        }
     }
 
     /// The size in bytes of such a memory of `old` bytes once it has grown by `delta` pages, if it
@@ -322,7 +341,7 @@ pub enum TooLarge {
     },
     /// A memory.
     #[error(
-        "memory {index} begins with {min} pages of {page_size} bytes; \
+        "memory {index} begins with {min} pages of {page_size} bytes or more; \
          at most {limit} such pages are supported"
     )]
     Memory {
@@ -339,19 +358,16 @@ pub enum TooLarge {
 
 impl InstanceLayout {
     /// The layout of a module's instances.
-    ///
-    /// # Errors
-    /// When the initial size of a table or memory is above what can be reserved.
-    pub fn of(info: &ModuleInfo) -> Result<Self, TooLarge> {
+    #[must_use]
+    pub fn of(info: &ModuleInfo) -> Self {
         let counts = Counts::of(info);
         let mut before = counts.state_len();
         let mut tables = Vec::new();
-        for (i, table) in info.tables.iter().enumerate().skip(info.imported_tables as usize) {
+        for table in info.tables.iter().skip(info.imported_tables as usize) {
             let min = table.ty.min;
-            if min > MAX_TABLE_MIN {
-                return Err(TooLarge::Table { index: i as u32, min });
-            }
-            let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(min, MAX_TABLE.max(min));
+            // What is larger from the beginning is never made.
+            let least = if min > MAX_TABLE_MIN { 0 } else { min };
+            let max = table.ty.max.unwrap_or(MAX_TABLE).clamp(least, MAX_TABLE.max(least));
             let reservation = align_up((max * 8).max(1), PAGE);
             before += reservation;
             let elements = match table.ty.element.heap.hierarchy() {
@@ -363,17 +379,23 @@ impl InstanceLayout {
         }
         let mut after = counts.header_len();
         let mut memories = Vec::new();
-        for (i, ty) in info.memories.iter().enumerate().skip(info.imported_memories as usize) {
-            let plan = MemoryPlan::of(i as u32, ty, after)?;
+        for ty in info.memories.iter().skip(info.imported_memories as usize) {
+            let plan = MemoryPlan::of(ty, after);
             after += plan.reservation;
             memories.push(plan);
         }
         if counts.heap != 0 {
             let reservation = MAX_HEAP + MEMORY_GUARD;
-            memories.push(MemoryPlan { after, reservation, min: 0, max: MAX_HEAP, page_size: PAGE });
+            memories.push(MemoryPlan {
+                after,
+                reservation,
+                min: 0,
+                max: MAX_HEAP,
+                page_size: PAGE,
+            });
             after += reservation;
         }
-        Ok(Self { counts, tables, memories, before, after })
+        Self { counts, tables, memories, before, after }
     }
 }
 
@@ -386,7 +408,8 @@ mod tests {
     }
 
     fn plan(ty: &MemoryType) -> MemoryPlan {
-        let plan = MemoryPlan::of(0, ty, PAGE).expect("not too large");
+        let plan = MemoryPlan::of(ty, PAGE);
+        plan.check(0).expect("not too large");
         assert!(plan.min <= plan.max && plan.max <= plan.reservation - MEMORY_GUARD);
         assert!(plan.reservation.is_multiple_of(PAGE));
         plan
@@ -416,7 +439,7 @@ mod tests {
     fn what_begins_larger_than_that_is_refused() {
         for (min, page_size_log2) in [(1 << 48, 16), (u64::MAX, 0), (MAX_MEMORY + 1, 0)] {
             let ty = ty(min, None, true, page_size_log2);
-            assert!(MemoryPlan::of(3, &ty, 0).is_err(), "{min} pages");
+            assert!(MemoryPlan::of(&ty, 0).check(3).is_err(), "{min} pages");
         }
         plan(&ty(MAX_MEMORY >> 16, None, true, 16));
     }

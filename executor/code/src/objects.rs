@@ -101,7 +101,8 @@ impl ObjectTypes {
         if !info.has_objects() {
             return Self::default();
         }
-        let declares = |i: usize| info.canonical[i] as usize == i && info.types[i].as_func().is_none();
+        let declares =
+            |i: usize| info.canonical[i] as usize == i && info.types[i].as_func().is_none();
         // How many subtypes each has, itself included: they are declared behind it.
         let mut sizes: Vec<u32> = (0..info.types.len()).map(|i| u32::from(declares(i))).collect();
         for i in (0..info.types.len()).rev().filter(|i| declares(*i)) {
@@ -123,7 +124,11 @@ impl ObjectTypes {
             let number = *from;
             *from += sizes[i];
             next[i] = number + 1;
-            Some(ObjectType { number, last: number + sizes[i] - 1, shape: Shape::of(&info.types[i])? })
+            Some(ObjectType {
+                number,
+                last: number + sizes[i] - 1,
+                shape: Shape::of(&info.types[i])?,
+            })
         });
         Self(types.collect())
     }
@@ -166,24 +171,24 @@ impl Shape {
     /// That of a type; `None` for one of functions.
     #[must_use]
     pub fn of(ty: &CompositeType) -> Option<Self> {
-    match ty {
-        CompositeType::Func(_) => None,
-        CompositeType::Struct(fields) => {
-            let mut end = u64::from(HEADER);
-            let fields = fields.iter().map(|field| {
-                let size = size_of_storage(field.storage);
-                let at = align_up(end, alignment(size));
-                end = at + u64::from(size);
-                at as u32
-            });
-            let fields = fields.collect();
-            Some(Self::Struct { fields, size: align_up(end, 8) as u32 })
-        }
-        CompositeType::Array(element) => {
-            Some(Self::Array { element: size_of_storage(element.storage) })
+        match ty {
+            CompositeType::Func(_) => None,
+            CompositeType::Struct(fields) => {
+                let mut end = u64::from(HEADER);
+                let fields = fields.iter().map(|field| {
+                    let size = size_of_storage(field.storage);
+                    let at = align_up(end, alignment(size));
+                    end = at + u64::from(size);
+                    at as u32
+                });
+                let fields = fields.collect();
+                Some(Self::Struct { fields, size: align_up(end, 8) as u32 })
+            }
+            CompositeType::Array(element) => {
+                Some(Self::Array { element: size_of_storage(element.storage) })
+            }
         }
     }
-}
 }
 
 /// A type of objects in a code file, by its number: what a collection needs to know.
@@ -220,8 +225,11 @@ mod tests {
     use executor_model::{FieldType, TypeDeclaration};
 
     fn info(types: &[(CompositeType, Option<u32>)]) -> ModuleInfo {
-        let declaration =
-            |supertype: &Option<u32>| TypeDeclaration { group_len: 1, is_final: false, supertype: *supertype };
+        let declaration = |supertype: &Option<u32>| TypeDeclaration {
+            group_len: 1,
+            is_final: false,
+            supertype: *supertype,
+        };
         ModuleInfo {
             types: types.iter().map(|(ty, _)| ty.clone()).collect(),
             declarations: types.iter().map(|(_, supertype)| declaration(supertype)).collect(),
@@ -276,7 +284,10 @@ mod tests {
             last = Some(fields);
         }
         assert_eq!(last, Some(vec![8, 12, 16, 24, 40, 48]));
-        assert_eq!((elements_at(1), elements_at(4), elements_at(8), elements_at(16)), (12, 12, 16, 16));
+        assert_eq!(
+            (elements_at(1), elements_at(4), elements_at(8), elements_at(16)),
+            (12, 12, 16, 16)
+        );
         assert_eq!(array_size(16, u32::MAX), 16 + 16 * u64::from(u32::MAX));
     }
 }

@@ -41,6 +41,11 @@ const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
 
 /// The features in wasmparser's words.
 pub(crate) fn wasmparser(features: Features) -> WasmFeatures {
+    // Objects need typed references, which wasmparser's GC brings along.
+    let features = match features.contains(Features::FUNCTION_REFERENCES) {
+        true => features,
+        false => features.without(Features::GC),
+    };
     let on = PAIRS.iter().filter(|(ours, _)| features.contains(*ours));
     on.fold(WasmFeatures::MVP, |all, (_, theirs)| all.union(*theirs))
 }

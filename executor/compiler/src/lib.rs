@@ -189,8 +189,7 @@ impl NativeCompiler {
         compile: impl FnOnce(&ModuleContext<'_>) -> Result<(Vec<Unit>, Vec<Code>), CompileError>,
     ) -> Result<Vec<u8>, CompileError> {
         let deadline = Deadline::after(self.max_time);
-        let layout = InstanceLayout::of(&module.info)
-            .map_err(|error| CompileError::Unsupported(error.to_string()))?;
+        let layout = InstanceLayout::of(&module.info);
         let target = self.target(options.opt_level)?;
         let reach = options.frame_maps.then(|| Reach::of(module)).transpose()?;
         let objects = ObjectTypes::of(&module.info);

@@ -331,14 +331,17 @@ fn every_comparison_with_a_bound_is_followed_by_a_mask() {
 }
 
 #[test]
-fn a_memory_that_no_machine_has_is_refused() {
-    let wasm = wat::parse_str("(module (memory i64 0x1000000000000))").expect("valid text");
-    let module = compiler().decode(&wasm, ModuleHash::of(&wasm), Features::ALL).expect("valid");
-    let error = compiler().compile(&module, PLAIN, &|_| {}).expect_err("refused");
+fn a_module_with_what_no_machine_has_is_compiled_and_says_so() {
+    let file =
+        compile("(module (memory i64 0x1000000000000) (table i64 5000000000 funcref))", PLAIN);
     assert_eq!(
-        error.to_string(),
-        "memory 0 begins with 281474976710656 pages of 65536 bytes; \
+        file.memories()[0].check(0).expect_err("too large").to_string(),
+        "memory 0 begins with 281474976710655 pages of 65536 bytes or more; \
          at most 1048576 such pages are supported"
+    );
+    assert_eq!(
+        file.tables()[0].check(0).expect_err("too large").to_string(),
+        "table 0 begins with 5000000000 elements; at most 4294967295 are supported"
     );
 }
 
@@ -353,6 +356,7 @@ fn features_that_are_off_are_named_with_their_switches() {
         ("(module (func (param v128)))", Features::SIMD),
         ("(module (type $t (func)) (func (param (ref $t))))", Features::FUNCTION_REFERENCES),
         ("(module (memory 1 1 (pagesize 1)))", Features::CUSTOM_PAGE_SIZES),
+        ("(module (type (struct)))", Features::GC),
     ] {
         let wasm = wat::parse_str(wat).expect("valid text");
         let decode = |features| compiler().decode(&wasm, ModuleHash::of(&wasm), features);
@@ -368,19 +372,9 @@ fn features_that_are_off_are_named_with_their_switches() {
 
 #[test]
 fn what_no_switch_helps_is_named_too() {
-    let error = refusal("(module (type (struct)))");
-    assert_eq!(
-        error.to_string(),
-        "the module needs garbage collection (gc), which is not supported"
-    );
+    // A tag with results is of stack switching.
+    let error = refusal("(module (type $t (func)) (type $c (cont $t)))");
+    assert_eq!(error.to_string(), "the module needs stack switching, which is not supported");
     // A plain error stays what it is.
     assert!(matches!(refusal("(module (func (result i32)))"), CompileError::Invalid { .. }));
-}
-
-#[test]
-fn a_table_that_no_slot_can_hold_is_unsupported() {
-    let error = compiler()
-        .compile(&decode("(module (table i64 5000000000 funcref))"), PLAIN, &|_| {})
-        .expect_err("refused");
-    assert!(matches!(error, CompileError::Unsupported(_)), "{error}");
 }

@@ -31,10 +31,16 @@ const EVERYTHING: &str = r#"
       (func $divide (export "divide") (param i32 i32) (result i32)
         (i32.div_s (local.get 0) (local.get 1)))
       (func $derived (type $derived) (i32.load (local.get 0)))
-      (func $throws (param i32) (result i32)
+      (type $box (struct (field i32) (field anyref)))
+      (type $row (array (mut (ref null $box))))
+      (global $kept (mut anyref) (ref.null any))
+      (func $throws (param i32) (result i32) (local $box (ref null $box))
+        (local.set $box (struct.new $box (local.get 0) (ref.null any)))
         (block $caught (result i32)
           (try_table (result i32) (catch $tag $caught)
             (call $log (local.get 0))
+            (call $log (local.get 0))
+            (global.set $kept (local.get $box))
             (throw $tag (local.get 0)))))
       (func (export "init") (param i32)
         (memory.init $passive (local.get 0) (i32.const 0) (i32.const 7))
@@ -98,7 +104,7 @@ fn read_all(bytes: &[u8], sites: &[CallSite], pcs: impl Iterator<Item = u32>) {
     }
     for ty in some(types) {
         inside(file.enter_offset(ty));
-        let _ = (file.type_words(ty), file.func_type(ty));
+        let _ = (file.type_words(ty), file.func_type(ty), file.object_type(ty));
         if let Some(digest) = file.type_digest(ty) {
             some(types).for_each(|ty| _ = file.is_subtype(ty, digest));
         }
@@ -110,13 +116,17 @@ fn read_all(bytes: &[u8], sites: &[CallSite], pcs: impl Iterator<Item = u32>) {
     assert!(
         file.exports().count() <= file.range(Section::Exports).len() / size_of::<ExportRecord>()
     );
+    for record in file.objects() {
+        let _ = file.object_references(record);
+    }
+    let _ = (file.object_globals(), file.counts().memories());
     let _ = (file.module_name(), file.data(), file.verify());
     let _ = file.info();
     for site in sites {
         inside(file.continuation(*site).map(|resumption| resumption.code));
     }
     for pc in pcs.chain([u32::MAX]) {
-        let _ = file.trap_at(pc);
+        let _ = (file.trap_at(pc), file.stack_map_at(pc));
         if let Some((_, handlers)) = file.handlers_at(pc) {
             handlers.iter().for_each(|handler| inside(Some(handler.landing)));
         }

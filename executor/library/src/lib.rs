@@ -50,13 +50,14 @@ pub use versions::Deployed;
 pub use executor_code::{CompileError, OptLevel};
 pub use executor_files::FileError;
 pub use executor_model::{
-    CallError, EngineError, Escaped, Features, FuncType, GlobalType, LimitError, MemoryType,
-    ModuleHash, TableType, Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
+    AnyRef, CallError, CompositeType, EngineError, Escaped, ExternRef, Features, FieldType,
+    FuncType, GlobalType, LimitError, MemoryType, ModuleHash, ObjectRef, StorageType, TableType,
+    Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
     Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, InstantiateError,
-    IntoHostFunc, MemoryMut, OutOfBounds, PoolConfig, PoolStats, SuspendError,
-    ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
+    IntoHostFunc, KeptObject, MemoryMut, ObjectType, OutOfBounds, PoolConfig, PoolStats,
+    SuspendError, ignore_ending_signals, ignore_file_size_signal, keep_descriptors_from_children,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,

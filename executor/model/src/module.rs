@@ -5,7 +5,8 @@
 
 use crate::{
     CompositeType, Features, FieldType, FuncIndex, FuncType, GlobalIndex, GlobalType, HeapType,
-    MemoryIndex, MemoryType, RefType, StorageType, TableIndex, TableType, TagIndex, TypeIndex, ValType,
+    MemoryIndex, MemoryType, RefType, StorageType, TableIndex, TableType, TagIndex, TypeIndex,
+    ValType,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range, sync::Arc};
@@ -134,7 +135,8 @@ impl ModuleInfo {
     /// that are handed to it.
     #[must_use]
     pub fn holds_objects(&self) -> bool {
-        let holds = |ty: &ValType| matches!(ty, ValType::Ref(ty) if ty.heap.hierarchy().holds_objects());
+        let holds =
+            |ty: &ValType| matches!(ty, ValType::Ref(ty) if ty.heap.hierarchy().holds_objects());
         let mut funcs = self.types.iter().filter_map(CompositeType::as_func);
         self.has_objects()
             || funcs.any(|ty| ty.params.iter().chain(&ty.results).any(holds))

@@ -109,9 +109,9 @@ impl HeapType {
     #[must_use]
     pub fn index(self) -> Option<TypeIndex> {
         match self {
-            Self::ConcreteFunc(index) | Self::ConcreteStruct(index) | Self::ConcreteArray(index) => {
-                Some(index)
-            }
+            Self::ConcreteFunc(index)
+            | Self::ConcreteStruct(index)
+            | Self::ConcreteArray(index) => Some(index),
             _ => None,
         }
     }
@@ -146,7 +146,9 @@ impl fmt::Display for RefType {
             };
         }
         let heap = match self.heap {
-            HeapType::ConcreteFunc(_) | HeapType::ConcreteStruct(_) | HeapType::ConcreteArray(_) => {
+            HeapType::ConcreteFunc(_)
+            | HeapType::ConcreteStruct(_)
+            | HeapType::ConcreteArray(_) => {
                 unreachable!("they have an index")
             }
             HeapType::Any => "any",

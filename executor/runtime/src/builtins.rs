@@ -347,8 +347,7 @@ fn listen(
     };
     let Some(raw) = values.first(types.len()) else { return };
     let scope = store.objects.scope();
-    let values: Vec<Val> =
-        raw.iter().zip(&types).map(|(raw, ty)| store.val(*raw, *ty)).collect();
+    let values: Vec<Val> = raw.iter().zip(&types).map(|(raw, ty)| store.val(*raw, *ty)).collect();
     let context = ListenerContext { func, name: instance.vm.module().code().function_name(func) };
     tell(listener, &context, &values);
     store.objects.end_scope(scope);

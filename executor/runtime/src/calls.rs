@@ -80,8 +80,7 @@ impl StoreInner {
     /// The results of a call that returned, as the host is given them.
     pub(crate) fn results(&mut self, values: &[RawValue], ty: &FuncType) -> Vec<Val> {
         let results = values.iter().zip(&ty.results);
-        let results: Vec<Val> =
-            results.map(|(raw, ty)| self.val(*raw, *ty)).collect();
+        let results: Vec<Val> = results.map(|(raw, ty)| self.val(*raw, *ty)).collect();
         for result in &results {
             if let Val::ExnRef(Some(handle)) = result {
                 self.exceptions.give(*handle);

@@ -7,9 +7,7 @@ use crate::{
     store::{Instance, Store, StoreInner},
 };
 use executor_code::file::Place;
-use executor_model::{
-    Escaped, ExternKind, Hierarchy, InstanceId, ModuleInfo, ObjectBits, ValType,
-};
+use executor_model::{Escaped, ExternKind, Hierarchy, InstanceId, ModuleInfo, ObjectBits, ValType};
 
 /// Why a store cannot be captured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

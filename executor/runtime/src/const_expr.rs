@@ -64,7 +64,8 @@ impl StoreInner {
                 u128::from(ObjectBits::I31(value as u32 & ((1 << 31) - 1)).to_bits())
             }),
             ConstOp::GlobalGet(index) => {
-                let (Some(value), Some(global)) = (vm.global(index), info.globals.get(index as usize))
+                let (Some(value), Some(global)) =
+                    (vm.global(index), info.globals.get(index as usize))
                 else {
                     return Ok(None);
                 };
@@ -79,7 +80,9 @@ impl StoreInner {
                 return self.make(id, info, (ty, count), stack);
             }
             ConstOp::StructNewDefault(ty) => return self.make(id, info, (ty, 0), stack),
-            ConstOp::ArrayNewFixed(ty, len) => return self.make(id, info, (ty, len as usize), stack),
+            ConstOp::ArrayNewFixed(ty, len) => {
+                return self.make(id, info, (ty, len as usize), stack);
+            }
             ConstOp::ArrayNewDefault(ty) => {
                 let Some((len, _)) = stack.pop() else { return Ok(None) };
                 let array = self.new_array_between(id, ty, len as u32, stack)?;

@@ -146,7 +146,7 @@ impl<'a> Caller<'a> {
     pub fn memory_index(&self) -> u32 {
         let vm = &self.store.instances[self.instance.position()].vm;
         let counts = vm.counts();
-        match counts.imported_memories + counts.owned_memories {
+        match counts.memories() {
             0 | 1 => 0,
             _ => match vm.module().code().export("memory") {
                 Some((ExternKind::Memory, index)) => index,
@@ -171,7 +171,8 @@ impl<'a> Caller<'a> {
     pub fn memory_and_data<T: Any>(&mut self) -> Option<(MemoryMut<'_>, &mut T)> {
         let index = self.memory_index();
         // Only where nobody else can reach it.
-        if self.store.is_lent(self.instance, index) {
+        let counts = self.store.instances[self.instance.position()].vm.counts();
+        if index >= counts.memories() || self.store.is_lent(self.instance, index) {
             return None;
         }
         let memory = self.store.instances[self.instance.position()].vm.memory_mut(index)?;

@@ -4,7 +4,9 @@ use crate::{
     host::{Caller, HostError, HostFunc, IntoHostFunc},
     shared::SharedMemory,
 };
-use executor_model::{CompositeType, FuncType, Import, ImportKind, InstanceId, LinkError, ModuleInfo, RawValue};
+use executor_model::{
+    CompositeType, FuncType, Import, ImportKind, InstanceId, LinkError, ModuleInfo, RawValue,
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// Names for host functions, for the exports of instances and for memories that stores share.
@@ -107,12 +109,14 @@ impl Linker {
                     unknown.push((module.clone(), name.clone()));
                     continue;
                 }
-                (ImportKind::Func(ty), Some(func), _) => match info.types.get(*ty as usize).and_then(CompositeType::as_func) {
-                    Some(wanted) if *wanted != func.ty => {
-                        format!("expected {wanted}, found {}", func.ty)
+                (ImportKind::Func(ty), Some(func), _) => {
+                    match info.types.get(*ty as usize).and_then(CompositeType::as_func) {
+                        Some(wanted) if *wanted != func.ty => {
+                            format!("expected {wanted}, found {}", func.ty)
+                        }
+                        _ => continue,
                     }
-                    _ => continue,
-                },
+                }
                 // Its limits are checked when it is linked.
                 (ImportKind::Memory(_), _, Some(_)) => continue,
                 (kind, Some(_), _) => format!("expected a {}, found a func", kind_name(*kind)),

@@ -243,7 +243,12 @@ impl Instance {
     }
 
     /// Where a part of a data segment lies in the data of the module.
-    pub(crate) fn data_part(&self, segment: u32, src: u64, len: u64) -> Result<Range<usize>, Raise> {
+    pub(crate) fn data_part(
+        &self,
+        segment: u32,
+        src: u64,
+        len: u64,
+    ) -> Result<Range<usize>, Raise> {
         let info = self.vm.module().info().map_err(|e| Raise::Host(e.into()))?;
         let range = match self.dropped(self.vm.counts().dropped_data(segment), segment) {
             true => 0..0,

@@ -63,8 +63,8 @@ impl SharedMemory {
                 "a shared memory is declared shared, with a maximum not below its minimum";
             return Err(EngineError::Unsupported(message.to_owned()));
         }
-        let plan =
-            MemoryPlan::of(0, &ty, 0).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        let plan = MemoryPlan::of(&ty, 0);
+        plan.check(0).map_err(|e| EngineError::Unsupported(e.to_string()))?;
         let failed = |source| EngineError::Resource { what: "make a shared memory", source };
         // The size word has the page before the memory to itself.
         let slot = Reservation::new(PAGE + plan.reservation).map_err(failed)?;
@@ -196,16 +196,17 @@ impl StoreInner {
 
     /// The bytes of a memory that only this store can reach.
     pub(crate) fn memory(&self, id: InstanceId, index: u32) -> Option<&[u8]> {
-        if self.is_lent(id, index) {
+        // The heap of objects lies behind those that have an index.
+        let vm = &self.instance(id)?.vm;
+        if index >= vm.counts().memories() || self.is_lent(id, index) {
             return None;
         }
-        self.instance(id)?.vm.memory(index)
+        vm.memory(index)
     }
 
     /// The bytes of a memory that only this store can reach, to change.
     pub(crate) fn memory_mut(&mut self, id: InstanceId, index: u32) -> Option<MemoryMut<'_>> {
-        self.instance(id)?;
-        if self.is_lent(id, index) {
+        if index >= self.instance(id)?.vm.counts().memories() || self.is_lent(id, index) {
             return None;
         }
         self.instances[id.position()].vm.memory_mut(index)

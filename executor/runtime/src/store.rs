@@ -156,6 +156,12 @@ impl StoreInner {
         module: &Arc<CompiledModule>,
     ) -> Result<InstanceId, EngineError> {
         let code = module.code();
+        for (plan, i) in code.memories().iter().zip(code.counts().imported_memories..) {
+            plan.check(i).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        }
+        for (plan, i) in code.tables().iter().zip(code.counts().imported_tables..) {
+            plan.check(i).map_err(|e| EngineError::Unsupported(e.to_string()))?;
+        }
         let memories = code.memories().iter().map(|plan| plan.min);
         let tables = code.tables().iter().map(|plan| plan.min);
         let used = self.config.max_memory.saturating_sub(self.room());
@@ -317,7 +323,8 @@ impl StoreInner {
             Val::FuncRef(Some(func)) if self.func(func.instance(), func.func()) != Some(*func) => {
                 Err(format!("{func} is not a function of this store"))
             }
-            Val::ExternRef(Some(ExternRef::Host(handle))) | Val::AnyRef(Some(AnyRef::Host(handle)))
+            Val::ExternRef(Some(ExternRef::Host(handle)))
+            | Val::AnyRef(Some(AnyRef::Host(handle)))
                 if handle.get() > self.externs.len() as u64 =>
             {
                 Err(format!("{handle} is not the handle of a host value of this store"))
@@ -465,7 +472,10 @@ impl Store {
 
     /// Grows a memory by pages; the size before, or `None` when it cannot grow so far.
     pub fn memory_grow(&mut self, instance: InstanceId, index: u32, delta: u64) -> Option<u64> {
-        self.inner.instance(instance)?;
+        let counts = self.inner.instance(instance)?.vm.counts();
+        if index >= counts.memories() {
+            return None;
+        }
         self.inner.grow_memory(instance, index, delta)
     }
 

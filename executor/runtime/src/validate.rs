@@ -143,12 +143,11 @@ impl StoreInner {
         objects: &KnownObjects,
     ) -> Result<(), RestoreError> {
         let info = vm.module().info()?;
-        let check = |bits: u64, ty: RefType, what: String| {
-            match objects.reference_is(self, bits, ty, id) {
+        let check =
+            |bits: u64, ty: RefType, what: String| match objects.reference_is(self, bits, ty, id) {
                 true => Ok(()),
                 false => mismatch(format!("{what} of instance {id} holds an invalid reference")),
-            }
-        };
+            };
         for (i, global) in info.globals.iter().enumerate().skip(info.imported_globals as usize) {
             if let (ValType::Ref(ty), Some(value)) = (global.ty.value, vm.global(i as u32)) {
                 check(value.0 as u64, ty, format!("global {i}"))?;

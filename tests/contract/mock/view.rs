@@ -198,7 +198,11 @@ impl ModuleEngine for MockView<'_> {
             return false;
         }
         let raw = RawValue(u128::from(hi) << 64 | u128::from(lo));
-        self.store.set_global(self.id, index, Val::from_raw(raw, ty.value, |_| unreachable!("a number")));
+        self.store.set_global(
+            self.id,
+            index,
+            Val::from_raw(raw, ty.value, |_| unreachable!("a number")),
+        );
         true
     }
 

@@ -95,8 +95,8 @@ pub fn type_word(ty: ValType) -> u32 {
 const NON_NULLABLE: u32 = 1 << 8;
 /// Where a type word holds a type index, which has at most 20 bits (`FuncRef::MAX_INDEX`).
 const TYPE_INDEX_SHIFT: u32 = 12;
-/// Stands in the low byte for a concrete type of functions: 0x60 is what the binary format begins one with.
-const CONCRETE_FUNC: u32 = 0x60;
+/// Stands in the low byte for a concrete type of functions. Snapshots hold these words too, so none of them changes.
+const CONCRETE_FUNC: u32 = 0x64;
 /// Stands there for a concrete type of structures.
 const CONCRETE_STRUCT: u32 = 0x5f;
 /// Stands there for a concrete type of arrays.

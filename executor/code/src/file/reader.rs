@@ -113,6 +113,8 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let imports = range(Section::Imports).len / size_of::<ImportRecord>() as u64;
         check(imports == u64::from(self.counts().imported_functions), Section::Imports)?;
         check(self.tables().len() == self.counts().owned_tables as usize, Section::Tables)?;
+        let heap = self.counts().heap;
+        check(heap <= 1 && heap <= self.counts().owned_memories, Section::Memories)?;
         check(self.memories().len() == self.counts().owned_memories as usize, Section::Memories)
     }
 
@@ -309,9 +311,7 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         let at = self.records::<u32>(Section::StackMapReturns).binary_search(&returns);
         let map = at.ok().and_then(|at| self.records::<StackMapRecord>(Section::StackMaps).get(at));
         let slots = self.records::<u32>(Section::StackMapSlots);
-        let of = |map: &StackMapRecord| {
-            slots.get(map.first as usize..)?.get(..map.count as usize)
-        };
+        let of = |map: &StackMapRecord| slots.get(map.first as usize..)?.get(..map.count as usize);
         map.and_then(of).unwrap_or_default()
     }
 

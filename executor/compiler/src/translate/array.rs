@@ -155,7 +155,12 @@ impl Translator<'_> {
     }
 
     /// Where an element of the array at an address lies: a base and an offset. Traps when there is none.
-    fn element_address(&mut self, storage: StorageType, array: Value, index: Value) -> (Value, i32) {
+    fn element_address(
+        &mut self,
+        storage: StorageType,
+        array: Value,
+        index: Value,
+    ) -> (Value, i32) {
         let len = self.array_len(array);
         let outside = self.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
         self.emitter.trap_if(outside, TrapCode::ArrayOutOfBounds);

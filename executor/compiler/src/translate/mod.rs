@@ -134,7 +134,8 @@ pub(crate) fn function(
             }
         }
     }
-    if let Some(types) = context.types.filter(|_| context.stack_maps && translator.types.is_none()) {
+    if let Some(types) = context.types.filter(|_| context.stack_maps && translator.types.is_none())
+    {
         translator.types = Some(types.body(defined, &body)?);
     }
     if let Some(offset) = resumed {

@@ -9,7 +9,9 @@ use crate::{
 };
 use cranelift_codegen::ir::{Function, Opcode};
 use cranelift_frontend::FunctionBuilderContext;
-use executor_code::{CompileError, CpuFeatures, OptLevel, layout::InstanceLayout};
+use executor_code::{
+    CompileError, CpuFeatures, OptLevel, layout::InstanceLayout, objects::ObjectTypes,
+};
 use executor_model::{Features, Module, ModuleHash};
 use std::{sync::Arc, time::Duration};
 
@@ -29,8 +31,10 @@ fn ir(body: &str, time: Duration) -> Result<Function, CompileError> {
     };
     let context = ModuleContext {
         module: &module,
-        layout: &InstanceLayout::of(&module.info).unwrap(),
+        layout: &InstanceLayout::of(&module.info),
         target: &Target::new(CpuFeatures::host(), OptLevel::Speed).unwrap(),
+        objects: &ObjectTypes::default(),
+        stack_maps: false,
         types: None,
         reach: None,
         allowance: u64::MAX,

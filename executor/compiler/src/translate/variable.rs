@@ -66,7 +66,8 @@ impl Translator<'_> {
         let access = self.emitter.access;
         // An immutable global has its value before any code of the instance runs. A collection may move what it
         // refers to.
-        let access = if ty.mutable || self.is_noted(ty.value) { access.state } else { access.fixed };
+        let access =
+            if ty.mutable || self.is_noted(ty.value) { access.state } else { access.fixed };
         let counts = self.emitter.counts();
         let (base, offset) = match index.checked_sub(counts.imported_globals) {
             Some(owned) => self.emitter.at(counts.from_vmctx(counts.global(owned))),

@@ -6,6 +6,7 @@
 mod builder;
 mod call;
 mod memory;
+mod objects;
 mod typed;
 
 pub use builder::InstanceBuilder;

@@ -64,7 +64,8 @@ impl Launching {
         let instance = store.instantiate(main)?;
         let listener = &self.runtime.shared.listener;
         let clock = Clock::new(None, None, listener);
-        let mut instance = Instance::new(store, instance, Entry::Nothing, clock, Written::default());
+        let mut instance =
+            Instance::new(store, instance, Entry::Nothing, clock, Written::default());
         let (options, seen) = (CaptureOptions::default(), Observations::default());
         let manifest = manifest(&instance, modules.names(), &[], &options, None, seen)?;
         let adding = catalogue.add()?;

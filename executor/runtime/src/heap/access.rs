@@ -192,7 +192,12 @@ impl StoreInner {
     }
 
     /// Where elements of an array lie in the heap, and the size of one.
-    pub(crate) fn elements(&self, array: u32, at: u64, len: u64) -> Result<(Range<usize>, usize), TrapCode> {
+    pub(crate) fn elements(
+        &self,
+        array: u32,
+        at: u64,
+        len: u64,
+    ) -> Result<(Range<usize>, usize), TrapCode> {
         let outside = TrapCode::ArrayOutOfBounds;
         let kind = self.object_kind(array).ok_or(outside)?;
         let end = at.checked_add(len).filter(|end| *end <= u64::from(self.array_len(array)));
@@ -269,9 +274,9 @@ impl StoreInner {
     }
 
     fn object_type(&self, object: ObjectRef) -> Result<(u32, ObjectType), CallError> {
-        let at = self.find_object(object).ok_or_else(|| {
-            usage("the handle of the object has ended, or is of another store")
-        })?;
+        let at = self
+            .find_object(object)
+            .ok_or_else(|| usage("the handle of the object has ended, or is of another store"))?;
         let kind = self.object_kind(at).ok_or_else(|| usage("the object has no type"))?;
         let code = self.instance(kind.instance).map(|instance| instance.vm.module().code());
         let ty = code.and_then(|code| code.object_type(kind.record.ty));
@@ -280,7 +285,11 @@ impl StoreInner {
     }
 
     /// The type of a field or element, and where it lies in the heap.
-    fn place(&self, object: ObjectRef, index: u32) -> Result<(InstanceId, FieldType, usize), CallError> {
+    fn place(
+        &self,
+        object: ObjectRef,
+        index: u32,
+    ) -> Result<(InstanceId, FieldType, usize), CallError> {
         let (at, ObjectType { instance, ty, .. }) = self.object_type(object)?;
         match &ty {
             CompositeType::Array(element) => {
@@ -321,7 +330,12 @@ impl StoreInner {
         Ok(())
     }
 
-    fn checked_raw(&self, value: &Val, ty: ValType, instance: InstanceId) -> Result<RawValue, CallError> {
+    fn checked_raw(
+        &self,
+        value: &Val,
+        ty: ValType,
+        instance: InstanceId,
+    ) -> Result<RawValue, CallError> {
         self.check_value(value, ty, instance).map_err(CallError::Usage)?;
         self.raw(value).ok_or_else(|| usage("the value is not of this store"))
     }
@@ -359,8 +373,11 @@ impl StoreInner {
         // Those that are objects may be moved.
         let mut objects: Vec<u64> = Vec::new();
         let holds: Vec<bool> = fields.iter().map(|field| field.storage.holds_objects()).collect();
-        objects.extend(raws.iter().zip(&holds).filter(|(_, holds)| **holds).map(|(raw, _)| *raw as u64));
-        let trap = |code| CallError::Trap(executor_model::Trap { code, backtrace: Default::default() });
+        objects.extend(
+            raws.iter().zip(&holds).filter(|(_, holds)| **holds).map(|(raw, _)| *raw as u64),
+        );
+        let trap =
+            |code| CallError::Trap(executor_model::Trap { code, backtrace: Default::default() });
         let canonical = self.canonical(instance, index).unwrap_or(index);
         let at = match &ty {
             CompositeType::Array(_) => {
@@ -421,7 +438,12 @@ impl Caller<'_> {
     ///
     /// # Errors
     /// As there.
-    pub fn set_field(&mut self, object: ObjectRef, index: u32, value: Val) -> Result<(), CallError> {
+    pub fn set_field(
+        &mut self,
+        object: ObjectRef,
+        index: u32,
+        value: Val,
+    ) -> Result<(), CallError> {
         self.store_mut().write_field(object, index, value)
     }
 
@@ -472,7 +494,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::field`], and when it is not mutable or the value is of another type.
-    pub fn set_field(&mut self, object: ObjectRef, index: u32, value: Val) -> Result<(), CallError> {
+    pub fn set_field(
+        &mut self,
+        object: ObjectRef,
+        index: u32,
+        value: Val,
+    ) -> Result<(), CallError> {
         self.inner.write_field(object, index, value)
     }
 
@@ -506,10 +533,21 @@ impl Store {
     /// ([`Self::keep_object`]) stays. Outside of any scope a handle is good as long as the store; a call of a host
     /// function is a scope.
     pub fn object_scope<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
-        let scope = self.inner.objects.scope();
+        let scope = self.begin_object_scope();
         let result = f(self);
-        self.inner.objects.end_scope(scope);
+        self.end_object_scope(scope);
         result
+    }
+
+    /// The beginning of a scope of handles, for what cannot be a closure: see [`Self::object_scope`].
+    #[must_use]
+    pub fn begin_object_scope(&self) -> usize {
+        self.inner.objects.scope()
+    }
+
+    /// Ends the handles that were given since a scope began.
+    pub fn end_object_scope(&self, scope: usize) {
+        self.inner.objects.end_scope(scope);
     }
 
     /// Frees the objects that nothing refers to.
@@ -527,7 +565,9 @@ impl Store {
     /// How many bytes objects take, those that nothing refers to included until the next collection.
     #[must_use]
     pub fn object_bytes(&self) -> u64 {
-        self.inner.heap_header().map_or(0, |header| header.next - executor_code::abi::HeapHeader::FIRST)
+        self.inner
+            .heap_header()
+            .map_or(0, |header| header.next - executor_code::abi::HeapHeader::FIRST)
     }
 
     /// How many collections there were since the store was made.

@@ -4,12 +4,7 @@
 //! trusts types, is never given another.
 
 use super::types::{Types, of_word, read_u32, read_u64};
-use crate::{
-    CaptureError,
-    capture::can_be_kept,
-    image::RestoreError,
-    store::StoreInner,
-};
+use crate::{CaptureError, capture::can_be_kept, image::RestoreError, store::StoreInner};
 use executor_code::{
     abi::HeapHeader,
     objects::{ITEMS, Shape, elements_at, size_of_storage},
@@ -75,10 +70,7 @@ impl StoreInner {
     }
 
     /// Calls `visit` with where each object begins, in order; `None` where there is no object that should be.
-    fn each_object<E>(
-        &self,
-        mut visit: impl FnMut(u32) -> Result<(), E>,
-    ) -> Option<Result<(), E>> {
+    fn each_object<E>(&self, mut visit: impl FnMut(u32) -> Result<(), E>) -> Option<Result<(), E>> {
         let Some(header) = self.heap_header() else { return Some(Ok(())) };
         let types = Types::of(&self.instances);
         let tables = types.tables();
@@ -147,7 +139,9 @@ impl StoreInner {
     pub(crate) fn refuse_in_objects(&self) -> Result<(), CaptureError> {
         let mut known = HashMap::new();
         let all = self.each_object(|at| {
-            let Some((instance, fields)) = self.references_in(at, &mut known) else { return Ok(()) };
+            let Some((instance, fields)) = self.references_in(at, &mut known) else {
+                return Ok(());
+            };
             for (index, ty, bits) in fields {
                 let hierarchy = ty.heap.hierarchy();
                 if !can_be_kept(bits, hierarchy) {
@@ -213,9 +207,9 @@ impl StoreInner {
     /// Whether the first word of an object is one that the allocator could have written.
     fn has_true_word(&self, at: u32) -> bool {
         let word = read_u64(self.heap_bytes(), at as usize).unwrap_or(0);
-        let array = self.object_kind(at).is_some_and(|kind| {
-            kind.record.kind != executor_code::objects::ObjectRecord::STRUCT
-        });
+        let array = self
+            .object_kind(at)
+            .is_some_and(|kind| kind.record.kind != executor_code::objects::ObjectRecord::STRUCT);
         let low = word & ((1 << executor_code::objects::NUMBER_SHIFT) - 1);
         low == if array { executor_code::objects::ARRAY } else { 0 }
     }

@@ -121,7 +121,8 @@ impl StoreInner {
     ) -> Result<u32, TrapCode> {
         let full = TrapCode::HeapExhausted;
         let mut header = self.heap_header().ok_or(full)?;
-        let end = |header: &HeapHeader| header.next.checked_add(size).filter(|end| *end <= MAX_HEAP);
+        let end =
+            |header: &HeapHeader| header.next.checked_add(size).filter(|end| *end <= MAX_HEAP);
         self.allocations = self.allocations.wrapping_add(1);
         let every = self.config.collect_every.map(NonZeroU32::get);
         let forced = every.is_some_and(|every| self.allocations.is_multiple_of(every));
@@ -146,10 +147,13 @@ impl StoreInner {
         let (object, after) = (header.next, end(&header).ok_or(full)?);
         let len = self.heap_bytes().len() as u64;
         // Machine code must not go on beyond where a collection is due.
-        let chunk = align_up(after.max(object + CHUNK), PAGE).min(header.due & !7).min(len).max(after);
+        let chunk =
+            align_up(after.max(object + CHUNK), PAGE).min(header.due & !7).min(len).max(after);
         let unclean = header.end.max(object)..chunk.min(header.dirty);
         let mut heap = self.heap_mut();
-        if let Some(bytes) = heap.get_mut(unclean.start as usize..unclean.end.max(unclean.start) as usize) {
+        if let Some(bytes) =
+            heap.get_mut(unclean.start as usize..unclean.end.max(unclean.start) as usize)
+        {
             bytes.fill(0);
         }
         header.next = after;

@@ -109,5 +109,6 @@ pub(super) fn object<'a>(tables: &[Table<'a>], heap: &[u8], at: usize) -> Option
         }
     };
     let inside = (at as u64).checked_add(size)? <= heap.len() as u64;
-    (inside && size >= 8 && size.is_multiple_of(8)).then_some(Object { size: size as usize, references })
+    (inside && size >= 8 && size.is_multiple_of(8))
+        .then_some(Object { size: size as usize, references })
 }

@@ -218,14 +218,17 @@ fn a_host_holds_objects_by_handles() {
     let mut linker = Linker::new();
     linker.func("host", "none", |_: &mut Caller<'_>| Ok::<(), HostError>(()));
     let (_, mut store, id) = make(
-        &[TREE, r#"(module (type $pair (struct (field (mut i8)) (field (mut anyref)) (field i64)))
+        &[
+            TREE,
+            r#"(module (type $pair (struct (field (mut i8)) (field (mut anyref)) (field i64)))
              (type $row (array (mut i16)))
              (type $refs (array (mut (ref null $pair))))
              (func (export "pair") (result (ref $pair))
                (struct.new $pair (i32.const 300) (ref.i31 (i32.const -5)) (i64.const 6)))
              (func (export "first") (param (ref null $pair)) (result i32)
                (struct.get_u $pair 0 (local.get 0)))
-             (func (export "garbage") (drop (array.new_default $row (i32.const 50)))))"#],
+             (func (export "garbage") (drop (array.new_default $row (i32.const 50)))))"#,
+        ],
         linker,
         always(),
     );
@@ -237,7 +240,9 @@ fn a_host_holds_objects_by_handles() {
     assert_eq!(store.field(pair, 1).unwrap(), Val::AnyRef(Some(AnyRef::I31(-5))));
     assert_eq!(store.field(pair, 2).unwrap(), Val::I64(6));
     store.set_field(pair, 0, Val::I32(7)).unwrap();
-    for (index, value) in [(0, Val::I64(7)), (1, Val::ExternRef(None)), (2, Val::I64(1)), (3, Val::I32(0))] {
+    for (index, value) in
+        [(0, Val::I64(7)), (1, Val::ExternRef(None)), (2, Val::I64(1)), (3, Val::I32(0))]
+    {
         assert!(matches!(store.set_field(pair, index, value), Err(CallError::Usage(_))), "{index}");
     }
     // Arrays, and a structure of its own; what is given to each is moved meanwhile.
@@ -393,10 +398,15 @@ fn host_values_in_objects_are_not_captured() {
         }
     };
     call(&mut store, id, "box it", &[host]).unwrap();
-    assert!(refusal(&mut store).starts_with("field 1 of an object of type 0 of instance 1 holds a host"));
+    assert!(
+        refusal(&mut store)
+            .starts_with("field 1 of an object of type 0 of instance 1 holds a host")
+    );
     call(&mut store, id, "forget", &[]).unwrap();
     call(&mut store, id, "row it", &[host]).unwrap();
-    assert!(refusal(&mut store).starts_with("element 0 of an object of type 1 of instance 1 holds"));
+    assert!(
+        refusal(&mut store).starts_with("element 0 of an object of type 1 of instance 1 holds")
+    );
     call(&mut store, id, "forget", &[]).unwrap();
     call(&mut store, id, "throw it", &[]).unwrap();
     assert!(refusal(&mut store).contains("an exception"));
@@ -440,8 +450,20 @@ fn forged_heaps_are_refused() {
     store.prepare_capture();
     // Any change of a word of the header, of an object's first word or of a reference is noticed. Numbers are free.
     let changes: Vec<(usize, u64)> = vec![
-        (0, 1), (8, 1 << 40), (8, 72), (16, 8), (24, 8), (32, 0), (40, 1),
-        (64, 0), (64, u64::MAX), (64, 1 << 40 | 1), (64, 1 << 40 | 7 << 20), (72, 1), (72, 8), (72, 64 << 32 | 4),
+        (0, 1),
+        (8, 1 << 40),
+        (8, 72),
+        (16, 8),
+        (24, 8),
+        (32, 0),
+        (40, 1),
+        (64, 0),
+        (64, u64::MAX),
+        (64, 1 << 40 | 1),
+        (64, 1 << 40 | 7 << 20),
+        (72, 1),
+        (72, 8),
+        (72, 64 << 32 | 4),
     ];
     for (at, value) in changes {
         let forged = crate::state::round_trip_changed(&engine, &store, |memories| {

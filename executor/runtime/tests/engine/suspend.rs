@@ -12,6 +12,7 @@ struct Scene {
     mapped: NativeEngine,
     modules: Vec<(&'static str, Module)>,
     listeners: Listeners,
+    config: StoreConfig,
 }
 
 /// What a run is seen to do: how it ended, backtraces included, and what it told the host.
@@ -34,7 +35,13 @@ impl Scene {
             plain.decode(&wasm, ModuleHash::of(&wasm)).unwrap()
         };
         let modules = modules.iter().map(|(name, wat)| (*name, decode(wat))).collect();
-        Self { plain, mapped, modules, listeners: Listeners::none() }
+        Self {
+            plain,
+            mapped,
+            modules,
+            listeners: Listeners::none(),
+            config: StoreConfig::default(),
+        }
     }
 
     fn store(&self, engine: &NativeEngine) -> (Store, InstanceId, Arc<Mutex<Vec<String>>>) {
@@ -62,7 +69,7 @@ impl Scene {
             }
         };
         linker.func("host", "throw", throwing);
-        let mut store = Store::new(engine, linker, StoreConfig::default()).unwrap();
+        let mut store = Store::new(engine, linker, self.config.clone()).unwrap();
         let mut last = None;
         for (name, module) in &self.modules {
             let (compiled, _) = engine.compile(module, &self.listeners, true, QUIET).unwrap();
@@ -118,6 +125,8 @@ impl Scene {
             });
             let result = match reached {
                 Ok(Reached::Point) => {
+                    // What its frames refer to moves.
+                    store.prepare_capture();
                     let code = self.continuations(&self.plain, &store);
                     store.resume(code)
                 }
@@ -514,4 +523,45 @@ fn a_point_that_is_not_reached_changes_nothing() {
     assert_eq!(*log.lock().unwrap(), ["1"]);
     let error = store.resume(Vec::new()).unwrap_err();
     assert!(error.to_string().contains("no call is suspended"), "{error}");
+}
+
+#[test]
+fn objects_in_frames_go_on_wherever_they_have_moved() {
+    let wat = r#"(module
+        (import "host" "point" (func $point (param i32) (result i32)))
+        (type $list (struct (field (mut i32)) (field (ref null $list))))
+        (type $row (array (mut (ref null $list))))
+        (global $last (mut anyref) (ref.null any))
+        (func $sum (param $list (ref null $list)) (result i32) (local $sum i32)
+          (block $done (loop $more
+            (br_if $done (ref.is_null (local.get $list)))
+            (local.set $sum (i32.add (local.get $sum) (struct.get $list 0 (local.get $list))))
+            (local.set $list (struct.get $list 1 (local.get $list)))
+            (br $more)))
+          (local.get $sum))
+        ;; Operands and locals of each frame refer to objects made between the calls of the host.
+        (func $down (param $n i32) (param $list (ref null $list)) (result (ref null $list))
+          (local $row (ref $row)) (local $kept externref)
+          (local.set $row (array.new $row (local.get $list) (i32.const 3)))
+          (local.set $kept (extern.convert_any (struct.new $list (i32.const 1000) (local.get $list))))
+          (drop (call $point (call $sum (local.get $list))))
+          (struct.new $list (i32.const 7) (struct.new $list (i32.const 8) (ref.null $list)))
+          (local.set $list (if (result (ref null $list)) (local.get $n)
+            (then (call $down (i32.sub (local.get $n) (i32.const 1))
+              (struct.new $list (local.get $n) (local.get $list))))
+            (else (local.get $list))))
+          (array.set $row (local.get $row) (i32.const 1) (local.get $list))
+          (drop (call $point (call $sum)))
+          (global.set $last (local.get $row))
+          (struct.new $list
+            (call $sum (ref.cast (ref $list) (any.convert_extern (local.get $kept))))
+            (array.get $row (local.get $row) (i32.const 1))))
+        (func (export "f") (param i32) (result i32)
+          (call $sum (call $down (local.get 0) (ref.null $list)))
+          (global.set $last (ref.null any))))"#;
+    let mut scene = Scene::new(&[("m", wat)]);
+    for every in [None, std::num::NonZeroU32::new(1), std::num::NonZeroU32::new(3)] {
+        scene.config.collect_every = every;
+        assert_eq!(scene.check("f", &[Val::I32(4)]), 10);
+    }
 }
