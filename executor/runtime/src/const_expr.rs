@@ -6,11 +6,30 @@ use crate::store::StoreInner;
 use executor_code::objects::{Shape, elements_at, size_of_storage};
 use executor_model::{
     CompositeType, ConstOp, FuncRef, InstanceId, ModuleInfo, ObjectBits, RawValue, StorageType,
-    TrapCode, TypeIndex, ValType,
+    TrapCode, TypeIndex,
 };
 
-/// The operands of an expression: their bits, and whether they may be references to objects.
-type Operands = Vec<(u128, bool)>;
+/// The operands of an expression.
+#[derive(Default)]
+struct Operands {
+    /// The bits of each; `None` for one in `objects`, which are in the same order.
+    stack: Vec<Option<u128>>,
+    /// Those that may be references to objects. They are changed where an object moves.
+    objects: Vec<u64>,
+}
+
+impl Operands {
+    fn push(&mut self, bits: u128, holds_objects: bool) {
+        if holds_objects {
+            self.objects.push(bits as u64);
+        }
+        self.stack.push((!holds_objects).then_some(bits));
+    }
+
+    fn pop(&mut self) -> Option<u128> {
+        self.stack.pop()?.or_else(|| self.objects.pop().map(u128::from))
+    }
+}
 
 impl StoreInner {
     /// The value of a validated constant expression in an instance of a module with these declarations, whose imports
@@ -21,13 +40,13 @@ impl StoreInner {
         info: &ModuleInfo,
         expr: &[ConstOp],
     ) -> Result<Option<RawValue>, TrapCode> {
-        let mut stack = Operands::with_capacity(2);
+        let mut stack = Operands::default();
         for op in expr {
             if self.evaluate_op(id, info, *op, &mut stack)?.is_none() {
                 return Ok(None);
             }
         }
-        Ok(stack.pop().map(|(value, _)| RawValue(value)))
+        Ok(stack.pop().map(RawValue))
     }
 
     fn evaluate_op(
@@ -39,7 +58,7 @@ impl StoreInner {
     ) -> Result<Option<()>, TrapCode> {
         let vm = &self.instances[id.position()].vm;
         let mut binary = |f: &dyn Fn(u64, u64) -> u64| {
-            let (b, a) = (stack.pop()?.0 as u64, stack.pop()?.0 as u64);
+            let (b, a) = (stack.pop()? as u64, stack.pop()? as u64);
             Some(u128::from(f(a, b)))
         };
         let number = match op {
@@ -60,9 +79,9 @@ impl StoreInner {
             ConstOp::I64Add => binary(&u64::wrapping_add),
             ConstOp::I64Sub => binary(&u64::wrapping_sub),
             ConstOp::I64Mul => binary(&u64::wrapping_mul),
-            ConstOp::RefI31 => stack.pop().map(|(value, _)| {
-                u128::from(ObjectBits::I31(value as u32 & ((1 << 31) - 1)).to_bits())
-            }),
+            ConstOp::RefI31 => stack
+                .pop()
+                .map(|value| u128::from(ObjectBits::I31(value as u32 & ((1 << 31) - 1)).to_bits())),
             ConstOp::GlobalGet(index) => {
                 let (Some(value), Some(global)) =
                     (vm.global(index), info.globals.get(index as usize))
@@ -70,7 +89,7 @@ impl StoreInner {
                     return Ok(None);
                 };
                 let holds = StorageType::Val(global.ty.value).holds_objects();
-                stack.push((value.0, holds));
+                stack.push(value.0, holds);
                 return Ok(Some(()));
             }
             // Both hierarchies are held alike.
@@ -84,41 +103,36 @@ impl StoreInner {
                 return self.make(id, info, (ty, len as usize), stack);
             }
             ConstOp::ArrayNewDefault(ty) => {
-                let Some((len, _)) = stack.pop() else { return Ok(None) };
-                let array = self.new_array_between(id, ty, len as u32, stack)?;
-                stack.push((u128::from(array), true));
+                let Some(len) = stack.pop() else { return Ok(None) };
+                let array = self.new_array(id, ty, len as u32, &mut stack.objects)?;
+                stack.push(u128::from(array), true);
                 return Ok(Some(()));
             }
             ConstOp::ArrayNew(ty) => {
-                let Some((len, _)) = stack.pop() else { return Ok(None) };
-                let array = self.new_array_between(id, ty, len as u32, stack)?;
+                let Some(len) = stack.pop() else { return Ok(None) };
+                let array = self.new_array(id, ty, len as u32, &mut stack.objects)?;
                 // Only now: it may have moved.
-                let Some((value, _)) = stack.pop() else { return Ok(None) };
-                let storage = element(info, ty);
-                let size = size_of_storage(storage);
-                let first = array as usize + elements_at(size) as usize;
-                for i in 0..len as u32 {
-                    self.store_raw(first + (i * size) as usize, storage, RawValue(value));
-                }
-                stack.push((u128::from(array), true));
+                let Some(value) = stack.pop() else { return Ok(None) };
+                self.fill_new_array(array, value)?;
+                stack.push(u128::from(array), true);
                 return Ok(Some(()));
             }
         };
-        Ok(number.map(|number| stack.push((number, false))))
+        Ok(number.map(|number| stack.push(number, false)))
     }
 
-    /// Makes an array while the operands stay roots.
-    fn new_array_between(
-        &mut self,
-        id: InstanceId,
-        ty: TypeIndex,
-        len: u32,
-        stack: &mut Operands,
-    ) -> Result<u32, TrapCode> {
-        let mut roots = roots(stack);
-        let array = self.new_array(id, ty, len, &mut roots)?;
-        set_roots(stack, roots);
-        Ok(array)
+    /// Sets all elements of an array that is all zero.
+    fn fill_new_array(&mut self, array: u32, value: u128) -> Result<(), TrapCode> {
+        let (all, size) = self.elements(array, 0, self.array_len(array).into())?;
+        let bytes = value.to_le_bytes();
+        let Some(bytes) = bytes.get(..size).filter(|bytes| bytes.iter().any(|byte| *byte != 0))
+        else {
+            return Ok(());
+        };
+        let mut heap = self.heap_mut();
+        let elements = heap.get_mut(all).ok_or(TrapCode::ArrayOutOfBounds)?;
+        elements.chunks_exact_mut(size).for_each(|element| element.copy_from_slice(bytes));
+        Ok(())
     }
 
     /// Makes a structure or an array of the topmost operands.
@@ -130,16 +144,13 @@ impl StoreInner {
         stack: &mut Operands,
     ) -> Result<Option<()>, TrapCode> {
         let declared = &info.types[ty as usize];
-        let mut kept = roots(stack);
         let object = match declared {
-            CompositeType::Array(_) => self.new_array(id, ty, count as u32, &mut kept)?,
-            _ => self.new_struct(id, ty, &mut kept)?,
+            CompositeType::Array(_) => self.new_array(id, ty, count as u32, &mut stack.objects)?,
+            _ => self.new_struct(id, ty, &mut stack.objects)?,
         };
-        set_roots(stack, kept);
-        let Some(first) = stack.len().checked_sub(count) else { return Ok(None) };
-        let values = stack.split_off(first);
-        for (i, (value, _)) in values.into_iter().enumerate() {
-            let (storage, place) = match (declared, Shape::of(declared)) {
+        let shape = Shape::of(declared);
+        for i in (0..count).rev() {
+            let (storage, place) = match (declared, &shape) {
                 (CompositeType::Array(element), _) => {
                     let size = size_of_storage(element.storage);
                     (element.storage, elements_at(size) + i as u32 * size)
@@ -147,28 +158,10 @@ impl StoreInner {
                 (ty, Some(Shape::Struct { fields, .. })) => (ty.fields()[i].storage, fields[i]),
                 _ => return Ok(None),
             };
+            let Some(value) = stack.pop() else { return Ok(None) };
             self.store_raw(object as usize + place as usize, storage, RawValue(value));
         }
-        stack.push((u128::from(object), true));
+        stack.push(u128::from(object), true);
         Ok(Some(()))
-    }
-}
-
-fn element(info: &ModuleInfo, ty: TypeIndex) -> StorageType {
-    match &info.types[ty as usize] {
-        CompositeType::Array(element) => element.storage,
-        _ => StorageType::Val(ValType::I32),
-    }
-}
-
-fn roots(stack: &Operands) -> Vec<u64> {
-    let held = stack.iter().filter(|(_, holds)| *holds);
-    held.map(|(bits, _)| *bits as u64).collect()
-}
-
-fn set_roots(stack: &mut Operands, roots: Vec<u64>) {
-    let held = stack.iter_mut().filter(|(_, holds)| *holds);
-    for ((bits, _), moved) in held.zip(roots) {
-        *bits = u128::from(moved);
     }
 }

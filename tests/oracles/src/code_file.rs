@@ -17,6 +17,15 @@ const WAT: &str = r#"(module $everything
   (table $t (export "table") 4 funcref)
   (tag $tag (export "tag") (param i32))
   (global $g (export "global") (mut i32) (i32.const 7))
+  (type $pair (sub (struct (field (mut i16)) (field (mut anyref)))))
+  (type $triple (sub $pair (struct (field (mut i16)) (field (mut anyref)) (field funcref))))
+  (type $row (array (mut (ref null $pair))))
+  (global $row (mut (ref null $row)) (ref.null $row))
+  (elem $pairs (ref null $pair) (item (struct.new_default $triple)))
+  (func (export "objects") (local $pair (ref null $pair))
+    (local.set $pair (struct.new $pair (i32.const 1) (ref.i31 (i32.const 2))))
+    (global.set $row (array.new $row (local.get $pair) (i32.const 3)))
+    (struct.set $pair 1 (local.get $pair) (array.new_elem $row $pairs (i32.const 0) (i32.const 1))))
   (elem (table $t) (i32.const 0) func $caught)
   (data (i32.const 8) "hello")
   (func $throw (param i32) (throw $tag (local.get 0)))
@@ -76,6 +85,10 @@ fn look_up(file: &CodeFile<&[u8]>, intact: bool, u: &mut Unstructured<'_>) {
     let odd = [u.arbitrary().unwrap_or(u32::MAX), u32::MAX];
     for func in (0..file.function_count().min(64)).chain(odd) {
         file.function_offset(func).map(in_text);
+        let _ = (file.object_of_type(func), file.object_type(func));
+        if let Some(record) = file.object(func) {
+            let _ = file.object_references(record);
+        }
         if let Some(ty) = file.function_type(func) {
             let words = file.type_words(ty);
             assert!(words.is_none() || file.type_digest(ty).is_some());
@@ -92,7 +105,7 @@ fn look_up(file: &CodeFile<&[u8]>, intact: bool, u: &mut Unstructured<'_>) {
         }
     }
     for offset in (0..text as u32).step_by(7).take(512).chain(odd) {
-        let _ = file.trap_at(offset);
+        let _ = (file.trap_at(offset), file.stack_map_at(offset));
         if let Some((call, handlers)) = file.handlers_at(offset) {
             assert_eq!(call.count as usize, handlers.len());
             handlers.iter().for_each(|handler| in_text(handler.landing));
@@ -100,4 +113,5 @@ fn look_up(file: &CodeFile<&[u8]>, intact: bool, u: &mut Unstructured<'_>) {
         let _ = (file.function_at(offset), file.wasm_offset_at(offset));
     }
     let _ = (file.module_name(), file.tables(), file.memories(), file.data(), file.info().is_ok());
+    let _ = (file.objects(), file.object_globals());
 }

@@ -54,7 +54,7 @@ fn input(bytes: &[u8]) -> Result<(Vec<u8>, CompileOptions)> {
         compact_imports_enabled: false,
         custom_page_sizes_enabled: true,
         exceptions_enabled: true,
-        gc_enabled: u.ratio(1, 16)?,
+        gc_enabled: u.arbitrary()?,
         memory64_enabled: true,
         shared_everything_threads_enabled: false,
         threads_enabled: true,

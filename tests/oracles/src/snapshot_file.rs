@@ -88,6 +88,105 @@ const CALLS: &[(&str, &[i32])] = &[
     ("load second", &[65536]),
 ];
 
+/// Looks at objects that it made before, along every reference, and makes more until they are collected.
+const OBJECTS: &str = r#"(module
+  (rec
+    (type $node (sub (struct (field $n (mut i32)) (field $next (mut (ref null $node))))))
+    (type $tall (sub final $node (struct (field (mut i32)) (field (mut (ref null $node)))
+      (field $any (mut anyref)) (field $f (ref null $function)) (field $row (ref $row)) (field $v v128)
+      (field $out (mut externref)) (field $i31 (ref null i31)))))
+    (type $row (array (mut (ref null $node))))
+    (type $function (func (result i32))))
+  (type $bytes (array (mut i8)))
+  (global $list (mut (ref null $node)) (ref.null $node))
+  (global $any (mut anyref) (ref.null any))
+  (global $out (mut externref) (ref.null extern))
+  (table $nodes 3 (ref null $node)) (table $all 4 eqref)
+  (elem $items (ref null $node) (item (struct.new $node (i32.const 5) (ref.null $node))) (item (ref.null $node)))
+  (elem declare func $one)
+  (func $one (type $function) (i32.const 1))
+  (func $tall (param $n i32) (result (ref $tall)) (struct.new $tall (local.get $n) (global.get $list)
+    (array.new $bytes (i32.const 7) (local.get $n)) (ref.func $one)
+    (array.new_fixed $row 2 (global.get $list) (struct.new $node (i32.const 3) (ref.null $node)))
+    (v128.const i64x2 1 2) (global.get $out) (ref.i31 (local.get $n))))
+  (func (export "fill") (local $i i32)
+    (loop $more
+      (global.set $list (struct.new $node (i32.const 0x600df00d) (global.get $list)))
+      (global.set $list (call $tall (local.get $i)))
+      (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 4))))
+    (global.set $any (array.new_elem $row $items (i32.const 0) (i32.const 2)))
+    (global.set $out (extern.convert_any (global.get $list)))
+    (table.set $nodes (i32.const 1) (global.get $list))
+    (table.set $all (i32.const 2) (ref.i31 (i32.const -1)))
+    (table.set $all (i32.const 3) (global.get $list))
+    ;; A circle, which is gone round until there have been enough.
+    (struct.set $node $next (struct.get $node $next (global.get $list)) (global.get $list)))
+  (func $walk (param $node (ref null $node)) (result i32) (local $sum i32) (local $left i32)
+    (local.set $left (i32.const 20))
+    (block $done (loop $more
+      (br_on_null $done (local.get $node)) (drop)
+      (br_if $done (i32.eqz (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+      (local.set $sum (i32.add (local.get $sum) (struct.get $node $n (local.get $node))))
+      (local.set $node (struct.get $node $next (local.get $node)))
+      (br $more)))
+    (local.get $sum))
+  (func $look (param $any anyref) (result i32)
+    (block $node (result (ref $node)) (block $row (result (ref $row)) (block $bytes (result (ref $bytes))
+      (block $i31 (result (ref i31))
+        (br_on_cast $node anyref (ref $node) (local.get $any)) (br_on_cast $row anyref (ref $row))
+        (br_on_cast $bytes anyref (ref $bytes)) (br_on_cast $i31 anyref (ref i31))
+        (return (ref.is_null)))
+      (return (i31.get_s)))
+      (return (array.len)))
+      (return (call $walk (array.get $row (i32.const 1)))))
+    (call $walk))
+  (func (export "list") (result i32) (call $walk (global.get $list)))
+  (func (export "any") (result i32) (call $look (global.get $any)))
+  (func (export "out") (result i32) (call $look (any.convert_extern (global.get $out))))
+  (func (export "nodes") (param i32) (result i32) (call $walk (table.get $nodes (local.get 0))))
+  (func (export "all") (param i32) (result i32) (call $look (table.get $all (local.get 0))))
+  (func (export "tall") (result i32 i32 i32 i32 i32 v128) (local $t (ref $tall))
+    (local.set $t (ref.cast (ref $tall) (global.get $list)))
+    (call $look (struct.get $tall $any (local.get $t)))
+    (call_ref $function (struct.get $tall $f (local.get $t)))
+    (call $look (struct.get $tall $row (local.get $t)))
+    (call $look (any.convert_extern (struct.get $tall $out (local.get $t))))
+    (i31.get_u (struct.get $tall $i31 (local.get $t)))
+    (struct.get $tall $v (local.get $t)))
+  (func (export "items") (result i32)
+    (table.init $nodes $items (i32.const 0) (i32.const 0) (i32.const 2))
+    (call $walk (table.get $nodes (i32.const 0))))
+  (func (export "write") (param i32)
+    (struct.set $tall $any (ref.cast (ref $tall) (global.get $list)) (table.get $all (local.get 0)))
+    (struct.set $node $next (global.get $list) (struct.new $node (local.get 0) (global.get $list))))
+  (func (export "churn") (local $left i32)
+    (local.set $left (i32.const 3000))
+    (loop $more (drop (call $tall (i32.const 2000)))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#;
+
+/// The calls of it, in order.
+const OBJECT_CALLS: &[(&str, &[i32])] = &[
+    ("list", &[]),
+    ("any", &[]),
+    ("out", &[]),
+    ("nodes", &[0]),
+    ("nodes", &[1]),
+    ("all", &[2]),
+    ("all", &[3]),
+    ("tall", &[]),
+    ("churn", &[]),
+    ("tall", &[]),
+    ("items", &[]),
+    ("write", &[2]),
+    ("write", &[3]),
+    ("tall", &[]),
+    ("churn", &[]),
+    ("list", &[]),
+    ("any", &[]),
+    ("out", &[]),
+    ("nodes", &[0]),
+];
+
 /// Waits in a call of the host, two frames deep, one of them inside a `try_table`.
 const SUSPENDED: &str = r#"(module
   (import "host" "times_ten" (func $times_ten (param i32) (result i32)))
@@ -106,14 +205,16 @@ const SUSPENDED: &str = r#"(module
 struct Base {
     file: Vec<u8>,
     modules: Vec<Source>,
-    /// Whether it is inside a call.
-    suspended: bool,
+    /// The calls that are made of it; where there are none, it is inside a call.
+    calls: &'static [(&'static str, &'static [i32])],
+    /// Where the page begins that is worth changing most.
+    begin: usize,
 }
 
 struct Bench {
     dir: TempDir,
     runtime: Runtime,
-    bases: [Base; 2],
+    bases: [Base; 3],
 }
 
 fn bench() -> &'static Bench {
@@ -132,13 +233,19 @@ fn bench() -> &'static Bench {
         let linked = runtime.snapshot(MAIN).preload("library", LIBRARY).init("fill").output(&path);
         linked.save().expect("a snapshot");
         let modules = vec![Source::from(LIBRARY), Source::from(MAIN)];
-        let linked = Base { file: read(), modules, suspended: false };
+        let linked = Base { file: read(), modules, calls: CALLS, begin: 0 };
+        let objects = runtime.snapshot(OBJECTS).init("fill").output(&path);
+        objects.save().expect("a snapshot");
+        let (file, modules) = (read(), vec![Source::from(OBJECTS)]);
+        let node = file.windows(4).position(|bytes| *bytes == 0x600d_f00d_u32.to_le_bytes());
+        let begin = node.expect("an object in the snapshot") & !4095;
+        let objects = Base { file, modules, calls: OBJECT_CALLS, begin };
         let point: Point = "import:host.times_ten".parse().expect("a point");
         let suspended = runtime.snapshot(SUSPENDED).call("main", &[]).at(point).output(&path);
         suspended.save().expect("a snapshot");
         let modules = vec![Source::from(SUSPENDED)];
-        let suspended = Base { file: read(), modules, suspended: true };
-        Bench { dir, runtime, bases: [linked, suspended] }
+        let suspended = Base { file: read(), modules, calls: &[], begin: 0 };
+        Bench { dir, runtime, bases: [linked, suspended, objects] }
     })
 }
 
@@ -173,7 +280,8 @@ fn try_it(u: &mut Unstructured<'_>) -> Result<()> {
     let mut bytes = base.file.clone();
     let forged = u.ratio(15, 16)?;
     if forged {
-        edit(&mut bytes, 0, u)?;
+        let begin = if u.arbitrary()? { base.begin } else { 0 };
+        edit(&mut bytes, begin, u)?;
         // Or else the file is a damaged one.
         if u.ratio(15, 16)? {
             reseal(&mut bytes);
@@ -192,12 +300,12 @@ fn try_it(u: &mut Unstructured<'_>) -> Result<()> {
             return Ok(());
         }
     };
-    let first = life(&function, base.suspended);
+    let first = life(&function, base.calls);
     // The second one is a kept store that was reset.
-    let second = life(&function, base.suspended);
+    let second = life(&function, base.calls);
     assert_eq!(first, second, "two instances of one snapshot differ");
     let other = bench.runtime.open_snapshot(&path, &base.modules).expect("it was opened before");
-    assert_eq!(first, life(&other, base.suspended), "two restores of one file differ");
+    assert_eq!(first, life(&other, base.calls), "two restores of one file differ");
     Ok(())
 }
 
@@ -216,7 +324,7 @@ enum Ended {
     Said(String),
 }
 
-fn life(function: &Function, suspended: bool) -> Life {
+fn life(function: &Function, calls: &[(&str, &[i32])]) -> Life {
     // What is restored may say that it runs an export of ours for ever: none does.
     let mut instance = match function.instance().timeout(Duration::from_secs(20)).start() {
         Ok(instance) => instance,
@@ -228,14 +336,14 @@ fn life(function: &Function, suspended: bool) -> Life {
     let memory = |instance: &Instance| instance.memory().ok().map(blake3::hash);
     let before = memory(&instance);
     let mut ended = Vec::new();
-    if suspended {
+    if calls.is_empty() {
         ended.push(match instance.run() {
             Ok(Outcome::Returned(values)) => Ok(values),
             Ok(Outcome::Exited(code)) => Err(Ended::Said(format!("exit {code}"))),
             Err(error) => Err(how(error)),
         });
     } else {
-        for (export, params) in CALLS {
+        for (export, params) in calls {
             let params: Vec<Val> = params.iter().map(|n| Val::I32(*n)).collect();
             ended.push(instance.call(export, &params).map_err(how));
         }

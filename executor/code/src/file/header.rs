@@ -278,6 +278,8 @@ pub struct TypeRecord {
     pub results: u32,
     /// The index of its declared supertype, or [`NO_SUPERTYPE`].
     pub supertype: u32,
+    /// The number that objects of it have, or [`NO_OBJECTS`].
+    pub number: u32,
     /// What the type is, whatever the module (see `ModuleInfo::type_digests`).
     pub digest: [u8; 32],
 }
@@ -293,6 +295,9 @@ impl TypeRecord {
 
 /// Stands in [`TypeRecord::supertype`] for a type that declares none.
 pub const NO_SUPERTYPE: u32 = u32::MAX;
+
+/// Stands in [`TypeRecord::number`] for a type of functions.
+pub const NO_OBJECTS: u32 = u32::MAX;
 
 /// The address map of one function or trampoline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -35,8 +35,8 @@ pub use frames::{
 };
 pub use header::{
     CODE_MAGIC, CodeFileError, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord,
-    ImportRecord, MODULE_NAME, MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section,
-    SectionRange, StackMapRecord, TryCallRecord, TypeRecord,
+    ImportRecord, MODULE_NAME, MapRecord, NO_CONTEXT, NO_OBJECTS, NO_SUPERTYPE, NameRecord,
+    Section, SectionRange, StackMapRecord, TryCallRecord, TypeRecord,
 };
 pub use reader::CodeFile;
 #[cfg(feature = "write")]

@@ -284,6 +284,13 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         self.objects().get(number as usize)
     }
 
+    /// The number that objects of a type have, and what a collection needs to know of it.
+    #[must_use]
+    pub fn object_of_type(&self, ty: TypeIndex) -> Option<(u32, &ObjectRecord)> {
+        let number = self.type_record(ty)?.number;
+        Some((number, self.object(number)?))
+    }
+
     /// The types of objects, by their numbers.
     #[must_use]
     pub fn objects(&self) -> &[ObjectRecord] {

@@ -7,8 +7,8 @@ use super::frames::{
 };
 use super::header::{
     CODE_MAGIC, CodeHeader, ExportRecord, FORMAT_VERSION, HandlerRecord, ImportRecord, MODULE_NAME,
-    MapRecord, NO_CONTEXT, NO_SUPERTYPE, NameRecord, Section, SectionRange, StackMapRecord,
-    TryCallRecord, TypeRecord,
+    MapRecord, NO_CONTEXT, NO_OBJECTS, NO_SUPERTYPE, NameRecord, Section, SectionRange,
+    StackMapRecord, TryCallRecord, TypeRecord,
 };
 use super::{TEXT_OFFSET, chunks, field_word, function_table_distance, type_word};
 use crate::{
@@ -350,9 +350,9 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
     }
     put(Section::Handlers, handlers.as_bytes());
     let mut offset = 0;
-    for ((ty, declaration), digest) in
-        info.types.iter().zip(&info.declarations).zip(info.type_digests())
-    {
+    let objects = ObjectTypes::of(info);
+    let declared = info.types.iter().zip(&info.declarations).zip(&info.canonical);
+    for (((ty, declaration), canonical), digest) in declared.zip(info.type_digests()) {
         let words = |types: &[ValType]| types.iter().map(|ty| type_word(*ty)).collect();
         let (kind, params, results): (u32, Vec<u32>, Vec<u32>) = match ty {
             CompositeType::Func(ty) => (TypeRecord::FUNC, words(&ty.params), words(&ty.results)),
@@ -367,11 +367,12 @@ fn sections<'a>(parts: &'a CodeParts<'_>) -> [Cow<'a, [u8]>; Section::ALL.len()]
         put(Section::TypeWords, results.as_bytes());
         let (params, results) = (params.len() as u32, results.len() as u32);
         let supertype = declaration.supertype.unwrap_or(NO_SUPERTYPE);
-        let record = TypeRecord { offset, kind, params, results, supertype, digest };
+        let number = objects.get(*canonical).map_or(NO_OBJECTS, |ty| ty.number);
+        let record = TypeRecord { offset, kind, params, results, supertype, number, digest };
         put(Section::Types, record.as_bytes());
         offset += params + results;
     }
-    let (objects, references) = ObjectTypes::of(info).records(info);
+    let (objects, references) = objects.records(info);
     put(Section::Objects, objects.as_bytes());
     put(Section::ObjectReferences, references.as_bytes());
     let owned = info.globals.iter().skip(info.imported_globals as usize);

@@ -123,11 +123,9 @@ impl StoreInner {
     /// The number that the first word of an object of a type has.
     fn object_type_of(&self, instance: InstanceId, ty: TypeIndex) -> Option<(u64, ObjectRecord)> {
         let vm = &self.instance(instance)?.vm;
-        let records = vm.module().code().objects();
-        let number = records.iter().position(|record| record.ty == ty)?;
-        let record = records[number];
+        let (number, record) = vm.module().code().object_of_type(ty)?;
         let array = if record.kind == ObjectRecord::STRUCT { 0 } else { ARRAY };
-        Some((vm.id().key() | (number as u64) << NUMBER_SHIFT | array, record))
+        Some((vm.id().key() | u64::from(number) << NUMBER_SHIFT | array, *record))
     }
 
     pub(crate) fn write_heap(&mut self, at: usize, bytes: &[u8]) -> Option<()> {

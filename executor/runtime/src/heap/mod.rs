@@ -59,7 +59,7 @@ impl StoreInner {
     }
 
     /// The bytes of the heap, to change.
-    fn heap_mut(&mut self) -> MemoryMut<'_> {
+    pub(crate) fn heap_mut(&mut self) -> MemoryMut<'_> {
         let Some(owner) = self.heap else { return MemoryMut::default() };
         let vm = &mut self.instances[owner.position()].vm;
         vm.memory_mut(index(vm)).unwrap_or_default()

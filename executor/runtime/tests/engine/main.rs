@@ -8,6 +8,7 @@ mod damage;
 mod exceptions;
 mod interruption;
 mod kept;
+mod large_objects;
 mod listeners;
 mod lost;
 mod lost_block;

@@ -1,6 +1,5 @@
 //! Calls of the host at random places: between any two operators of any body, `checkpoint`, which
-//! neither takes nor gives anything. Some calls are made through references on the way, which
-//! wasm-smith makes only together with objects.
+//! neither takes nor gives anything. Some calls are made through references on the way.
 //!
 //! Invariant: what a module computes is not changed, except by what `try_legacy` says of handlers.
 //! The imported functions keep their indices, and every function is still exported.
@@ -14,8 +13,8 @@ use wasm_encoder::{
     reencode::{self, Reencode, utils},
 };
 use wasmparser::{
-    Catch, ExportSectionReader, FunctionBody, Import, ImportSectionReader, Operator, Parser,
-    Payload, TypeRef, TypeSectionReader,
+    Catch, CompositeInnerType, ExportSectionReader, FunctionBody, Import, ImportSectionReader, Operator, Parser,
+    Payload, RecGroup, TypeRef, TypeSectionReader,
 };
 
 /// Between how many operators there is one call.
@@ -58,7 +57,7 @@ pub fn has_legacy_try(wasm: &[u8]) -> bool {
 /// The types that a module declares.
 #[derive(Default)]
 struct Types {
-    /// How many parameters functions of each type have.
+    /// How many parameters functions of each type have; 0 for one of objects.
     params: Vec<u32>,
     /// The type of each function.
     functions: Vec<u32>,
@@ -72,8 +71,12 @@ impl Types {
         for payload in Parser::new(0).parse_all(wasm) {
             match payload.expect("generated modules can be parsed") {
                 Payload::TypeSection(section) => {
-                    let types = section.into_iter_err_on_gc_types().flatten();
-                    all.params = types.map(|ty| ty.params().len() as u32).collect();
+                    let types = section.into_iter().flatten().flat_map(RecGroup::into_types);
+                    let params = types.map(|ty| match ty.composite_type.inner {
+                        CompositeInnerType::Func(ty) => ty.params().len() as u32,
+                        _ => 0,
+                    });
+                    all.params = params.collect();
                 }
                 Payload::ImportSection(section) => {
                     let function = |import: Import<'_>| match import.ty {

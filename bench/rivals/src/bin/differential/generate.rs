@@ -4,12 +4,12 @@
 //! generator of random numbers stay the same.
 
 use crate::{
-    checkpoints, operators,
-    shared::{FUEL, imports},
+    checkpoints, objects, operators,
+    shared::{FUEL, imports, of_bits},
     structured,
 };
 use arbitrary::Unstructured;
-use executor_model::{RawValue, Val, ValType};
+use executor_model::{Val, ValType};
 use fastrand::Rng;
 use wasm_smith::{Config, MemoryOffsetChoices};
 
@@ -45,7 +45,9 @@ fn config(rng: &mut Rng) -> Config {
         compact_imports_enabled: false,
         custom_page_sizes_enabled: true,
         exceptions_enabled: true,
-        gc_enabled: false,
+        gc_enabled: rng.u8(..4) > 0,
+        // Each engine limits sizes in its own way.
+        memory_max_size_required: true,
         memory64_enabled: true,
         relaxed_simd_enabled: false,
         shared_everything_threads_enabled: false,
@@ -55,18 +57,22 @@ fn config(rng: &mut Rng) -> Config {
     }
 }
 
-/// The module of a seed: one of single operators, one of functions in which everything matters, or
-/// one of wasm-smith's. The latter have fuel. All export what they have, and call the host between
-/// operators.
+/// The module of a seed: one of single operators, one of functions in which everything matters, one of functions
+/// that make objects, or one of wasm-smith's. The latter have fuel. All export what they have, and call the host
+/// between operators.
 pub fn module(seed: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(seed);
-    match seed % 4 {
+    match seed % 6 {
         1 => {
             let module = operators::module(&mut rng);
             return checkpoints::insert(&module, None, &mut rng);
         }
         2 | 3 => {
             let module = structured::module(&mut rng);
+            return checkpoints::insert(&module, Some(0), &mut rng);
+        }
+        4 | 5 => {
+            let module = objects::module(&mut rng);
             return checkpoints::insert(&module, Some(0), &mut rng);
         }
         _ => {}
@@ -114,5 +120,5 @@ pub fn number(rng: &mut Rng, ty: ValType) -> Val {
             _ => random,
         },
     };
-    Val::from_raw(RawValue(bits), ty)
+    of_bits(bits, ty)
 }

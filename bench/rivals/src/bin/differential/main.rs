@@ -1,6 +1,6 @@
 //! Differential test against Wasmtime: modules that wasm-smith generates, modules of single operators,
-//! and modules of functions that throw, catch, loop and call each other run in both engines, and
-//! everything that can be seen of them must be the same.
+//! modules of functions that throw, catch, loop and call each other, and modules of functions that make objects run
+//! in both engines, and everything that can be seen of them must be the same.
 //!
 //! ```text
 //! differential [--seed N] [--count N]    generates modules from the seeds N, N + 1, ...
@@ -17,12 +17,13 @@
 //!   before some of them a call is suspended, and goes on with continuations, in the same store or
 //!   in one that is restored from a snapshot file.
 //!
-//! What is restored is a kept store that was used before, and reset.
+//! What is restored is a kept store that was used before, and reset. Each of our stores collects objects when it is
+//! due, at every third allocation or at every one; Wasmtime's never does.
 //!
 //! After each call the results or the trap, the calls of host functions, all globals, tables and
-//! memories are compared, bit for bit. (wasm-smith makes NaNs canonical; for single operators both
-//! engines' Cranelift is the same; the others make none.) Both engines have the same limits; where
-//! either exhausts its stack the module is left, since the depth differs. Modules with the older
+//! memories are compared, bit for bit; objects by what they hold, some references deep. (wasm-smith makes NaNs
+//! canonical; for single operators both engines' Cranelift is the same; the others make none.) Where either engine
+//! exhausts its stack or its heap of objects the module is left, since these differ. Modules with the older
 //! `try`, which Wasmtime does not compile, are run by ours alone.
 //!
 //! Invariant: a module is on disk, under `target/differential`, while it runs, and is removed only
@@ -32,10 +33,12 @@
 mod checkpoints;
 mod codes;
 mod generate;
+mod objects;
 mod operators;
 mod ours;
 mod relay;
 mod runs;
+mod seen;
 mod shared;
 mod structured;
 mod suspended;
@@ -44,10 +47,13 @@ mod theirs;
 use codes::{Codes, Kind};
 use executor_code::Compiler;
 use executor_compiler::NativeCompiler;
-use executor_model::{CallError, ExternKind, FuncIndex, Hierarchy, Module, Val, ValType};
-use ours::Ours;
+use executor_model::{
+    AnyRef, CallError, ExternKind, ExternRef, FuncIndex, HeapType, Hierarchy, Module, RefType, Val,
+    ValType,
+};
+use ours::{Keep, Ours};
 use runs::Runs;
-use shared::{End, HostLog};
+use shared::{End, Given, HostLog};
 use std::{
     env, fs,
     num::NonZeroU64,
@@ -74,6 +80,8 @@ struct Tally {
     not_instantiated: u64,
     exhausted: u64,
     calls: u64,
+    /// Calls that returned objects.
+    objects: u64,
     traps: u64,
     exceptions: u64,
     host_calls: u64,
@@ -172,8 +180,10 @@ fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Resu
     let mut codes = Codes::new(&engines.compiler, &wasms)?;
     let log = [HostLog::default(), HostLog::default(), HostLog::default()];
     let kind = Kind { ensure_termination: rng.bool(), ..Kind::default() };
-    let ours = Ours::new(&mut codes, kind, &log[0])?;
-    let suspended = Suspended::new(&mut codes, rng.fork(), &log[1])?;
+    let mut config = || ours::config(*rng.choice(&[0, 1, 3]).expect("some"));
+    let configs = [config(), config()];
+    let ours = Ours::new(&mut codes, kind, configs[0], &log[0])?;
+    let suspended = Suspended::new(&mut codes, rng.fork(), configs[1], &log[1])?;
     let theirs = match checkpoints::has_legacy_try(wasm) {
         true => None,
         false => Some(Theirs::new(&engines.theirs, &codes.modules, ours.as_ref().ok(), &log[2])?),
@@ -202,19 +212,19 @@ fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Resu
         let after = i * 2 >= calls.len();
         if i == calls.len() / 2 {
             let kind = Kind { ensure_termination: rng.bool(), ..kind };
-            let kept = runs.ours.through_a_file(|| runs.codes.new_code(kind))?;
+            let kept = runs.ours.through_a_file(rng.bool(), || runs.codes.new_code(kind))?;
             runs.same_state("the snapshot")?;
             tally.snapshots += u64::from(kept);
         }
         // Host values cannot be kept in a snapshot: they come after it.
-        let params = module.info.func_type(func).params.iter();
-        if !params.clone().all(has_value) {
-            continue;
-        }
+        let ty = module.info.func_type(func);
         let host_values = after.then_some(&mut host_values);
-        let params = arguments(&mut rng, params, &runs, host_values);
+        let Some(params) = arguments(&mut rng, &ty.params, &mut runs, host_values) else {
+            continue;
+        };
+        let keep = rng.bool().then(|| keep(&mut rng, &module, &ty.results)).flatten();
         let what = format!("call {i}, of {name:?} (function {func}) with {params:?}");
-        if !runs.call(&what, name, &params, tally)? {
+        if !runs.call(&what, (name, &params, keep), tally)? {
             tally.exhausted += 1;
             return Ok(());
         }
@@ -231,37 +241,93 @@ fn calls(module: &Module) -> Vec<(&str, FuncIndex)> {
     round.iter().copied().cycle().take(count).collect()
 }
 
-/// Arguments, often at a limit. The host's values are numbered in `host_values`, if there are any.
-fn arguments<'a>(
+/// Arguments, often at a limit; `None` where there is no value of a type. The host's values are numbered in
+/// `host_values`, if there are any.
+fn arguments(
     rng: &mut fastrand::Rng,
-    types: impl Iterator<Item = &'a ValType>,
-    runs: &Runs,
+    types: &[ValType],
+    runs: &mut Runs,
     mut host_values: Option<&mut u64>,
-) -> Vec<Val> {
-    let (at, module) = (runs.codes.modules.len() - 1, runs.codes.modules.last());
-    let functions = module.map_or(0, |module| module.info.functions.len() as u32);
+) -> Option<Vec<Given>> {
     let argument = |ty: &ValType| match *ty {
-        ValType::FUNCREF => {
-            let func = rng.u32(0..functions);
-            Val::FuncRef(rng.bool().then(|| runs.ours.func(at, func)))
+        ValType::Ref(ty) => {
+            let held = held(rng, runs, ty);
+            let made = made(rng, runs, ty, &mut host_values).map(Given::Val);
+            if rng.bool() { held.or(made) } else { made.or(held) }
         }
-        ValType::EXTERNREF => Val::ExternRef(match &mut host_values {
-            Some(last) if rng.bool() => {
-                **last += 1;
-                NonZeroU64::new(**last)
-            }
-            _ => None,
-        }),
-        // The host makes no exceptions.
-        ValType::EXNREF => Val::ExnRef(None),
-        ty => generate::number(rng, ty),
+        ty => Some(Given::Val(generate::number(rng, ty))),
     };
-    types.map(argument).collect()
+    types.iter().map(argument).collect()
 }
 
-/// Whether the host has a value of a type.
-fn has_value(ty: &ValType) -> bool {
-    !matches!(ty, ValType::Ref(ty) if !ty.nullable && ty.heap.hierarchy() == Hierarchy::Exn)
+/// A global of the module whose value is of a reference type.
+fn held(rng: &mut fastrand::Rng, runs: &mut Runs, ty: RefType) -> Option<Given> {
+    let at = runs.codes.modules.len() - 1;
+    let globals = runs.codes.modules[at].info.globals.iter().zip(0..);
+    let fits = |of: ValType| matches!(of, ValType::Ref(of) if of.heap == ty.heap);
+    let globals = globals.filter(|(global, _)| fits(global.ty.value)).map(|(_, index)| index);
+    let mut globals: Vec<u32> = globals.collect();
+    if !ty.nullable {
+        globals.retain(|index| !runs.ours.is_null(at, *index));
+    }
+    rng.choice(globals).map(Given::Global)
+}
+
+/// A value of a reference type that the host makes.
+fn made(
+    rng: &mut fastrand::Rng,
+    runs: &Runs,
+    ty: RefType,
+    host_values: &mut Option<&mut u64>,
+) -> Option<Val> {
+    let (at, module) = (runs.codes.modules.len() - 1, runs.codes.modules.last()?);
+    let null = ty.nullable.then(|| Val::default_of(ValType::Ref(ty)));
+    let mut host_value = || {
+        let last = host_values.as_mut()?;
+        **last += 1;
+        NonZeroU64::new(**last)
+    };
+    let value = match ty.heap {
+        HeapType::Func | HeapType::ConcreteFunc(_) => {
+            let is = |func: &FuncIndex| {
+                let index = module.info.functions[*func as usize];
+                ty.heap == HeapType::Func || ty.heap == HeapType::ConcreteFunc(index)
+            };
+            let func = rng.choice((0..module.info.functions.len() as u32).filter(is));
+            func.map(|func| Val::FuncRef(Some(runs.ours.func(at, func))))
+        }
+        HeapType::Extern => {
+            host_value().map(|number| Val::ExternRef(Some(ExternRef::Host(number))))
+        }
+        HeapType::Any if rng.u8(..4) == 0 => {
+            host_value().map(|number| Val::AnyRef(Some(AnyRef::Host(number))))
+        }
+        HeapType::Any | HeapType::Eq | HeapType::I31 => {
+            Some(Val::AnyRef(Some(AnyRef::I31(rng.i32(..) >> rng.u32(1..31)))))
+        }
+        // The host makes no exceptions, and no objects.
+        _ => None,
+    };
+    if rng.bool() { value.or(null) } else { null.or(value) }
+}
+
+/// A result that a global of the module can hold, and the global.
+fn keep(rng: &mut fastrand::Rng, module: &Module, results: &[ValType]) -> Option<Keep> {
+    let globals = module.info.globals.iter().zip(0..).filter(|(global, _)| global.ty.mutable);
+    let fits = |result: ValType, global: ValType| match (result, global) {
+        (ValType::Ref(result), ValType::Ref(global)) => {
+            result.heap.hierarchy() == Hierarchy::Any
+                && result.heap == global.heap
+                && (global.nullable || !result.nullable)
+        }
+        _ => false,
+    };
+    let pairs = globals.flat_map(|(global, index)| {
+        let results = results.iter().enumerate();
+        let results = results.filter(move |(_, result)| fits(**result, global.ty.value));
+        results.map(move |(result, _)| Keep { result, global: index })
+    });
+    rng.choice(pairs.collect::<Vec<_>>())
 }
 
 impl From<CallError> for End {

@@ -6,12 +6,13 @@
 use crate::{
     Tally,
     codes::Codes,
-    ours::Ours,
-    shared::{End, FUEL, HostLog},
+    ours::{Keep, Ours},
+    seen::Seen,
+    shared::{End, FUEL, Given, HostLog},
     suspended::Suspended,
     theirs::Theirs,
 };
-use executor_model::{Export, ExternKind, TrapCode, Val};
+use executor_model::{Export, ExternKind};
 use std::fmt::Debug;
 
 /// The stores of one test.
@@ -26,35 +27,37 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Makes a call and compares what can be seen of it; false when a stack was exhausted.
+    /// Makes a call and compares what can be seen of it; false when an engine has exhausted what it has another
+    /// amount of than the others.
     pub fn call(
         &mut self,
         what: &str,
-        name: &str,
-        params: &[Val],
+        call: (&str, &[Given], Option<Keep>),
         tally: &mut Tally,
     ) -> Result<bool, String> {
+        let (name, params, keep) = call;
         self.ours.refuel(FUEL);
         self.suspended.ours.refuel(FUEL);
-        let exhausted = Err(End::Trap(TrapCode::StackOverflow));
-        let a = self.ours.call(name, params);
+        let exhausted = |end: &Result<_, End>| end.as_ref().is_err_and(End::is_exhausted);
+        let a = self.ours.call(name, params, keep);
         tally.calls += 1;
         tally.traps += u64::from(matches!(a, Err(End::Trap(_))));
         tally.exceptions += u64::from(a == Err(End::Exception));
+        tally.objects += u64::from(a.as_ref().is_ok_and(|seen| seen.iter().any(Seen::is_object)));
         let c = self.theirs.as_mut().map(|theirs| {
             theirs.refuel(FUEL);
-            theirs.call(name, params)
+            theirs.call(name, params, keep)
         });
-        if a == exhausted || c.as_ref() == Some(&exhausted) {
+        if exhausted(&a) || c.as_ref().is_some_and(exhausted) {
             return Ok(false);
         }
         if c.as_ref().is_some_and(|c| a != *c) {
             return Err(format!("{what}: ours {a:x?}, Wasmtime's {c:x?}"));
         }
         let calls = self.log[0].count();
-        let b = self.suspended.call(&mut self.codes, name, params, calls, tally);
+        let b = self.suspended.call(&mut self.codes, call, calls, tally);
         let b = b.map_err(|reason| format!("{what}: {reason}"))?;
-        if b == exhausted {
+        if exhausted(&b) {
             return Ok(false);
         }
         let shown = (&self.ours.shown, &self.suspended.ours.shown);
@@ -85,7 +88,7 @@ impl Runs {
         for (at, module) in self.codes.modules.iter().enumerate() {
             for export in &module.info.exports {
                 let differs =
-                    same_item(at, export, &self.ours, &self.suspended.ours, &mut self.theirs);
+                    same_item(at, export, &mut self.ours, &mut self.suspended.ours, &mut self.theirs);
                 if let Some((whose, difference)) = differs {
                     let name = &export.name;
                     return Err(format!("after {when}: {name:?} against {whose}: {difference}"));
@@ -100,20 +103,20 @@ impl Runs {
 fn same_item(
     at: usize,
     export: &Export,
-    ours: &Ours,
-    suspended: &Ours,
+    ours: &mut Ours,
+    suspended: &mut Ours,
     theirs: &mut Option<Theirs>,
 ) -> Option<(&'static str, String)> {
     let (index, name) = (export.index, export.name.as_str());
     let with_suspended = match export.kind {
         ExternKind::Func | ExternKind::Tag => None,
-        ExternKind::Global => difference(&[ours.global(at, index)], &[suspended.global(at, index)]),
+        ExternKind::Global => difference(&ours.global(at, index), &suspended.global(at, index)),
         ExternKind::Table => difference(&ours.table(at, index), &suspended.table(at, index)),
         ExternKind::Memory => difference(ours.memory(at, index), suspended.memory(at, index)),
     };
     let with_theirs = theirs.as_mut().and_then(|theirs| match export.kind {
         ExternKind::Func | ExternKind::Tag => None,
-        ExternKind::Global => difference(&[ours.global(at, index)], &[theirs.global(at, name)]),
+        ExternKind::Global => difference(&ours.global(at, index), &theirs.global(at, name)),
         ExternKind::Table => difference(&ours.table(at, index), &theirs.table(at, name)),
         ExternKind::Memory => difference(ours.memory(at, index), theirs.memory(at, name)),
     });

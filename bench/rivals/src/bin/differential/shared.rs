@@ -3,15 +3,17 @@
 //! Invariant: a host function is a function of its arguments alone, so that both engines' guests
 //! see the same host. References are passed on; of other results each is made from all arguments.
 
-use executor_model::{RawValue, TrapCode, Val, ValType};
+use executor_model::{AnyRef, RawValue, TrapCode, Val, ValType};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The name of the global that holds how many loop iterations and calls are left.
 pub const FUEL_NAME: &str = "fuel of the differential test";
 /// How many of them a call may take. Few enough that no stack is exhausted by honest recursion.
 pub const FUEL: i32 = 2500;
-/// The largest memory.
-pub const MAX_MEMORY: u64 = 12 << 16;
+/// What no generated module's memories exceed.
+pub const MAX_MEMORY: u64 = 64 << 20;
+/// What objects may take. Wasmtime's are larger, and never collected.
+pub const MAX_HEAP: u64 = 8 << 20;
 /// The largest table.
 pub const MAX_TABLE: u64 = 2000;
 
@@ -29,7 +31,10 @@ pub const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("mix", "i32 i64 f32 f64 v128", "f64 i32"),
     ("many", "i64 i64 i64 i64 i64 i64 i64 i64 f64", "i32 i64 f32 f64 v128 i32 i64"),
     ("pass", "funcref externref i32", "externref funcref"),
+    ("carry", "anyref i32 externref", "anyref i64"),
 ];
+/// How many of them neither take nor return references.
+pub const OF_NUMBERS: usize = 4;
 
 /// A module that imports them all.
 pub fn imports() -> Vec<u8> {
@@ -57,12 +62,28 @@ impl End {
     pub fn trap(code: TrapCode) -> Self {
         Self::Trap(match code {
             TrapCode::UndefinedElement => TrapCode::TableOutOfBounds,
-            TrapCode::NullExceptionReference | TrapCode::NullFunctionReference => {
-                TrapCode::NullReference
-            }
+            TrapCode::NullExceptionReference
+            | TrapCode::NullFunctionReference
+            | TrapCode::NullStructReference
+            | TrapCode::NullArrayReference
+            | TrapCode::NullI31Reference => TrapCode::NullReference,
             code => code,
         })
     }
+
+    /// Whether it ended for want of what each engine has more or less of.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Trap(TrapCode::StackOverflow | TrapCode::HeapExhausted))
+    }
+}
+
+/// An argument.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Given {
+    /// A value. Host values are numbers.
+    Val(Val),
+    /// What a global of the module holds.
+    Global(u32),
 }
 
 /// The calls of host functions, each by its name and what was made of its arguments.
@@ -91,8 +112,11 @@ impl HostLog {
             let bits = match value {
                 // The engines number references each in its own way.
                 Val::FuncRef(to) => u128::from(to.is_some()),
-                Val::ExternRef(to) | Val::ExnRef(to) => u128::from(to.is_some()),
-                number => number.to_raw().0,
+                Val::ExternRef(to) => u128::from(to.is_some()),
+                Val::ExnRef(to) => u128::from(to.is_some()),
+                Val::AnyRef(Some(AnyRef::I31(n))) => u128::from(n as u32) << 8 | 2,
+                Val::AnyRef(to) => u128::from(to.is_some()),
+                number => bits(number),
             };
             let halves = [bits as u64, (bits >> 64) as u64];
             halves.iter().fold(mixed, |m, half| {
@@ -104,6 +128,16 @@ impl HostLog {
     }
 }
 
+/// The bits of a number.
+pub fn bits(number: Val) -> u128 {
+    number.to_raw(|_| None).expect("no reference to an object").0
+}
+
+/// A number, by its bits.
+pub fn of_bits(bits: u128, ty: ValType) -> Val {
+    Val::from_raw(RawValue(bits), ty, |_| unreachable!("no reference to an object"))
+}
+
 /// The result of a host function that is not a reference.
 pub fn number(mixed: u64, ty: ValType) -> Val {
     let bits = u128::from(mixed) << 64 | u128::from(mixed.rotate_left(32));
@@ -113,5 +147,5 @@ pub fn number(mixed: u64, ty: ValType) -> Val {
         ValType::F64 => bits & 0xbfef_ffff_ffff_ffff,
         _ => bits,
     };
-    Val::from_raw(RawValue(finite), ty)
+    of_bits(finite, ty)
 }

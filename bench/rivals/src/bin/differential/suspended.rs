@@ -7,12 +7,13 @@
 use crate::{
     Tally,
     codes::{Codes, Kind, text},
-    ours::Ours,
-    shared::{End, HostLog},
+    ours::{Keep, Ours},
+    seen::Seen,
+    shared::{End, Given, HostLog},
 };
 use executor_code::OptLevel;
 use executor_model::Val;
-use executor_runtime::{Caller, HostCall, Reached, SuspendError};
+use executor_runtime::{Caller, HostCall, Reached, StoreConfig, SuspendError};
 use fastrand::Rng;
 
 /// How often a call is suspended at most.
@@ -38,11 +39,12 @@ impl Suspended {
     pub fn new(
         codes: &mut Codes,
         mut rng: Rng,
+        config: StoreConfig,
         log: &HostLog,
     ) -> Result<Result<Self, End>, String> {
         let levels = [level(&mut rng), level(&mut rng)];
         let kind = Kind { frame_maps: true, level: levels[0], ensure_termination: rng.bool() };
-        let ours = Ours::new(codes, kind, log)?;
+        let ours = Ours::new(codes, kind, config, log)?;
         Ok(ours.map(|ours| Self { ours, rng, kind, levels }))
     }
 
@@ -54,7 +56,7 @@ impl Suspended {
 
     /// Goes on in another store, with code of this kind, where the state can be kept.
     fn restore(&mut self, codes: &mut Codes, kind: Kind) -> Result<bool, String> {
-        let kept = self.ours.through_a_file(|| codes.code(kind))?;
+        let kept = self.ours.through_a_file(self.rng.bool(), || codes.code(kind))?;
         if kept {
             self.kind = kind;
         }
@@ -65,15 +67,14 @@ impl Suspended {
     pub fn call(
         &mut self,
         codes: &mut Codes,
-        name: &str,
-        params: &[Val],
+        (name, params, keep): (&str, &[Given], Option<Keep>),
         host_calls: usize,
         tally: &mut Tally,
-    ) -> Result<Result<Vec<Val>, End>, String> {
+    ) -> Result<Result<Vec<Seen>, End>, String> {
         if !self.kind.frame_maps && !self.restore(codes, self.kind(true))? {
             // Until what cannot be kept is gone, the code stays.
             tally.not_suspended += 1;
-            return Ok(self.ours.call(name, params));
+            return Ok(self.ours.call(name, params, keep));
         }
         let mut times = match host_calls {
             0 => 0,
@@ -81,11 +82,12 @@ impl Suspended {
         };
         let mut left = host_calls;
         let mut point = self.point(&mut left, times);
-        let (func, params) = self.ours.prepare(name, params);
-        let mut reached = self.ours.store.call_until(func, &params, before(point));
+        let mut reached = self.ours.scoped(name, params, keep, |store, func, params| {
+            store.call_until(func, &params, before(point)).map(results)
+        });
         loop {
             let ended = match reached {
-                Ok(Reached::Point) if point.is_some() => {
+                Ok(None) if point.is_some() => {
                     times -= 1;
                     let again = times > 0 && left > 0;
                     self.elsewhere(codes, again, tally)?;
@@ -94,16 +96,19 @@ impl Suspended {
                     let code = codes.continuations(code, &self.ours.store)?;
                     if again {
                         point = self.point(&mut left, times);
-                        reached = self.ours.store.resume_until(code, before(point));
+                        reached = self.ours.scoped_again(keep, |store| {
+                            store.resume_until(code, before(point)).map(results)
+                        });
                         continue;
                     }
-                    self.ours.store.resume(code)
+                    let ended = self.ours.scoped_again(keep, |store| store.resume(code).map(Some));
+                    ended.map(|seen| seen.expect("a call that is suspended no more"))
                 }
-                Ok(Reached::Point) => return Err("ours stopped before no point".to_owned()),
-                Ok(Reached::End(_)) if point.is_some() => {
+                Ok(None) => return Err("ours stopped before no point".to_owned()),
+                Ok(Some(_)) if point.is_some() => {
                     return Err("ours did not reach a point".to_owned());
                 }
-                Ok(Reached::End(values)) => Ok(values),
+                Ok(Some(seen)) => Ok(seen),
                 Err(SuspendError::Call(error)) => Err(error),
                 Err(error) => return Err(text(error)),
             };
@@ -153,6 +158,14 @@ impl Suspended {
             level: level(&mut self.rng),
             ensure_termination: true,
         }
+    }
+}
+
+/// The results, if there are any yet.
+fn results(reached: Reached) -> Option<Vec<Val>> {
+    match reached {
+        Reached::Point => None,
+        Reached::End(values) => Some(values),
     }
 }
 
