@@ -53,6 +53,10 @@ kernels *NAMES:
 serve-bench *ARGS: build
     bench/serve/run {{ARGS}}
 
+# Kernels with structures and arrays, beside the wasmtime command; after bench/fetch.
+objects-bench *ARGS: build
+    bench/objects/run {{ARGS}}
+
 # What compiling a module costs, beside the wasmtime command; after bench/fetch.
 compile-cost FILE TIMES="3": build
     bench/compile-cost {{FILE}} {{TIMES}}
