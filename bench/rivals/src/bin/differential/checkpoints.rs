@@ -13,8 +13,8 @@ use wasm_encoder::{
     reencode::{self, Reencode, utils},
 };
 use wasmparser::{
-    Catch, CompositeInnerType, ExportSectionReader, FunctionBody, Import, ImportSectionReader, Operator, Parser,
-    Payload, RecGroup, TypeRef, TypeSectionReader,
+    Catch, CompositeInnerType, ExportSectionReader, FunctionBody, Import, ImportSectionReader,
+    Operator, Parser, Payload, RecGroup, TypeRef, TypeSectionReader,
 };
 
 /// Between how many operators there is one call.

@@ -182,8 +182,8 @@ fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Resu
     let kind = Kind { ensure_termination: rng.bool(), ..Kind::default() };
     let mut config = || ours::config(*rng.choice(&[0, 1, 3]).expect("some"));
     let configs = [config(), config()];
-    let ours = Ours::new(&mut codes, kind, configs[0], &log[0])?;
-    let suspended = Suspended::new(&mut codes, rng.fork(), configs[1], &log[1])?;
+    let ours = Ours::new(&mut codes, kind, configs[0].clone(), &log[0])?;
+    let suspended = Suspended::new(&mut codes, rng.fork(), configs[1].clone(), &log[1])?;
     let theirs = match checkpoints::has_legacy_try(wasm) {
         true => None,
         false => Some(Theirs::new(&engines.theirs, &codes.modules, ours.as_ref().ok(), &log[2])?),
@@ -293,7 +293,8 @@ fn made(
                 let index = module.info.functions[*func as usize];
                 ty.heap == HeapType::Func || ty.heap == HeapType::ConcreteFunc(index)
             };
-            let func = rng.choice((0..module.info.functions.len() as u32).filter(is));
+            let all: Vec<u32> = (0..module.info.functions.len() as u32).filter(is).collect();
+            let func = rng.choice(all);
             func.map(|func| Val::FuncRef(Some(runs.ours.func(at, func))))
         }
         HeapType::Extern => {

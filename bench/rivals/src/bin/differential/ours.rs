@@ -52,7 +52,7 @@ fn linker(modules: &[Module], log: &HostLog) -> Linker {
     for module in modules {
         for import in &module.info.imports {
             let ImportKind::Func(ty) = import.kind else { continue };
-            let ty = module.info.types[ty as usize].clone();
+            let ty = module.info.func_type_at(ty).clone();
             let (log, name, function) = (log.clone(), import.name.clone(), ty.clone());
             linker.func_raw(&import.module, &import.name, ty, move |caller, values| {
                 let types = &function.params;
@@ -84,7 +84,8 @@ impl Ours {
         log: &HostLog,
     ) -> Result<Result<Self, End>, String> {
         let (engine, compiled) = codes.code(kind)?;
-        let mut store = Store::new(&engine, linker(&codes.modules, log), config).map_err(text)?;
+        let mut store =
+            Store::new(&engine, linker(&codes.modules, log), config.clone()).map_err(text)?;
         for (at, code) in compiled.iter().enumerate() {
             match store.instantiate(code) {
                 Ok(id) => assert_eq!(id, instance(at)),
@@ -122,7 +123,8 @@ impl Ours {
             let found = compiled.iter().find(|module| module.hash() == hash);
             Ok::<_, SnapshotError>(found.expect("one of the modules").clone())
         };
-        let image = image_untrusted(&engine, linker, self.config, &file, module).map_err(text)?;
+        let image =
+            image_untrusted(&engine, linker, self.config.clone(), &file, module).map_err(text)?;
         self.use_and_drop(image.acquire().map_err(text)?);
         // The same slot, which was reset.
         self.store = image.acquire().map_err(text)?;
@@ -133,7 +135,7 @@ impl Ours {
     fn use_and_drop(&self, store: Store) {
         let known = self.log.count();
         let (shown, log) = (String::new(), self.log.clone());
-        let mut other = Self { store, shown, log, config: self.config };
+        let mut other = Self { store, shown, log, config: self.config.clone() };
         let module = other.store.module(other.main()).expect("an instance").clone();
         for (name, kind, index) in module.code().exports() {
             let ty = other.store.func(other.main(), index).and_then(|f| other.store.func_type(f));
@@ -174,9 +176,8 @@ impl Ours {
         params: &[Given],
         keep: Option<Keep>,
     ) -> Result<Vec<Seen>, End> {
-        let ended = self.scoped(name, params, keep, |store, func, params| {
-            store.call(func, &params).map(Some)
-        });
+        let ended = self
+            .scoped(name, params, keep, |store, func, params| store.call(func, &params).map(Some));
         self.ended(ended.map(|seen| seen.expect("a call that is not suspended")))
     }
 

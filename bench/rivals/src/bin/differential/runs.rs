@@ -87,8 +87,13 @@ impl Runs {
     pub fn same_state(&mut self, when: &str) -> Result<(), String> {
         for (at, module) in self.codes.modules.iter().enumerate() {
             for export in &module.info.exports {
-                let differs =
-                    same_item(at, export, &mut self.ours, &mut self.suspended.ours, &mut self.theirs);
+                let differs = same_item(
+                    at,
+                    export,
+                    &mut self.ours,
+                    &mut self.suspended.ours,
+                    &mut self.theirs,
+                );
                 if let Some((whose, difference)) = differs {
                     let name = &export.name;
                     return Err(format!("after {when}: {name:?} against {whose}: {difference}"));

@@ -52,7 +52,10 @@ pub trait Objects {
 }
 
 /// Looks at a list of values.
-pub fn see<E: Objects>(engine: &mut E, parts: impl IntoIterator<Item = Part<E::Object>>) -> Vec<Seen> {
+pub fn see<E: Objects>(
+    engine: &mut E,
+    parts: impl IntoIterator<Item = Part<E::Object>>,
+) -> Vec<Seen> {
     let mut known = Vec::new();
     parts.into_iter().map(|part| look(engine, &mut known, part, MAX_DEPTH)).collect()
 }

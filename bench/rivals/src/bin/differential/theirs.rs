@@ -8,13 +8,11 @@ use crate::{
     seen::{Objects, Part, Seen, see},
     shared::{End, FUEL_NAME, Given, HOST, HostLog, MAX_MEMORY, MAX_TABLE, number},
 };
-use executor_model::{
-    ExternKind, FuncRef, ImportKind, InstanceId, Module, TrapCode, Val, ValType,
-};
+use executor_model::{ExternKind, FuncRef, ImportKind, InstanceId, Module, TrapCode, Val, ValType};
 use std::{collections::HashMap, num::NonZeroU64};
 use wasmtime::{
-    AnyRef, AsContext, Config, Engine, ExternRef, Func, GcHeapOutOfMemory, Global, I31, Instance, Linker, RootScope,
-    Rooted, Store, StoreLimits, StoreLimitsBuilder, ThrownException, Trap,
+    AnyRef, AsContext, Config, Engine, ExternRef, Func, GcHeapOutOfMemory, Global, I31, Instance,
+    Linker, RootScope, Rooted, Store, StoreLimits, StoreLimitsBuilder, ThrownException, Trap,
 };
 
 /// What objects may take: several times as much as ours, since they are never collected. What is never moved either
@@ -100,7 +98,8 @@ fn define(
             continue;
         };
         let (log, name) = (log.clone(), import.name().to_owned());
-        let types = ours.info.types[index as usize].as_func().expect("of functions").results.clone();
+        let types =
+            ours.info.types[index as usize].as_func().expect("of functions").results.clone();
         linker.func_new(import.module(), import.name(), ty, move |caller, params, results| {
             let mixed = log.call(&name, params.iter().map(|value| opaque(&caller, value)));
             for (result, ty) in results.iter_mut().zip(&types) {
@@ -121,12 +120,12 @@ fn opaque(store: impl AsContext, value: &wasmtime::Val) -> Val {
         wasmtime::Val::ExternRef(to) => {
             Val::ExternRef(to.map(|_| executor_model::ExternRef::Host(NonZeroU64::MIN)))
         }
-        wasmtime::Val::AnyRef(to) => Val::AnyRef(to.map(|to| {
-            match to.as_i31(store).expect("a rooted reference") {
+        wasmtime::Val::AnyRef(to) => {
+            Val::AnyRef(to.map(|to| match to.as_i31(store).expect("a rooted reference") {
                 Some(n) => executor_model::AnyRef::I31(n.get_i32()),
                 None => executor_model::AnyRef::Host(NonZeroU64::MIN),
-            }
-        })),
+            }))
+        }
         wasmtime::Val::FuncRef(to) => {
             let any = FuncRef::new(InstanceId::from_position(0), 0, 0);
             Val::FuncRef(to.map(|_| any))
@@ -314,7 +313,8 @@ impl Theirs {
             Given::Val(value) => value,
             Given::Global(index) => return self.global_at(index).get(&mut self.store),
         };
-        let mut host = |number| ExternRef::new(&mut self.store, number).expect("room for a host value");
+        let mut host =
+            |number| ExternRef::new(&mut self.store, number).expect("room for a host value");
         match value {
             Val::FuncRef(func) => wasmtime::Val::FuncRef(func.map(|func| self.functions[&func])),
             Val::ExternRef(None) => wasmtime::Val::ExternRef(None),

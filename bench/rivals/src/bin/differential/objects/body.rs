@@ -88,12 +88,16 @@ impl<'a> Body<'a> {
             }
             let part = match of {
                 of if of == ty => get,
-                Ty::V128 => format!("({ty}x{}.extract_lane 1 {get})", if ty == Ty::I32 { 4 } else { 2 }),
+                Ty::V128 => {
+                    format!("({ty}x{}.extract_lane 1 {get})", if ty == Ty::I32 { 4 } else { 2 })
+                }
                 Ty::F32 | Ty::F64 => format!("({ty}.trunc_sat_{of}_s {get})"),
                 Ty::I32 => format!("(i64.extend_i32_s {get})"),
                 Ty::I64 => format!("(i32.wrap_i64 {get})"),
                 _ if ty == Ty::I64 => format!("(i64.extend_i32_u (ref.is_null {get}))"),
-                Ty::I31 => format!("(if (result i32) (ref.is_null {get}) (then (i32.const 9)) (else (i31.get_u {get})))"),
+                Ty::I31 => format!(
+                    "(if (result i32) (ref.is_null {get}) (then (i32.const 9)) (else (i31.get_u {get})))"
+                ),
                 Ty::Any | Ty::Eq => format!("(ref.test (ref {}) {get})", self.heap_type()),
                 _ => format!("(ref.is_null {get})"),
             };
@@ -183,7 +187,9 @@ impl<'a> Body<'a> {
         let (a, b) = (self.value(ty, depth), self.value(Ty::I32, depth));
         match (ty, self.rng.u8(..6)) {
             (Ty::I32, 0) => format!("(i32.add {a} (i32.wrap_i64 {}))", self.value(Ty::I64, depth)),
-            (Ty::I32, 1) => format!("(i32.xor {a} (i32x4.extract_lane 1 {}))", self.value(Ty::V128, 0)),
+            (Ty::I32, 1) => {
+                format!("(i32.xor {a} (i32x4.extract_lane 1 {}))", self.value(Ty::V128, 0))
+            }
             (Ty::I32, 2) => {
                 let null = if self.rng.bool() { "null" } else { "" };
                 let heap = self.heap_type();
@@ -220,7 +226,8 @@ impl<'a> Body<'a> {
             if zero {
                 return format!("(struct.new_default $o{k})");
             }
-            let fields: String = fields.into_iter().map(|ty| self.value(ty, depth.min(2))).collect();
+            let fields: String =
+                fields.into_iter().map(|ty| self.value(ty, depth.min(2))).collect();
             return format!("(struct.new $o{k} {fields})");
         }
         let len = match self.rng.u8(..60) {
@@ -251,9 +258,7 @@ impl<'a> Body<'a> {
             Storage::I8 | Storage::I16 | Storage::Val(Ty::I32 | Ty::I64 | Ty::V128) => {
                 Some(Segment::Data)
             }
-            Storage::Val(ty) => {
-                TABLES.iter().position(|of| *of == ty).map(Segment::Items)
-            }
+            Storage::Val(ty) => TABLES.iter().position(|of| *of == ty).map(Segment::Items),
         }
     }
 
@@ -309,7 +314,8 @@ impl<'a> Body<'a> {
         let (k, field) = self.rng.choice(self.types.holding(ty))?;
         let of = &self.types.all[k];
         let packed = of.fields[field].storage != Storage::Val(ty);
-        let (signed, array) = (if packed { *self.rng.choice(&["_s", "_u"])? } else { "" }, of.array);
+        let (signed, array) =
+            (if packed { *self.rng.choice(&["_s", "_u"])? } else { "" }, of.array);
         let object = self.value(Ty::Ref(k), depth);
         let get = match array {
             true => format!("(array.get{signed} $o{k} (local.get $o{k}) (local.get $i))"),
@@ -460,7 +466,9 @@ impl<'a> Body<'a> {
             (true, _) => format!("(array.set $o{k} (local.get $o{k}) (local.get $i) {value})"),
         };
         let inside = match array {
-            true => format!("(if (i32.lt_u (local.get $i) (array.len (local.get $o{k}))) (then {set}))"),
+            true => {
+                format!("(if (i32.lt_u (local.get $i) (array.len (local.get $o{k}))) (then {set}))")
+            }
             false => set.clone(),
         };
         let index = if array { format!("(local.set $i {index})") } else { String::new() };
@@ -483,7 +491,9 @@ impl<'a> Body<'a> {
         let (value, size) = (self.value(TABLES[table], 2), TABLE_SIZE / 2);
         match self.rng.u8(..6) {
             0 => format!("(table.fill $r{table} (i32.const {}) {value} (i32.const 3))\n", size - 1),
-            1 => format!("(table.copy $r{table} $r{table} (i32.const {size}) (i32.const 1) (i32.const 3))\n"),
+            1 => format!(
+                "(table.copy $r{table} $r{table} (i32.const {size}) (i32.const 1) (i32.const 3))\n"
+            ),
             2 => {
                 let range = Segment::Items(table).range(self.rng);
                 format!("(table.init $r{table} $p{table} (i32.const {size}) {range})\n")

@@ -91,7 +91,9 @@ fn constant(rng: &mut Rng, types: &Types, ty: Ty, depth: usize) -> String {
         Ty::V128 => format!("(v128.const i32x4 {number} 1 2 {number})"),
         Ty::I31 => format!("(ref.i31 (i32.const {number}))"),
         Ty::Any | Ty::Eq if rng.bool() => format!("(ref.i31 (i32.const {number}))"),
-        Ty::Any if rng.bool() => format!("(any.convert_extern {})", constant(rng, types, Ty::Extern, depth)),
+        Ty::Any if rng.bool() => {
+            format!("(any.convert_extern {})", constant(rng, types, Ty::Extern, depth))
+        }
         Ty::Extern if depth > 0 => {
             format!("(extern.convert_any {})", constant(rng, types, Ty::Eq, depth - 1))
         }
@@ -100,13 +102,18 @@ fn constant(rng: &mut Rng, types: &Types, ty: Ty, depth: usize) -> String {
             let k = types.of_kind(rng, array);
             constant(rng, types, Ty::NonNull(k), depth)
         }
-        Ty::Ref(k) if depth > 0 => constant(rng, types, Ty::NonNull(types.subtype(rng, k)), depth),
+        Ty::Ref(k) if depth > 0 => {
+            let k = types.subtype(rng, k);
+            constant(rng, types, Ty::NonNull(k), depth)
+        }
         Ty::NonNull(k) => {
             let mut value = |ty| constant(rng, types, ty, depth.saturating_sub(1));
             let of = &types.all[k];
             let fields: Vec<Ty> = of.fields.iter().map(|field| field.storage.unpacked()).collect();
             match of.array {
-                true => format!("(array.new_fixed $o{k} 2 {} {})", value(fields[0]), value(fields[0])),
+                true => {
+                    format!("(array.new_fixed $o{k} 2 {} {})", value(fields[0]), value(fields[0]))
+                }
                 false => {
                     let fields: String = fields.into_iter().map(value).collect();
                     format!("(struct.new $o{k} {fields})")

@@ -138,7 +138,8 @@ impl Types {
         for k in 0..count {
             // The first are a structure and an array.
             let supertype = (k > 1 && rng.bool()).then(|| rng.usize(..k));
-            let array = supertype.map_or(k == 1 || k > 1 && rng.u8(..3) == 0, |of| types.all[of].array);
+            let array =
+                supertype.map_or(k == 1 || k > 1 && rng.u8(..3) == 0, |of| types.all[of].array);
             let mut fields = supertype.map_or_else(Vec::new, |of| types.all[of].fields.clone());
             let more = if array { usize::from(fields.is_empty()) } else { rng.usize(..5) };
             let more: Vec<Field> = (0..more).map(|_| types.field(rng, k, count)).collect();
@@ -168,13 +169,14 @@ impl Types {
 
     /// One that is a type or a subtype of it.
     pub fn subtype(&self, rng: &mut Rng, of: usize) -> usize {
-        rng.choice((0..self.all.len()).filter(|k| self.is(*k, of))).expect("itself")
+        let all: Vec<usize> = (0..self.all.len()).filter(|k| self.is(*k, of)).collect();
+        *rng.choice(&all).expect("itself")
     }
 
     /// A type, if there is one of the kind.
     pub fn of_kind(&self, rng: &mut Rng, array: bool) -> usize {
-        let all = self.all.iter().enumerate();
-        rng.choice(all.filter(|(_, ty)| ty.array == array).map(|(k, _)| k)).expect("one of each")
+        let all: Vec<usize> = (0..self.all.len()).filter(|k| self.all[*k].array == array).collect();
+        *rng.choice(&all).expect("one of each")
     }
 
     /// The types and fields that hold a value of a type.
