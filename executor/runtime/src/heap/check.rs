@@ -178,9 +178,12 @@ impl StoreInner {
         if null != 0 || reserved != [0; 3] || !ascending || !aligned || due < next {
             return Err(broken());
         }
-        let free = self.heap_bytes().get(next as usize..).unwrap_or_default();
-        if free.iter().any(|byte| *byte != 0) {
-            return Err(broken());
+        // What is between them is made zero before it is used.
+        for free in [next..end, dirty..len] {
+            let free = self.heap_bytes().get(free.start as usize..free.end as usize);
+            if free.is_none_or(|free| free.iter().any(|byte| *byte != 0)) {
+                return Err(broken());
+            }
         }
         let mut objects = KnownObjects::default();
         let all = self.each_object::<()>(|at| {

@@ -6,6 +6,7 @@ mod calls;
 mod compiling;
 mod damage;
 mod exceptions;
+mod found_objects;
 mod interruption;
 mod kept;
 mod large_objects;
