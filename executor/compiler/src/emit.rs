@@ -124,6 +124,8 @@ pub(crate) struct Emitter<'a> {
     /// shorter; and where there are calls, since the register allocator does not keep in one
     /// register what is an argument of each.
     pub(crate) loads_base: bool,
+    /// How many calls that return there are.
+    pub(crate) calls: u64,
     functions: HashMap<FuncIndex, FuncRef>,
     short: Vec<(Symbol, FuncRef)>,
     types: HashMap<TypeIndex, SigRef>,
@@ -155,6 +157,7 @@ impl<'a> Emitter<'a> {
             access,
             vmctx: params[vmctx],
             loads_base: false,
+            calls: 0,
             functions: HashMap::new(),
             short: Vec::new(),
             types: HashMap::new(),
@@ -229,6 +232,7 @@ impl<'a> Emitter<'a> {
         let (signature, code) = self.builtin(builtin);
         let mut all = vec![self.vmctx];
         all.extend_from_slice(args);
+        self.calls += 1;
         let call = self.builder.ins().call_indirect(signature, code, &all);
         self.builder.inst_results(call)[0]
     }
@@ -284,6 +288,7 @@ impl<'a> Emitter<'a> {
             }
         };
         let [dst, what, len] = args;
+        self.calls += 1;
         let call = self.builder.ins().call(function, &[self.vmctx, dst, what, len]);
         self.builder.inst_results(call)[0]
     }

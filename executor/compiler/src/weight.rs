@@ -25,6 +25,15 @@ pub(crate) fn handlers(handlers: u64) -> u64 {
     handlers.saturating_mul(HANDLER_BYTES)
 }
 
+/// What a reference to an object takes for each block that it is alive in, in bytes, and for each call: measured.
+const ALIVE_IN_BLOCK: u64 = 20;
+const ALIVE_IN_CALL: u64 = 32;
+
+/// How many bytes of memory a reference to an object takes that is alive during so much.
+pub(crate) fn alive(blocks: usize, calls: u64) -> u64 {
+    (blocks as u64 * ALIVE_IN_BLOCK).saturating_add(calls.saturating_mul(ALIVE_IN_CALL))
+}
+
 /// How many values a block is worth, with the branches that lead to it.
 const BLOCK: usize = 16;
 

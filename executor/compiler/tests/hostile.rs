@@ -93,6 +93,28 @@ fn what_lives_in_loops_and_blocks_is_counted() {
 }
 
 #[test]
+fn what_refers_to_objects_is_counted_for_each_block_and_call_that_it_is_alive_in() {
+    let objects = "(type $box (struct)) (type $row (array anyref)) (func $f)";
+    let operands = |n| {
+        let made = "struct.new_default $box ".repeat(n);
+        format!("(module {objects} (func {made} array.new_fixed $row {n} drop))")
+    };
+    counted(&operands(10), &operands(2000), 64 * MIB, false);
+    // Each is made before the calls and read behind them, or in each round of a loop.
+    let locals = |n: usize, begin: &str, end: &str| {
+        let made = |i| format!("(local.set {i} (struct.new_default $box))");
+        let made: String = (0..n).map(made).collect();
+        let read: String = (0..n).map(|i| format!("(drop (local.get {i}))")).collect();
+        let (locals, calls) = ("eqref ".repeat(n), "call $f ".repeat(1000));
+        format!("(module {objects} (func (local {locals}) {made} {begin} {calls} {end} {read}))")
+    };
+    counted(&locals(10, "", ""), &locals(1000, "", ""), 24 * MIB, false);
+    let read: String = (0..1000).map(|i| format!("(drop (local.get {i}))")).collect();
+    let begin = format!("loop {read}");
+    counted(&locals(1000, "", "return"), &locals(1000, &begin, "br 0 end"), 24 * MIB, false);
+}
+
+#[test]
 fn the_time_is_looked_at_while_functions_are_validated() {
     let wasm = wat::parse_str("(module (func))").unwrap();
     let compiler = NativeCompiler::new().unwrap().with_max_time(Duration::ZERO);

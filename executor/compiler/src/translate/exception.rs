@@ -202,6 +202,7 @@ impl<'a> Translator<'a> {
         if let Some(offset) = self.site {
             self.save_frame(offset);
         }
+        self.emitter.calls += 1;
         let handlers = self.handlers();
         if !handlers.is_empty() {
             self.assign_operands();

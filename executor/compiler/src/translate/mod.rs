@@ -241,6 +241,8 @@ impl<'a> Translator<'a> {
         let dfg = &self.emitter.builder.func.dfg;
         let memory = weight::memory(weight::so_far(dfg).saturating_add(self.passed))
             .saturating_add(weight::places(self.variables.places()))
+            .saturating_add(self.variables.alive())
+            .saturating_add(self.references.alive())
             .saturating_add(weight::handlers(self.tries.handlers()))
             .saturating_add(self.map.as_ref().map_or(0, Frames::memory));
         memory > self.emitter.context.allowance
@@ -250,7 +252,7 @@ impl<'a> Translator<'a> {
     fn local(&mut self, ty: ValType, value: Value) {
         let local = self.declare(clif_type(ty));
         if self.is_noted(ty) {
-            self.emitter.builder.declare_var_needs_stack_map(local);
+            self.variables.declare_reference(&mut self.emitter.builder, local);
         }
         self.write(local, value);
         self.locals.push(local);

@@ -89,7 +89,7 @@ impl Translator<'_> {
         Some(*variable.or_insert_with(|| {
             let variable = variables.declare(builder, ty);
             if reference {
-                builder.declare_var_needs_stack_map(variable);
+                variables.declare_reference(builder, variable);
             }
             variable
         }))

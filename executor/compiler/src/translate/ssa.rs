@@ -12,11 +12,25 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 /// What is known of the variables of a function.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
-    /// The type of each, and how many places its table has.
-    of: Vec<(Type, u32)>,
+    of: Vec<Known>,
+    /// How many places the tables of all have.
     total: u64,
+    /// Where the code is, in bytes that a reference takes that is alive up to there ([`crate::weight::alive`]).
+    pub(super) position: u64,
+    /// What those take that are references.
+    alive: u64,
     /// The loops around, outermost first.
     loops: Vec<Loop>,
+}
+
+/// What is known of a variable.
+#[derive(Debug)]
+struct Known {
+    ty: Type,
+    /// How many places its table has.
+    places: u32,
+    /// Of a reference to an object: where it was read or written last.
+    since: Option<u64>,
 }
 
 /// A loop that something may still branch to the beginning of.
@@ -34,15 +48,38 @@ impl Variables {
         self.total
     }
 
+    /// How many bytes those that are references to objects take while they are alive.
+    pub(super) fn alive(&self) -> u64 {
+        self.alive
+    }
+
     pub(super) fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: Type) -> Variable {
         let variable = builder.declare_var(ty);
         debug_assert_eq!(variable.as_u32() as usize, self.of.len());
-        self.of.push((ty, 0));
+        self.of.push(Known { ty, places: 0, since: None });
         variable
     }
 
+    /// Notes that a variable is a reference to an object, and is to be in stack maps.
+    pub(super) fn declare_reference(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        variable: Variable,
+    ) {
+        builder.declare_var_needs_stack_map(variable);
+        self.of[variable.as_u32() as usize].since = Some(self.position);
+    }
+
     pub(super) fn ty(&self, variable: Variable) -> Type {
-        self.of[variable.as_u32() as usize].0
+        self.of[variable.as_u32() as usize].ty
+    }
+
+    /// Notes that a reference was alive since it was read or written last.
+    fn lives(&mut self, variable: Variable) {
+        if let Some(since) = &mut self.of[variable.as_u32() as usize].since {
+            self.alive = self.alive.saturating_add(self.position.saturating_sub(*since));
+            *since = self.position;
+        }
     }
 
     pub(super) fn write(
@@ -52,11 +89,16 @@ impl Variables {
         value: Value,
     ) {
         self.reach(builder, variable);
+        let position = self.position;
+        if let Some(since) = &mut self.of[variable.as_u32() as usize].since {
+            *since = position;
+        }
         builder.def_var(variable, value);
     }
 
     pub(super) fn read(&mut self, builder: &mut FunctionBuilder<'_>, variable: Variable) -> Value {
         self.reach(builder, variable);
+        self.lives(variable);
         let taken = self.taken(builder);
         let value = builder.use_var(variable);
         if self.taken(builder) > taken
@@ -80,7 +122,10 @@ impl Variables {
     /// block that branches to it, and in those before.
     pub(super) fn count_loop(&mut self, builder: &FunctionBuilder<'_>) {
         let read = self.loops.last_mut().map(|open| std::mem::take(&mut open.read));
-        read.iter().flatten().for_each(|variable| self.reach(builder, *variable));
+        for variable in read.iter().flatten() {
+            self.reach(builder, *variable);
+            self.lives(*variable);
+        }
         if let (Some(open), Some(read)) = (self.loops.last_mut(), read) {
             open.read = read;
         }
@@ -106,7 +151,7 @@ impl Variables {
 
     /// Counts places for a variable up to the last block there is.
     fn reach(&mut self, builder: &FunctionBuilder<'_>, variable: Variable) {
-        let (_, places) = &mut self.of[variable.as_u32() as usize];
+        let Known { places, .. } = &mut self.of[variable.as_u32() as usize];
         let blocks = builder.func.dfg.num_blocks() as u32;
         self.total += u64::from(blocks.saturating_sub(*places));
         *places = blocks.max(*places);

@@ -6,6 +6,7 @@
 //! operator itself makes is used behind a call of its own.
 
 use super::Translator;
+use crate::weight;
 use cranelift_codegen::ir::Value;
 use executor_model::ValType;
 use std::collections::HashSet;
@@ -17,11 +18,20 @@ pub(super) struct References {
     known: HashSet<Value>,
     /// The operands when they were looked at last.
     operands: Vec<Value>,
+    /// How many of the operands up to each were declared.
+    noted: Vec<u32>,
+    /// How many bytes those operands take while they are alive.
+    alive: u64,
 }
 
 impl References {
     pub(super) fn contains(&self, value: Value) -> bool {
         self.known.contains(&value)
+    }
+
+    /// How many bytes operands take while they are alive.
+    pub(super) fn alive(&self) -> u64 {
+        self.alive
     }
 }
 
@@ -44,6 +54,7 @@ impl Translator<'_> {
         if !self.emitter.context.stack_maps || !self.reachable {
             return;
         }
+        self.count_alive();
         let before = &mut self.references.operands;
         let mut same = before.len().min(self.stack.len());
         while same > 0 && before[same - 1] != self.stack[same - 1] {
@@ -52,8 +63,25 @@ impl Translator<'_> {
         before.truncate(same);
         before.extend_from_slice(&self.stack[same..]);
         let types = self.types.as_ref().expect("asked for with stack maps");
-        let noted = (same..self.stack.len()).filter(|height| self.is_noted(types.operand(*height)));
-        let noted: Vec<Value> = noted.map(|height| self.stack[height]).collect();
-        noted.into_iter().for_each(|value| self.note_reference(value));
+        let is_noted = |height: usize| self.is_noted(types.operand(height));
+        let noted: Vec<bool> = (same..self.stack.len()).map(is_noted).collect();
+        self.references.noted.truncate(same);
+        for (height, noted) in (same..).zip(noted) {
+            if noted {
+                self.note_reference(self.stack[height]);
+            }
+            let below = self.references.noted.last().copied().unwrap_or(0);
+            self.references.noted.push(below + u32::from(noted));
+        }
+    }
+
+    /// Counts what was alive during the last operator.
+    fn count_alive(&mut self) {
+        let blocks = self.emitter.builder.func.dfg.num_blocks();
+        let position = weight::alive(blocks, self.emitter.calls);
+        let since = std::mem::replace(&mut self.variables.position, position);
+        let operands = self.references.noted.last().copied().unwrap_or(0);
+        let alive = (position - since).saturating_mul(operands.into());
+        self.references.alive = self.references.alive.saturating_add(alive);
     }
 }
