@@ -102,17 +102,20 @@ impl StoreInner {
         let module = Arc::clone(self.instances[id.position()].vm.module());
         let info = module.info().map_err(|e| Raise::Host(e.into()))?;
         let part = self.instances[id.position()].item_part(info, segment, src, len)?;
+        // A dropped segment has passed the check only with no items to copy.
+        if len == 0 {
+            return Ok(Vec::new());
+        }
         let declared = &info.elements[segment as usize];
         if declared.makes_objects() {
             let before = info.elements[..segment as usize].iter();
             let place = before.filter(|segment| segment.makes_objects()).count() as u32;
             let vm = &self.instances[id.position()].vm;
-            let items = self.references_of(vm.word(vm.counts().items(place)) as u32);
-            return Ok(items.get(part).ok_or(TrapCode::TableOutOfBounds)?.to_vec());
+            let items = vm.word(vm.counts().items(place)) as u32;
+            let outside = TrapCode::TableOutOfBounds;
+            return Ok(self.references_at(items, src, part.len() as u64).ok_or(outside)?);
         }
         match &declared.items {
-            // A dropped segment has passed the check only with no items to copy.
-            _ if len == 0 => Ok(Vec::new()),
             ElementItems::Functions(funcs) => Ok(funcs[part]
                 .iter()
                 .map(|f| FuncRef::new(id, info.functions[*f as usize], *f).to_bits())

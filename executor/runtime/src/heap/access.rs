@@ -260,15 +260,18 @@ impl StoreInner {
 
     /// The references that an array of objects or of functions holds, as tables hold them.
     pub(crate) fn references_of(&self, array: u32) -> Vec<u64> {
-        let Ok((range, size)) = self.elements(array, 0, self.array_len(array).into()) else {
-            return Vec::new();
-        };
+        self.references_at(array, 0, self.array_len(array).into()).unwrap_or_default()
+    }
+
+    /// As [`Self::references_of`], so many from an element on; `None` where not all are there.
+    pub(crate) fn references_at(&self, array: u32, at: u64, len: u64) -> Option<Vec<u64>> {
+        let (range, size) = self.elements(array, at, len).ok()?;
         let heap = self.heap_bytes();
         let read = |at: usize| match size {
             8 => read_u64(heap, at),
             _ => read_u32(heap, at).map(u64::from),
         };
-        range.step_by(size).filter_map(read).collect()
+        range.step_by(size).map(read).collect()
     }
 
     fn object_type(&self, object: ObjectRef) -> Result<(u32, ObjectType), CallError> {
