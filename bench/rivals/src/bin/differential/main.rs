@@ -82,6 +82,8 @@ struct Tally {
     calls: u64,
     /// Calls that returned objects.
     objects: u64,
+    /// Collections in the stores that were there at the end.
+    collections: u64,
     traps: u64,
     exceptions: u64,
     host_calls: u64,
@@ -226,9 +228,10 @@ fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Resu
         let what = format!("call {i}, of {name:?} (function {func}) with {params:?}");
         if !runs.call(&what, (name, &params, keep), tally)? {
             tally.exhausted += 1;
-            return Ok(());
+            break;
         }
     }
+    tally.collections += runs.ours.store.collections() + runs.suspended.ours.store.collections();
     Ok(())
 }
 

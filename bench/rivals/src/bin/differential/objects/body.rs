@@ -20,6 +20,8 @@ pub struct Body<'a> {
     locals: Vec<Ty>,
     /// How many statements may come yet.
     left: usize,
+    /// How many bodies with handlers are around.
+    tries: usize,
     /// The labels that take nothing.
     labels: Vec<usize>,
     /// How many labels, counters and exceptions there have been.
@@ -39,7 +41,7 @@ impl<'a> Body<'a> {
         // What is followed, and an index.
         let named = (0..types.all.len()).map(|k| format!("(local $o{k} (ref null $o{k}))"));
         let named = named.collect::<String>() + "(local $i i32)";
-        Self { rng, types, func, locals, left, labels: Vec::new(), names: 0, named }
+        Self { rng, types, func, locals, left, tries: 0, labels: Vec::new(), names: 0, named }
     }
 
     pub fn function(mut self) -> String {
@@ -392,8 +394,11 @@ impl<'a> Body<'a> {
         let kind = if depth == 0 || self.left == 0 { self.rng.u8(..12) } else { self.rng.u8(..24) };
         match kind {
             0..=2 => format!("(local.set {} {})\n", self.local(ty), self.value(ty, 3)),
-            3 => format!("(if {} (then {}))\n", self.condition(), self.throw()),
-            4..=6 => self.write(),
+            // What nobody catches ends all calls.
+            3 if self.tries > 0 || self.rng.u8(..30) == 0 => {
+                format!("(if {} (then {}))\n", self.condition(), self.throw())
+            }
+            3..=6 => self.write(),
             7 => self.store(),
             8 => self.host_call(),
             9 => match self.labels.last() {
@@ -576,7 +581,10 @@ impl<'a> Body<'a> {
     fn try_table(&mut self, depth: usize) -> String {
         let (name, tag) = (self.name(), self.rng.usize(..=TAGS.len()));
         let caught: &[Ty] = TAGS.get(tag).copied().unwrap_or_default();
-        let (rest, after) = (self.statements(depth - 1), self.statements(depth - 1));
+        self.tries += 1;
+        let rest = self.statements(depth - 1);
+        self.tries -= 1;
+        let after = self.statements(depth - 1);
         let (all, one) = match self.rng.bool() {
             true => ("catch_all_ref", "catch_ref"),
             false => ("catch_all", "catch"),
