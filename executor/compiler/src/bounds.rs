@@ -41,7 +41,7 @@
 //! the first element or byte, not memory of another instance. A check by the hardware needs no
 //! mask: no address outside the reservation can be formed.
 
-use crate::{emit::Emitter, short::LONGEST, signature::WORD};
+use crate::{emit::Emitter, ranges::LONGEST, signature::WORD};
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types};
 #[cfg(doc)]
 use executor_code::layout::MEMORY_RESERVATION;

@@ -8,7 +8,8 @@ use crate::{
     emit::Symbol,
     isa::Extent,
     place::{self, Loop},
-    short, thunk,
+    ranges::RangeFunction,
+    thunk,
     translate::{self, FrameMap, Resumed, Translated},
     weight,
 };
@@ -59,10 +60,8 @@ pub(crate) enum Unit {
     ResumeImport(FuncIndex),
     /// The enter trampoline of continuations of functions of a type.
     EnterContinuation(TypeIndex),
-    /// What copies short ranges of memory.
-    ShortCopy,
-    /// What fills them.
-    ShortFill,
+    /// What copies or fills a range.
+    Range(RangeFunction),
 }
 
 /// The machine code of a [`Unit`]; offsets are within it.
@@ -141,9 +140,8 @@ pub(crate) fn compile_units(
         };
     }
     let mut codes = codes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    for (symbol, unit) in
-        [(Symbol::ShortCopy, Unit::ShortCopy), (Symbol::ShortFill, Unit::ShortFill)]
-    {
+    for function in RangeFunction::ALL {
+        let (symbol, unit) = (Symbol::Range(function), Unit::Range(function));
         let mut relocations = codes.iter().flat_map(|code| &code.relocations);
         if relocations.any(|relocation| relocation.symbol == symbol) {
             codes.push(Worker::new().compile(context, unit, options.opt_level, progress)?);
@@ -234,8 +232,7 @@ impl Worker {
             Unit::UnboundImport(func) => thunk::unbound_import(context, func, function, builder),
             Unit::Listener(func) => thunk::listener(context, func, function, builder),
             Unit::Enter(ty) => thunk::enter(context, ty, function, builder),
-            Unit::ShortCopy => short::copy(context, function, builder),
-            Unit::ShortFill => short::fill(context, function, builder),
+            Unit::Range(range) => range.build(context, function, builder),
             Unit::ResumeListener(at, func) => {
                 thunk::resume_listener(context, at, func, function, builder);
             }
@@ -359,7 +356,7 @@ fn codegen_error(unit: Unit, message: String) -> CompileError {
         | Unit::Continuation(_, CallSite { func: index, .. })
         | Unit::Enter(index)
         | Unit::EnterContinuation(index) => index,
-        Unit::ShortCopy | Unit::ShortFill => 0,
+        Unit::Range(_) => 0,
     };
     CompileError::Codegen { func: index, message: format!("{unit:?}: {message}") }
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     context::ModuleContext,
+    ranges::RangeFunction,
     signature::{self, WORD, clif_type},
 };
 use cranelift_codegen::ir::{
@@ -33,10 +34,8 @@ pub(crate) enum Symbol {
     Body(u32),
     /// The function table (`Section::Functions` of the code file).
     FunctionTable,
-    /// What copies short ranges of memory.
-    ShortCopy,
-    /// What fills them.
-    ShortFill,
+    /// What copies or fills a range.
+    Range(RangeFunction),
 }
 
 impl Symbol {
@@ -46,8 +45,7 @@ impl Symbol {
             Self::Function(func) => (0, func),
             Self::Body(func) => (1, func),
             Self::FunctionTable => (2, 0),
-            Self::ShortCopy => (3, 0),
-            Self::ShortFill => (3, 1),
+            Self::Range(function) => (3, function as u32),
         };
         UserExternalName { namespace, index }
     }
@@ -58,8 +56,7 @@ impl Symbol {
             (0, func) => Self::Function(func),
             (1, func) => Self::Body(func),
             (2, 0) => Self::FunctionTable,
-            (3, 0) => Self::ShortCopy,
-            (3, 1) => Self::ShortFill,
+            (3, index) => Self::Range(*RangeFunction::ALL.get(index as usize)?),
             _ => return None,
         })
     }
@@ -127,7 +124,7 @@ pub(crate) struct Emitter<'a> {
     /// How many calls that return there are.
     pub(crate) calls: u64,
     functions: HashMap<FuncIndex, FuncRef>,
-    short: Vec<(Symbol, FuncRef)>,
+    ranges: Vec<(RangeFunction, FuncRef)>,
     types: HashMap<TypeIndex, SigRef>,
     builtins: [Option<SigRef>; Builtin::ALL.len()],
     function_table: Option<GlobalValue>,
@@ -159,7 +156,7 @@ impl<'a> Emitter<'a> {
             loads_base: false,
             calls: 0,
             functions: HashMap::new(),
-            short: Vec::new(),
+            ranges: Vec::new(),
             types: HashMap::new(),
             builtins: [None; Builtin::ALL.len()],
             function_table: None,
@@ -276,14 +273,14 @@ impl<'a> Emitter<'a> {
         self.import_as(symbol, signature)
     }
 
-    /// Calls what handles short ranges of memory; returns whether it did.
-    pub(crate) fn call_short(&mut self, symbol: Symbol, args: [Value; 3]) -> Value {
-        let function = match self.short.iter().find(|(known, _)| *known == symbol) {
+    /// Calls what copies or fills a range; returns whether it did.
+    pub(crate) fn call_range(&mut self, range: RangeFunction, args: [Value; 3]) -> Value {
+        let function = match self.ranges.iter().find(|(known, _)| *known == range) {
             Some((_, function)) => *function,
             None => {
-                let signature = self.builder.import_signature(signature::short());
-                let function = self.import_as(symbol, signature);
-                self.short.push((symbol, function));
+                let signature = self.builder.import_signature(signature::range());
+                let function = self.import_as(Symbol::Range(range), signature);
+                self.ranges.push((range, function));
                 function
             }
         };

@@ -7,6 +7,7 @@ use crate::{
     compile::{Code, Unit},
     emit::Symbol,
     place,
+    ranges::RangeFunction,
     translate::Resumed,
 };
 use executor_code::{
@@ -45,7 +46,7 @@ pub(crate) fn link(
     let mut functions = Vec::with_capacity(info.functions.len());
     let mut bodies = vec![0; info.functions.len().max(units.len())];
     let mut enter = vec![NO_TRAMPOLINE; info.types.len()];
-    let (mut short_copy, mut short_fill) = (0, 0);
+    let mut ranges = [0; RangeFunction::ALL.len()];
     let mut starts = Vec::with_capacity(units.len());
     let mut end = 0u64;
     for (unit, code) in units.iter().zip(&codes) {
@@ -68,8 +69,7 @@ pub(crate) fn link(
                 }
             }
             Unit::Enter(ty) | Unit::EnterContinuation(ty) => enter[ty as usize] = start,
-            Unit::ShortCopy => short_copy = start,
-            Unit::ShortFill => short_fill = start,
+            Unit::Range(function) => ranges[function as usize] = start,
         }
         starts.push(start);
     }
@@ -89,8 +89,7 @@ pub(crate) fn link(
                 Symbol::Function(func) => u64::from(functions[func as usize]),
                 Symbol::Body(func) => u64::from(bodies[func as usize]),
                 Symbol::FunctionTable => table,
-                Symbol::ShortCopy => u64::from(short_copy),
-                Symbol::ShortFill => u64::from(short_fill),
+                Symbol::Range(function) => u64::from(ranges[function as usize]),
             };
             // `MAX_TEXT` keeps this within 32 bits.
             let distance = (target as i64 + reloc.addend - i64::from(site)) as i32;

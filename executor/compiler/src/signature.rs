@@ -44,8 +44,8 @@ pub(crate) fn continuation(results: &[ValType]) -> Signature {
     signature
 }
 
-/// A function for short ranges of memory: `(vmctx, dst, src or value, len) -> done`.
-pub(crate) fn short() -> Signature {
+/// A function for ranges: `(vmctx, dst, src or value, len) -> done`.
+pub(crate) fn range() -> Signature {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params.extend([AbiParam::new(WORD); 4]);
     signature.returns.push(AbiParam::new(WORD));

@@ -55,10 +55,10 @@ pub use executor_model::{
     Thrown, Trap, TrapCode, Val, ValType, WasmBacktrace,
 };
 pub use executor_runtime::{
-    Caller, CaptureError, CodeOrigin, HostError, HostValue, HostValues, Idle, InstantiateError,
-    IntoHostFunc, KeptObject, MemoryMut, ObjectType, OutOfBounds, PoolConfig, PoolStats, Released,
-    SlotReset, SuspendError, WrittenPages, ignore_ending_signals, ignore_file_size_signal,
-    keep_descriptors_from_children,
+    Caller, CaptureError, CodeOrigin, Collections, HostError, HostValue, HostValues, Idle,
+    InstantiateError, IntoHostFunc, KeptObject, MemoryMut, ObjectType, OutOfBounds, PoolConfig,
+    PoolStats, Released, SlotReset, SuspendError, WrittenPages, ignore_ending_signals,
+    ignore_file_size_signal, keep_descriptors_from_children,
 };
 pub use executor_snapshot::{
     CatalogueError, EntryKind, FormatError, HookError, SnapshotError, SnapshotId,

@@ -4,7 +4,7 @@
 
 use crate::Snapshot;
 use executor_model::ModuleHash;
-use executor_runtime::CodeOrigin;
+use executor_runtime::{CodeOrigin, Collections};
 use executor_snapshot::SnapshotId;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct Report {
     pub capture: Capture,
     /// The time of each phase.
     pub phases: Phases,
+    /// What the collections of its objects were, where it has run.
+    pub collections: Collections,
 }
 
 /// Where a module's machine code came from.

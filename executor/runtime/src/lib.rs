@@ -50,7 +50,7 @@ pub use attribution::{FirstWrite, FirstWrites};
 pub use capture::CaptureError;
 pub use engine::{CodeOrigin, EngineConfig, NativeEngine};
 pub use exception::TagIdentity;
-pub use heap::{KeptObject, ObjectType};
+pub use heap::{Collections, KeptObject, ObjectType};
 pub use host::{Caller, HostError, HostValue, HostValues, IntoHostFunc};
 pub use image::{Image, RestoreError};
 pub use instantiate::InstantiateError;

@@ -5,6 +5,7 @@
 
 use crate::{
     calls::Calls,
+    heap::Collections,
     image::Inner as Image,
     pool::PoolConfig,
     store::StoreInner,
@@ -149,7 +150,7 @@ impl StoreInner {
         externs.clear();
         *exceptions = Default::default();
         *objects = Default::default();
-        (*collections, *allocations) = (0, 0);
+        (*collections, *allocations) = (Collections::default(), 0);
         *calls = Calls::default();
         suspension.reset(image.call());
         continuations.clear();

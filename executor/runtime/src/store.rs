@@ -11,7 +11,7 @@ use crate::{
     data::HostData,
     engine::NativeEngine,
     exception::Exceptions,
-    heap::Handles,
+    heap::{Collections, Handles},
     host::HostFunc,
     interrupt::{Interrupter, Shared},
     linker::Linker,
@@ -110,8 +110,8 @@ pub(crate) struct StoreInner {
     pub(crate) heap: Option<InstanceId>,
     /// The objects that the host has handles of.
     pub(crate) objects: Handles,
-    /// How many collections there were.
-    pub(crate) collections: u64,
+    /// What its collections were.
+    pub(crate) collections: Collections,
     /// How many objects builtins made room for.
     pub(crate) allocations: u32,
     pub(crate) shared: Arc<Shared>,
@@ -369,7 +369,7 @@ impl Store {
                 exceptions: Exceptions::default(),
                 heap: None,
                 objects: Handles::default(),
-                collections: 0,
+                collections: Collections::default(),
                 allocations: 0,
                 shared: Arc::new(Shared::new(id)),
                 shared_memories: SharedMemories::default(),

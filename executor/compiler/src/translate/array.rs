@@ -4,8 +4,8 @@
 //! masked for a processor that guesses the comparison wrong. Nothing is written unless all of a range is inside.
 
 use super::{Translator, object::Extend};
-use crate::signature::WORD;
-use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types};
+use crate::{ranges::RangeFunction, signature::WORD};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, condcodes::IntCC, types};
 use executor_code::{
     abi::Builtin,
     objects::{ARRAY_LENGTH, elements_at, size_of_storage},
@@ -20,9 +20,12 @@ impl Translator<'_> {
                 let ty = self.canonical(array_type_index);
                 let [value, len] = self.pop2();
                 let (array, address) = self.new_array(ty, len);
+                let storage = self.element_type(ty);
+                let size = size_of_storage(storage);
+                let first = self.ins().iadd_imm_u(address, i64::from(elements_at(size)));
                 let len = self.emitter.extend(len);
-                let first = self.word_zero();
-                self.fill(self.element_type(ty), address, (first, len), value);
+                let len = self.ins().ishl_imm_u(len, i64::from(size.trailing_zeros()));
+                self.fill(storage, first, len, value);
                 self.push(array);
             }
             Operator::ArrayNewDefault { array_type_index } => {
@@ -75,21 +78,10 @@ impl Translator<'_> {
                 let [index, value, count] = self.pop3();
                 let array = self.pop_object(TrapCode::NullArrayReference, 3);
                 let len = self.array_len(array);
-                let (index, count) = (self.emitter.extend(index), self.emitter.extend(count));
-                let len = self.emitter.extend(len);
-                let end = self.ins().iadd(index, count);
-                let outside = self.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
-                self.emitter.trap_if(outside, TrapCode::ArrayOutOfBounds);
-                self.fill(storage, array, (index, count), value);
+                let (first, len) = self.elements(storage, (array, len), index, count);
+                self.fill(storage, first, len, value);
             }
-            Operator::ArrayCopy { .. } => {
-                let [from, src, count] = self.pop3();
-                let [to, dst] = self.pop2();
-                self.trap_if_null(to, TrapCode::NullArrayReference);
-                self.trap_if_null(from, TrapCode::NullArrayReference);
-                let [dst, src, count] = [dst, src, count].map(|value| self.emitter.extend(value));
-                self.emitter.call_builtin(Builtin::ArrayCopy, &[to, dst, from, src, count]);
-            }
+            Operator::ArrayCopy { array_type_index_dst, .. } => self.copy(array_type_index_dst),
             Operator::ArrayInitData { array_data_index, .. } => {
                 self.init(Builtin::ArrayInitData, array_data_index);
             }
@@ -99,10 +91,6 @@ impl Translator<'_> {
             _ => return false,
         }
         true
-    }
-
-    fn word_zero(&mut self) -> Value {
-        self.emitter.word(0)
     }
 
     /// An array of a segment's items.
@@ -171,31 +159,92 @@ impl Translator<'_> {
         (self.ins().iadd(array, distance), elements_at(size) as i32)
     }
 
-    /// Stores a value to `count` elements from `first` on (64 bits), all of which are inside.
-    fn fill(
+    /// Where `count` elements from `index` on of an array, its address and length, lie: the address, and their length
+    /// in bytes. Traps unless all are inside.
+    fn elements(
         &mut self,
         storage: StorageType,
-        array: Value,
-        (first, count): (Value, Value),
-        value: Value,
-    ) {
+        (array, len): (Value, Value),
+        index: Value,
+        count: Value,
+    ) -> (Value, Value) {
+        let [index, count, len] = [index, count, len].map(|value| self.emitter.extend(value));
+        let end = self.ins().iadd(index, count);
+        let outside = self.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
+        self.emitter.trap_if(outside, TrapCode::ArrayOutOfBounds);
+        let count = self.emitter.mask(outside, count);
         let size = size_of_storage(storage);
         let shift = i64::from(size.trailing_zeros());
-        let start = self.ins().ishl_imm_u(first, shift);
-        let start = self.ins().iadd(array, start);
-        let len = self.ins().ishl_imm_u(count, shift);
-        let end = self.ins().iadd(start, len);
+        let distance = self.ins().ishl_imm_u(index, shift);
+        let first = self.ins().iadd(array, distance);
+        let first = self.ins().iadd_imm_u(first, i64::from(elements_at(size)));
+        (first, self.ins().ishl_imm_u(count, shift))
+    }
+
+    /// `array.copy` to an array of a type: that of the other has elements of the same size.
+    fn copy(&mut self, ty: u32) {
+        let storage = self.element_type(self.canonical(ty));
+        let [from, src, count] = self.pop3();
+        let [to, dst] = self.pop2();
+        self.trap_if_null(to, TrapCode::NullArrayReference);
+        self.trap_if_null(from, TrapCode::NullArrayReference);
+        let [(target, _), (source, len)] = [(to, dst), (from, src)].map(|(reference, index)| {
+            let array = self.address_of(reference);
+            let len = self.array_len(array);
+            self.elements(storage, (array, len), index, count)
+        });
+        self.range_or(RangeFunction::CopyElements, [target, source, len], |this| {
+            let [dst, src, count] = [dst, src, count].map(|value| this.emitter.extend(value));
+            this.emitter.call_builtin(Builtin::ArrayCopy, &[to, dst, from, src, count]);
+        });
+    }
+
+    /// Stores a value to all elements from an address on that `len` bytes hold.
+    fn fill(&mut self, storage: StorageType, first: Value, len: Value, value: Value) {
+        match self.repeated(storage, value) {
+            Some(bytes) => {
+                self.emitter.call_range(RangeFunction::FillElements, [first, bytes, len]);
+            }
+            None => self.fill_vectors(storage, first, len, value),
+        }
+    }
+
+    /// The 8 bytes that elements with a value repeat; `None` where one is longer.
+    fn repeated(&mut self, storage: StorageType, value: Value) -> Option<Value> {
+        let size = size_of_storage(storage);
+        let value = match self.emitter.builder.func.dfg.value_type(value) {
+            types::F32 => self.ins().bitcast(types::I32, MemFlagsData::new(), value),
+            types::F64 => self.ins().bitcast(types::I64, MemFlagsData::new(), value),
+            _ => value,
+        };
+        let bits = match size {
+            8 => return Some(value),
+            16 => return None,
+            size => size * 8,
+        };
+        let lowest = u64::MAX >> (64 - bits);
+        let word = match self.emitter.builder.func.dfg.value_type(value) {
+            types::I32 => self.emitter.extend(value),
+            _ => value,
+        };
+        let word = self.ins().band_imm_u(word, lowest.cast_signed());
+        // A one for each element.
+        Some(self.ins().imul_imm_u(word, (u64::MAX / lowest).cast_signed()))
+    }
+
+    fn fill_vectors(&mut self, storage: StorageType, first: Value, len: Value, value: Value) {
+        let end = self.ins().iadd(first, len);
         let builder = &mut self.emitter.builder;
         let (again, body, done) =
             (builder.create_block(), builder.create_block(), builder.create_block());
         let at = builder.append_block_param(again, WORD);
-        self.ins().jump(again, &[start.into()]);
+        self.ins().jump(again, &[first.into()]);
         self.enter_block(again);
         let more = self.ins().icmp(IntCC::UnsignedLessThan, at, end);
         self.ins().brif(more, body, &[], done, &[]);
         self.switch_to(body);
-        self.store_field(storage, value, at, elements_at(size) as i32);
-        let next = self.ins().iadd_imm_u(at, i64::from(size));
+        self.store_field(storage, value, at, 0);
+        let next = self.ins().iadd_imm_u(at, i64::from(size_of_storage(storage)));
         self.ins().jump(again, &[next.into()]);
         self.emitter.builder.seal_block(again);
         self.switch_to(done);

@@ -1,7 +1,7 @@
 //! Bulk operators of memories and tables: each is a builtin, but for short ranges of memory.
 
 use super::Translator;
-use crate::emit::Symbol;
+use crate::ranges::RangeFunction;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use executor_code::abi::Builtin;
 use executor_model::MemoryIndex;
@@ -14,7 +14,7 @@ impl Translator<'_> {
                 let widths = [dst_mem, src_mem].map(|m| self.memory_type(m).memory64);
                 let range = self.range(widths);
                 let [dst, src, len] = range;
-                let short = (dst_mem == src_mem).then_some((Symbol::ShortCopy, range));
+                let short = (dst_mem == src_mem).then_some((RangeFunction::CopyMemory, range));
                 self.short_or(dst_mem, short, |this| {
                     let (to, from) = (this.index(dst_mem), this.index(src_mem));
                     this.emitter.call_builtin(Builtin::MemoryCopy, &[to, from, dst, src, len]);
@@ -37,7 +37,7 @@ impl Translator<'_> {
                 let len = self.pop_index(is_64);
                 let value = self.pop_index(false);
                 let dst = self.pop_index(is_64);
-                let short = (Symbol::ShortFill, [dst, value, len]);
+                let short = (RangeFunction::FillMemory, [dst, value, len]);
                 self.short_or(mem, Some(short), |this| {
                     let to = this.index(mem);
                     this.emitter.call_builtin(Builtin::MemoryFill, &[to, dst, value, len]);
@@ -77,13 +77,23 @@ impl Translator<'_> {
     fn short_or(
         &mut self,
         memory: MemoryIndex,
-        short: Option<(Symbol, [Value; 3])>,
+        short: Option<(RangeFunction, [Value; 3])>,
         long: impl FnOnce(&mut Self),
     ) {
-        let Some((symbol, args)) = short.filter(|_| self.emitter.has_short_ranges(memory)) else {
+        let Some((range, args)) = short.filter(|_| self.emitter.has_short_ranges(memory)) else {
             return long(self);
         };
-        let done = self.emitter.call_short(symbol, args);
+        self.range_or(range, args, long);
+    }
+
+    /// Calls `range`, and does what `long` does where that refuses.
+    pub(super) fn range_or(
+        &mut self,
+        range: RangeFunction,
+        args: [Value; 3],
+        long: impl FnOnce(&mut Self),
+    ) {
+        let done = self.emitter.call_range(range, args);
         let [next, rest] = [(); 2].map(|()| self.emitter.builder.create_block());
         self.emitter.builder.set_cold_block(rest);
         self.ins().brif(done, next, &[], rest, &[]);

@@ -6,7 +6,7 @@
 use super::Instance;
 use crate::Error;
 use executor_model::{ObjectRef, Val};
-use executor_runtime::{KeptObject, ObjectType};
+use executor_runtime::{Collections, KeptObject, ObjectType};
 
 impl Instance {
     /// The type of an object, as its module declares it.
@@ -60,6 +60,12 @@ impl Instance {
     #[must_use]
     pub fn keep_object(&self, object: ObjectRef) -> Option<KeptObject> {
         self.store.keep_object(object)
+    }
+
+    /// What the collections of its objects were since it was made.
+    #[must_use]
+    pub fn collections(&self) -> Collections {
+        self.store.collections()
     }
 
     /// Runs `f`, and then ends the handles that were given meanwhile, so that their objects can be freed.

@@ -3,6 +3,7 @@
 //! Invariant: a value is stored only if it is of the type of its field.
 
 use super::{
+    Collections,
     handles::KeptObject,
     types::{Kind, of_word, read_u32, read_u64},
 };
@@ -571,9 +572,9 @@ impl Store {
             .map_or(0, |header| header.next - executor_code::abi::HeapHeader::FIRST)
     }
 
-    /// How many collections there were since the store was made.
+    /// What the collections were since the store was made.
     #[must_use]
-    pub fn collections(&self) -> u64 {
+    pub fn collections(&self) -> Collections {
         self.inner.collections
     }
 }

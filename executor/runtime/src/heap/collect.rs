@@ -18,6 +18,26 @@ use executor_code::{
     layout::{PAGE, align_up},
 };
 use executor_model::ObjectBits;
+use std::time::{Duration, Instant};
+
+/// What the collections of a store were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collections {
+    /// How many there were since the store was made.
+    pub count: u64,
+    /// What the longest of them took.
+    pub longest: Duration,
+    /// The most bytes that objects took before one, those that nothing referred to included.
+    pub most_bytes: u64,
+}
+
+impl Collections {
+    fn add(&mut self, bytes: u64, took: Duration) {
+        self.count += 1;
+        self.longest = self.longest.max(took);
+        self.most_bytes = self.most_bytes.max(bytes);
+    }
+}
 
 /// Which parts of a heap are alive.
 struct Alive {
@@ -99,6 +119,7 @@ impl StoreInner {
     /// As [`Self::collect`]; what `extra` refers to stays, and is changed to where it goes.
     pub(super) fn collect_with(&mut self, extra: &mut [u64]) {
         let Some(mut header) = self.heap_header() else { return };
+        let begin = Instant::now();
         let len = header.next.min(self.heap_bytes().len() as u64);
         let types = Types::of(&self.instances);
         let tables = types.tables();
@@ -140,7 +161,7 @@ impl StoreInner {
         header.due = kept + NURSERY.max(kept);
         self.give_back(&mut header);
         self.set_heap_header(&header);
-        self.collections += 1;
+        self.collections.add(len - HeapHeader::FIRST, begin.elapsed());
     }
 
     /// Moves what is alive, and changes its references.

@@ -14,6 +14,7 @@ mod roots;
 mod types;
 
 pub use access::ObjectType;
+pub use collect::Collections;
 pub use handles::KeptObject;
 
 pub(crate) use check::KnownObjects;

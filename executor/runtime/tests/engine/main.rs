@@ -1,5 +1,6 @@
 //! The native engine on small modules: calls, traps, host functions, linking, interruption, state.
 
+mod arrays;
 mod branches;
 mod budget;
 mod calls;

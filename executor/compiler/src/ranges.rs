@@ -1,17 +1,19 @@
-//! Short `memory.copy` and `memory.fill` without the host: functions that all code of a module shares.
+//! `memory.copy`, `memory.fill` and what they are for arrays without the host: functions that all code of a module
+//! shares.
 //!
 //! Invariant: such a function either does all that the operator asks for and returns 1, or does
-//! nothing and returns 0; the operator's builtin then does it, or traps.
+//! nothing and returns 0; the operator's builtin then does it, or traps. It is told indices of memory, and compares
+//! them with its size; of arrays addresses that are inside already.
 
 use crate::{context::ModuleContext, emit::Emitter, signature, signature::V128};
 use cranelift_codegen::ir::{
-    Block, Function, InstBuilder, Type, Value,
+    Block, Function, InstBuilder, MemFlagsData, Type, Value,
     condcodes::IntCC,
-    types::{I8, I16, I32, I64},
+    types::{I8, I16, I32, I64, I64X2},
 };
 use cranelift_frontend::FunctionBuilderContext;
 
-/// The longest range: from about this length on the host's own instructions make up for the way there.
+/// The longest range of memory, and the longest of an array that is copied: from about this length on the host's own instructions make up for the way there.
 pub(crate) const LONGEST: u64 = 2048;
 
 /// From which length on a range is taken how: this many values of this type from its beginning and
@@ -29,34 +31,83 @@ const STEPS: [(u64, Type, u64); 7] = [
 /// What the loop copies or fills at a time, in bytes.
 const CHUNK: i32 = 64;
 
-/// `memory.copy` within owned memory 0: `(vmctx, dst, src, len)`. Where there is no loop, all is loaded
-/// before anything is stored, so the ranges may overlap. The loop goes forwards, and refuses what begins
-/// inside the source.
-pub(crate) fn copy(
-    context: &ModuleContext<'_>,
-    function: &mut Function,
-    builder: &mut FunctionBuilderContext,
-) {
-    let (mut e, params) = Emitter::new(context, signature::short(), 0, function, builder);
-    let (starts, len) = ([params[1], params[2]], params[3]);
-    let [dst, src] = enter(&mut e, starts, len);
-    let long = begin_long(&mut e, len);
+/// A function that copies or fills a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RangeFunction {
+    /// `memory.copy` within owned memory 0, if it is short: `(vmctx, dst, src, len)`.
+    CopyMemory,
+    /// `memory.fill` of owned memory 0, if it is short: `(vmctx, dst, value, len)`.
+    FillMemory,
+    /// Copies elements of arrays, if they are few: the same with addresses, and the length in bytes.
+    CopyElements,
+    /// Fills elements of an array with what repeats each 8 bytes, be they as many as they may:
+    /// `(vmctx, address, 8 bytes, length in bytes)`.
+    FillElements,
+}
+
+impl RangeFunction {
+    /// All, in order of their numbers.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::CopyMemory, Self::FillMemory, Self::CopyElements, Self::FillElements];
+
+    /// Its IR.
+    pub(crate) fn build(
+        self,
+        context: &ModuleContext<'_>,
+        function: &mut Function,
+        builder: &mut FunctionBuilderContext,
+    ) {
+        let (mut e, params) = Emitter::new(context, signature::range(), 0, function, builder);
+        let [dst, what, len] = [params[1], params[2], params[3]];
+        match self {
+            Self::CopyMemory => {
+                let addresses = enter(&mut e, [dst, what], len);
+                let access = e.access.memory;
+                copy(&mut e, access, addresses, len);
+            }
+            Self::FillMemory => {
+                let [dst] = enter(&mut e, [dst], len);
+                let byte = e.builder.ins().band_imm_u(what, 0xff);
+                let bytes = e.builder.ins().imul_imm_u(byte, 0x0101_0101_0101_0101);
+                let access = e.access.memory;
+                fill(&mut e, access, dst, bytes, len);
+            }
+            Self::CopyElements => {
+                let longest = LONGEST.cast_signed();
+                let short =
+                    e.builder.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, len, longest);
+                refuse_unless(&mut e, short);
+                let access = e.access.heap;
+                copy(&mut e, access, [dst, what], len);
+            }
+            Self::FillElements => {
+                let access = e.access.heap;
+                fill(&mut e, access, dst, what, len);
+            }
+        }
+        e.finish();
+    }
+}
+
+/// Copies `len` bytes. Where there is no loop, all is loaded before anything is stored, so the ranges may overlap.
+/// The loop goes forwards, and refuses what begins inside the source.
+fn copy(e: &mut Emitter<'_>, access: MemFlagsData, [dst, src]: [Value; 2], len: Value) {
+    let long = begin_long(e, len);
     let apart = e.builder.ins().isub(dst, src);
     let forwards = e.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, apart, len);
-    refuse_unless(&mut e, forwards);
+    refuse_unless(e, forwards);
     let end = e.builder.ins().iadd(src, len);
-    let last = load_chunk(&mut e, end, -CHUNK);
-    chunks(&mut e, len, |e, at| {
+    let last = load_chunk(e, access, end, -CHUNK);
+    chunks(e, len, |e, at| {
         let from = e.builder.ins().iadd(src, at);
-        let chunk = load_chunk(e, from, 0);
+        let chunk = load_chunk(e, access, from, 0);
         let to = e.builder.ins().iadd(dst, at);
-        store_chunk(e, chunk, to, 0);
+        store_chunk(e, access, chunk, to, 0);
     });
     let end = e.builder.ins().iadd(dst, len);
-    store_chunk(&mut e, last, end, -CHUNK);
-    end_long(&mut e, long);
-    steps(&mut e, len, |e, ty, offsets| {
-        let access = e.access.memory;
+    store_chunk(e, access, last, end, -CHUNK);
+    end_long(e, long);
+    steps(e, len, |e, ty, offsets| {
         let load = |offset: &Value| {
             let at = e.builder.ins().iadd(src, *offset);
             e.builder.ins().load(ty, access, at, 0)
@@ -67,45 +118,31 @@ pub(crate) fn copy(
             e.builder.ins().store(access, value, at, 0);
         }
     });
-    e.finish();
 }
 
-/// `memory.fill` of owned memory 0: `(vmctx, dst, value, len)`.
-pub(crate) fn fill(
-    context: &ModuleContext<'_>,
-    function: &mut Function,
-    builder: &mut FunctionBuilderContext,
-) {
-    let (mut e, params) = Emitter::new(context, signature::short(), 0, function, builder);
-    let len = params[3];
-    let [dst] = enter(&mut e, [params[1]], len);
-    let byte = e.builder.ins().ireduce(I8, params[2]);
-    let long = begin_long(&mut e, len);
-    let value = e.builder.ins().splat(V128, byte);
-    let chunk = [value; 4];
-    chunks(&mut e, len, |e, at| {
+/// Fills `len` bytes with copies of the 8 in `bytes`. What these repeat is a power of two, of which `len` is a
+/// multiple: so what is stored up to the end is the same as what is stored from the beginning.
+fn fill(e: &mut Emitter<'_>, access: MemFlagsData, dst: Value, bytes: Value, len: Value) {
+    let long = begin_long(e, len);
+    let chunk = [e.builder.ins().splat(I64X2, bytes); 4];
+    chunks(e, len, |e, at| {
         let to = e.builder.ins().iadd(dst, at);
-        store_chunk(e, chunk, to, 0);
+        store_chunk(e, access, chunk, to, 0);
     });
     let end = e.builder.ins().iadd(dst, len);
-    store_chunk(&mut e, chunk, end, -CHUNK);
-    end_long(&mut e, long);
-    steps(&mut e, len, |e, ty, offsets| {
+    store_chunk(e, access, chunk, end, -CHUNK);
+    end_long(e, long);
+    steps(e, len, |e, ty, offsets| {
         let value = match ty {
-            V128 => e.builder.ins().splat(V128, byte),
-            I8 => byte,
-            ty => {
-                let byte = e.builder.ins().uextend(ty, byte);
-                let ones = (u64::MAX / 0xff) >> (64 - ty.bits());
-                e.builder.ins().imul_imm_u(byte, ones.cast_signed())
-            }
+            V128 => e.builder.ins().splat(I64X2, bytes),
+            I64 => bytes,
+            ty => e.builder.ins().ireduce(ty, bytes),
         };
         for offset in offsets {
             let at = e.builder.ins().iadd(dst, *offset);
-            e.builder.ins().store(e.access.memory, value, at, 0);
+            e.builder.ins().store(access, value, at, 0);
         }
     });
-    e.finish();
 }
 
 /// Refuses what is too long or not all in memory; the addresses of the ranges otherwise.
@@ -161,14 +198,19 @@ fn chunks(e: &mut Emitter<'_>, len: Value, chunk: impl FnOnce(&mut Emitter<'_>, 
     e.builder.switch_to_block(done);
 }
 
-fn load_chunk(e: &mut Emitter<'_>, base: Value, offset: i32) -> [Value; 4] {
-    let access = e.access.memory;
+fn load_chunk(e: &mut Emitter<'_>, access: MemFlagsData, base: Value, offset: i32) -> [Value; 4] {
     [0, 16, 32, 48].map(|i| e.builder.ins().load(V128, access, base, offset + i))
 }
 
-fn store_chunk(e: &mut Emitter<'_>, chunk: [Value; 4], base: Value, offset: i32) {
+fn store_chunk(
+    e: &mut Emitter<'_>,
+    access: MemFlagsData,
+    chunk: [Value; 4],
+    base: Value,
+    offset: i32,
+) {
     for (i, value) in (0..).zip(chunk) {
-        e.builder.ins().store(e.access.memory, value, base, offset + 16 * i);
+        e.builder.ins().store(access, value, base, offset + 16 * i);
     }
 }
 
