@@ -52,12 +52,14 @@ fn alignment(size: u32) -> u64 {
 
 /// Where the elements of an array begin, by their size.
 #[must_use]
+#[inline]
 pub fn elements_at(size: u32) -> u32 {
     align_up(u64::from(ARRAY_LENGTH) + 4, alignment(size)) as u32
 }
 
 /// How many bytes an array takes.
 #[must_use]
+#[inline]
 pub fn array_size(element: u32, len: u32) -> u64 {
     align_up(u64::from(elements_at(element)) + u64::from(element) * u64::from(len), 8)
 }
@@ -214,6 +216,14 @@ impl ObjectRecord {
     pub const ARRAY: u32 = 1;
     /// An array whose elements may.
     pub const ARRAY_OF_REFERENCES: u32 = 2;
+    /// Where a structure of the type holds references to objects, given the list of its code file.
+    #[must_use]
+    #[inline]
+    pub fn references_in<'a>(&self, all: &'a [u32]) -> &'a [u32] {
+        let from = all.get(self.first as usize..).unwrap_or_default();
+        from.get(..self.count as usize).unwrap_or_default()
+    }
+
     /// What stands for [`ITEMS`].
     pub const OF_ITEMS: Self =
         Self { ty: u32::MAX, kind: Self::ARRAY_OF_REFERENCES, size: 4, first: 0, count: 0 };

@@ -320,13 +320,24 @@ fn every_comparison_with_a_bound_is_followed_by_a_mask() {
     for (items, params, body) in compared {
         assert!(has_conditional_move(code(&module(items, params, body), 0)), "{items} {body}");
     }
+    let array =
+        "(type $a (array (mut i8))) (global $a (ref $a) (array.new_default $a (i32.const 9)))";
+    for body in [
+        "(array.fill $a (global.get $a) (local.get 0) (i32.const 1) (i32.const 2)) (i32.const 0)",
+        "(array.copy $a $a (global.get $a) (local.get 0) (global.get $a) (i32.const 1) (i32.const 2))
+         (i32.const 0)",
+    ] {
+        assert!(has_conditional_move(code(&module(array, "i32", body), 0)), "{body}");
+    }
     for (items, body) in [
+        // Its place is a number of 32 bits, and so much is reserved for the heap.
+        (array, "(array.get_u $a (global.get $a) (local.get 0))"),
         ("(memory 1)", "(i32.load offset=0x1fffffc (local.get 0))"),
         ("(memory 1 1 shared)", "(i32.atomic.load (local.get 0))"),
         ("(import \"a\" \"b\" (memory 1))", "(i32.load (local.get 0))"),
     ] {
-        let by_hardware = module(items, "i32", body);
-        assert!(!has_conditional_move(code(&by_hardware, 0)), "{items} {body}");
+        let within_reservation = module(items, "i32", body);
+        assert!(!has_conditional_move(code(&within_reservation, 0)), "{items} {body}");
     }
 }
 

@@ -117,7 +117,7 @@ fn read_all(bytes: &[u8], sites: &[CallSite], pcs: impl Iterator<Item = u32>) {
         file.exports().count() <= file.range(Section::Exports).len() / size_of::<ExportRecord>()
     );
     for record in file.objects() {
-        let _ = file.object_references(record);
+        let _ = record.references_in(file.object_references());
     }
     let _ = (file.object_globals(), file.counts().memories());
     let _ = (file.module_name(), file.data(), file.verify());

@@ -297,12 +297,10 @@ impl<B: AsRef<[u8]>> CodeFile<B> {
         self.records::<ObjectRecord>(Section::Objects)
     }
 
-    /// Where structures of a type hold references to objects.
+    /// Where structures hold references to objects: each type has a part of it ([`ObjectRecord::references_in`]).
     #[must_use]
-    pub fn object_references(&self, record: &ObjectRecord) -> &[u32] {
-        let all = self.records::<u32>(Section::ObjectReferences);
-        let from = all.get(record.first as usize..).unwrap_or_default();
-        from.get(..record.count as usize).unwrap_or_default()
+    pub fn object_references(&self) -> &[u32] {
+        self.records(Section::ObjectReferences)
     }
 
     /// The owned globals that hold references to objects, by their position among the owned ones.

@@ -1,13 +1,15 @@
 //! Arrays.
 //!
-//! Invariant: an element is accessed only after its index was compared with the array's length, and the index is
-//! masked for a processor that guesses the comparison wrong. Nothing is written unless all of a range is inside.
+//! Invariant: an element is accessed only after its index was compared with the array's length. Its place in the heap is
+//! a number of 32 bits, so a processor that guesses the comparison wrong stays in what is reserved for the heap. Nothing
+//! is written unless all of a range is inside.
 
 use super::{Translator, object::Extend};
 use crate::{ranges::RangeFunction, signature::WORD};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, condcodes::IntCC, types};
 use executor_code::{
     abi::Builtin,
+    layout::MEMORY_GUARD,
     objects::{ARRAY_LENGTH, elements_at, size_of_storage},
 };
 use executor_model::{StorageType, TrapCode, TypeIndex};
@@ -64,7 +66,7 @@ impl Translator<'_> {
             Operator::ArraySet { array_type_index } => {
                 let storage = self.element_type(self.canonical(array_type_index));
                 let [index, value] = self.pop2();
-                let array = self.pop_object(TrapCode::NullArrayReference, 2);
+                let array = self.pop_reference(TrapCode::NullArrayReference, 2);
                 let (address, at) = self.element_address(storage, array, index);
                 self.store_field(storage, value, address, at);
             }
@@ -136,27 +138,31 @@ impl Translator<'_> {
     fn array_get(&mut self, ty: u32, extend: Extend) {
         let storage = self.element_type(self.canonical(ty));
         let index = self.pop();
-        let array = self.pop_object(TrapCode::NullArrayReference, 1);
+        let array = self.pop_reference(TrapCode::NullArrayReference, 1);
         let (address, at) = self.element_address(storage, array, index);
         let value = self.load_field(storage, extend, address, at);
         self.push(value);
     }
 
-    /// Where an element of the array at an address lies: a base and an offset. Traps when there is none.
+    /// Where an element of the array that a reference, not null, refers to lies: a base and an offset. Traps when there
+    /// is none.
     fn element_address(
         &mut self,
         storage: StorageType,
-        array: Value,
+        reference: Value,
         index: Value,
     ) -> (Value, i32) {
+        let array = self.address_of(reference);
         let len = self.array_len(array);
         let outside = self.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
         self.emitter.trap_if(outside, TrapCode::ArrayOutOfBounds);
-        let index = self.emitter.extend(index);
-        let index = self.emitter.mask(outside, index);
         let size = size_of_storage(storage);
         let distance = self.ins().ishl_imm_u(index, i64::from(size.trailing_zeros()));
-        (self.ins().iadd(array, distance), elements_at(size) as i32)
+        let array = self.ins().ireduce(types::I32, reference);
+        let place = self.ins().iadd(array, distance);
+        let place = self.emitter.extend(place);
+        const { assert!(MEMORY_GUARD >= 2 * size_of::<u128>() as u64) };
+        (self.address_of(place), elements_at(size) as i32)
     }
 
     /// Where `count` elements from `index` on of an array, its address and length, lie: the address, and their length

@@ -138,11 +138,17 @@ impl<'a> Translator<'a> {
     /// Pops a reference, which had `below` operands above it that are popped already: the address of what it refers
     /// to. Traps where it is null.
     pub(super) fn pop_object(&mut self, code: TrapCode, below: usize) -> Value {
+        let reference = self.pop_reference(code, below);
+        self.address_of(reference)
+    }
+
+    /// As [`Self::pop_object`], the reference itself.
+    pub(super) fn pop_reference(&mut self, code: TrapCode, below: usize) -> Value {
         let reference = self.pop();
         if self.reference_type(below, Hierarchy::Any).nullable {
             self.trap_if_null(reference, code);
         }
-        self.address_of(reference)
+        reference
     }
 
     /// Makes an object of `size` bytes (64 bits, a multiple of 8) which are zero but for its first word: a reference

@@ -10,7 +10,7 @@
 
 use super::{
     GIVE_BACK, NURSERY,
-    types::{Types, object, read_u32},
+    types::{Types, object, read_u32, read_u64},
 };
 use crate::store::StoreInner;
 use executor_code::{
@@ -18,7 +18,10 @@ use executor_code::{
     layout::{PAGE, align_up},
 };
 use executor_model::ObjectBits;
-use std::time::{Duration, Instant};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 /// What the collections of a store were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +63,17 @@ impl Alive {
     fn is_set(&self, at: u64) -> bool {
         let bit = at / 8;
         self.bits[(bit / 64) as usize] >> (bit % 64) & 1 == 1
+    }
+
+    /// Sets the first bit of the object at an offset; false where it is set already, or the offset is not below `len`.
+    fn reach(&mut self, at: u32, len: u64) -> bool {
+        let at = u64::from(at);
+        let first = at < len && !self.is_set(at);
+        if first {
+            let bit = at / 8;
+            self.bits[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+        first
     }
 
     fn set(&mut self, at: u64, size: u64) {
@@ -125,24 +139,26 @@ impl StoreInner {
         let tables = types.tables();
 
         let mut alive = Alive::new(len);
+        // What is alive and has not been looked into: each object once, however often it is referred to.
         let mut left: Vec<u32> = Vec::new();
         self.forget_handles();
         self.each_root(extra, &mut |bits| {
-            if let Some(ObjectBits::Object(at)) = ObjectBits::from_bits(bits) {
+            if let Some(ObjectBits::Object(at)) = ObjectBits::from_bits(bits)
+                && alive.reach(at, len)
+            {
                 left.push(at);
             }
             bits
         });
         let heap = self.heap_bytes();
         while let Some(at) = left.pop() {
-            if u64::from(at) >= len || alive.is_set(at.into()) {
-                continue;
-            }
             let Some(found) = object(&tables, heap, at as usize) else { continue };
             alive.set(at.into(), found.size as u64);
             found.references.each(|place| {
                 let bits = read_u32(heap, at as usize + place).unwrap_or_default();
-                if bits & 0b111 == 0 && bits != 0 && !alive.is_set(u64::from(bits).min(len)) {
+                if bits & 0b111 == 0 && bits != 0 && alive.reach(bits, len) {
+                    // So that its first word is in the cache when its turn comes.
+                    black_box(read_u64(heap, bits as usize));
                     left.push(bits);
                 }
             });

@@ -47,13 +47,14 @@ impl Types {
 
 /// The types of objects of a module.
 pub(super) struct Table<'a> {
-    module: &'a CompiledModule,
     records: &'a [ObjectRecord],
+    references: &'a [u32],
 }
 
 impl<'a> Table<'a> {
     fn of(module: &'a Arc<CompiledModule>) -> Self {
-        Self { module, records: module.code().objects() }
+        let code = module.code();
+        Self { records: code.objects(), references: code.object_references() }
     }
 }
 
@@ -96,7 +97,7 @@ pub(super) fn object<'a>(tables: &[Table<'a>], heap: &[u8], at: usize) -> Option
     };
     let (size, references) = match record.kind {
         ObjectRecord::STRUCT => {
-            (u64::from(record.size), Places::Listed(table.module.code().object_references(record)))
+            (u64::from(record.size), Places::Listed(record.references_in(table.references)))
         }
         kind => {
             let len = read_u32(heap, at + ARRAY_LENGTH as usize)?;
