@@ -87,7 +87,7 @@ fn look_up(file: &CodeFile<&[u8]>, intact: bool, u: &mut Unstructured<'_>) {
         file.function_offset(func).map(in_text);
         let _ = (file.object_of_type(func), file.object_type(func));
         if let Some(record) = file.object(func) {
-            let _ = file.object_references(record);
+            let _ = record.references_in(file.object_references());
         }
         if let Some(ty) = file.function_type(func) {
             let words = file.type_words(ty);
