@@ -93,6 +93,14 @@ pub fn read(stream: &mut impl Read) -> Response {
         .unwrap_or_else(|| panic!("no response: {:?}", String::from_utf8_lossy(&bytes)))
 }
 
+/// Reads a response that the connection ends with.
+#[track_caller]
+pub fn read_to_end(stream: &mut impl Read) -> Response {
+    let mut bytes = Vec::new();
+    let ended = stream.read_to_end(&mut bytes);
+    parse(&bytes, true).unwrap_or_else(|| panic!("no response: {ended:?}"))
+}
+
 /// The response that some bytes are, if it is whole, or nothing more will come.
 fn parse(bytes: &[u8], ended: bool) -> Option<Response> {
     let head_len = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;

@@ -10,6 +10,7 @@ mod isolation;
 mod life;
 mod limits;
 mod memory;
+mod output;
 mod page;
 mod pages;
 mod pages_in_a_browser;

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// A server with a configuration and an administration, and its token.
-fn serve(store: &Store, config: &str) -> (Server, String) {
+pub fn serve(store: &Store, config: &str) -> (Server, String) {
     let path = store.config(config);
     let server = store.serve(&["--admin", "127.0.0.1:0", "--config", path.to_str().unwrap()]);
     let token = fs::read_to_string(store.path().join("admin-token")).unwrap();
@@ -22,7 +22,7 @@ fn serve(store: &Store, config: &str) -> (Server, String) {
 
 /// The values of some figures.
 #[track_caller]
-fn figures<const N: usize>(server: &Server, token: &str, names: [&str; N]) -> [u64; N] {
+pub fn figures<const N: usize>(server: &Server, token: &str, names: [&str; N]) -> [u64; N] {
     let text = ask(server, token, "GET", "/metrics", b"").text().to_owned();
     names.map(|name| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

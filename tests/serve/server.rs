@@ -167,6 +167,11 @@ impl Server {
         kill(self.child.id(), name);
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes of its workers.
     pub fn workers(&self) -> Vec<u32> {
         let id = self.child.id();

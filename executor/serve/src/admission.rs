@@ -1,6 +1,7 @@
 //! Who may call now, who waits, and who is sent away.
 //!
-//! Invariant: no more calls run than there are permits, of a function and in all, and than there is memory for; no
+//! Invariant: no more calls run than there are permits, of a function and in all, and than there is memory for,
+//! their own and that of their output; no
 //! more requests wait than a function's queue holds, and none longer than its deadline.
 
 use crate::memory::{Memory, Reserved};
@@ -27,13 +28,24 @@ pub(crate) struct All {
     permits: Arc<Semaphore>,
     concurrency: usize,
     memory: Option<Arc<Memory>>,
+    output: Option<Memory>,
+}
+
+/// How many bytes each call of a function reserves, where those of all are limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Needs {
+    /// For itself.
+    pub(crate) memory: u64,
+    /// For its output on the way to the client.
+    pub(crate) output: u64,
 }
 
 impl All {
-    /// Permits for so many calls at a time, with so many bytes of memory.
-    pub(crate) fn new(concurrency: usize, memory: Option<u64>) -> Self {
+    /// Permits for so many calls at a time, with so many bytes of memory, and so many for output.
+    pub(crate) fn new(concurrency: usize, memory: Option<u64>, output: Option<u64>) -> Self {
         let permits = Arc::new(Semaphore::new(concurrency));
-        Self { permits, concurrency, memory: memory.map(|bytes| Arc::new(Memory::new(bytes))) }
+        let memory = memory.map(|bytes| Arc::new(Memory::new(bytes)));
+        Self { permits, concurrency, memory, output: output.map(Memory::new) }
     }
 
     /// How many calls may run at a time.
@@ -50,6 +62,11 @@ impl All {
     pub(crate) fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
     }
+
+    /// The memory of output on its way to clients, if it is limited.
+    pub(crate) fn output(&self) -> Option<&Memory> {
+        self.output.as_ref()
+    }
 }
 
 /// The permits of a function.
@@ -57,8 +74,7 @@ impl All {
 pub(crate) struct Admission {
     permits: Arc<Semaphore>,
     all: Arc<All>,
-    /// What each of its calls reserves, where memory is limited.
-    memory: u64,
+    needs: Needs,
     waiting: AtomicUsize,
     queue: usize,
     pub(crate) deadline: Duration,
@@ -72,6 +88,8 @@ pub(crate) struct Permit {
     _all: OwnedSemaphorePermit,
     /// The most memory that it may take, where that is limited.
     pub(crate) memory: Option<Reserved>,
+    /// The most memory that its output takes at a time, where that is limited. Its response holds this too.
+    pub(crate) output: Option<Arc<Reserved>>,
 }
 
 /// Why a request is sent away.
@@ -84,15 +102,14 @@ pub(crate) enum Busy {
 }
 
 impl Admission {
-    /// The permits that settings give a function, of those that there are in all. Where memory is limited, each of its calls
-    /// reserves `memory`.
-    pub(crate) fn new(settings: &Settings, all: &Arc<All>, memory: u64) -> Self {
+    /// The permits that settings give a function, of those that there are in all, and what each of its calls reserves.
+    pub(crate) fn new(settings: &Settings, all: &Arc<All>, needs: Needs) -> Self {
         let limits = Self::limits(settings);
         let (concurrency, queue, deadline) = limits;
         Self {
             permits: Arc::new(Semaphore::new(concurrency as usize)),
             all: Arc::clone(all),
-            memory,
+            needs,
             waiting: AtomicUsize::new(0),
             queue: queue as usize,
             deadline,
@@ -109,10 +126,8 @@ impl Admission {
     }
 
     /// Whether other settings would give the same.
-    pub(crate) fn fits(&self, settings: &Settings, all: &Arc<All>, memory: u64) -> bool {
-        self.limits == Self::limits(settings)
-            && Arc::ptr_eq(&self.all, all)
-            && self.memory == memory
+    pub(crate) fn fits(&self, settings: &Settings, all: &Arc<All>, needs: Needs) -> bool {
+        self.limits == Self::limits(settings) && Arc::ptr_eq(&self.all, all) && self.needs == needs
     }
 
     /// How many requests wait.
@@ -132,15 +147,19 @@ impl Admission {
 
     /// A permit, at once or after waiting.
     pub(crate) async fn admit(&self) -> Result<Permit, Busy> {
-        let All { permits: all, memory, .. } = &*self.all;
+        let All { permits: all, memory, output, .. } = &*self.all;
         let now = || {
             let function = Arc::clone(&self.permits).try_acquire_owned().ok()?;
             let all = Arc::clone(all).try_acquire_owned().ok()?;
             let memory = match memory {
-                Some(memory) => Some(memory.try_reserve(self.memory)?),
+                Some(memory) => Some(memory.try_reserve(self.needs.memory)?),
                 None => None,
             };
-            Some(Permit { _function: function, _all: all, memory })
+            let output = match output {
+                Some(output) => Some(Arc::new(output.try_reserve(self.needs.output)?)),
+                None => None,
+            };
+            Some(Permit { _function: function, _all: all, memory, output })
         };
         if let Some(permit) = now() {
             return Ok(permit);
@@ -151,10 +170,14 @@ impl Admission {
             let function = Arc::clone(&self.permits).acquire_owned().await.ok()?;
             let all = Arc::clone(all).acquire_owned().await.ok()?;
             let memory = match memory {
-                Some(memory) => Some(memory.reserve(self.memory).await?),
+                Some(memory) => Some(memory.reserve(self.needs.memory).await?),
                 None => None,
             };
-            Some(Permit { _function: function, _all: all, memory })
+            let output = match output {
+                Some(output) => Some(Arc::new(output.reserve(self.needs.output).await?)),
+                None => None,
+            };
+            Some(Permit { _function: function, _all: all, memory, output })
         };
         match tokio::time::timeout(self.deadline, wait).await {
             Ok(Some(permit)) => Ok(permit),
@@ -189,16 +212,20 @@ mod tests {
     use super::*;
     use executor::settings::Time;
 
+    fn needs(memory: u64) -> Needs {
+        Needs { memory, ..Needs::default() }
+    }
+
     #[tokio::test]
     async fn no_more_run_wait_or_wait_longer_than_may() {
-        let all = Arc::new(All::new(100, None));
+        let all = Arc::new(All::new(100, None, None));
         let settings = Settings {
             concurrency: Some(2),
             queue: Some(1),
             queue_deadline: Some(Time(Duration::from_millis(30))),
             ..Settings::default()
         };
-        let admission = Arc::new(Admission::new(&settings, &all, 0));
+        let admission = Arc::new(Admission::new(&settings, &all, Needs::default()));
         let first = admission.admit().await.unwrap();
         let _second = admission.admit().await.unwrap();
         assert_eq!((admission.running(), all.free()), (2, 98));
@@ -219,9 +246,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_gets_only_one_of_two_permits_keeps_none() {
-        let all = Arc::new(All::new(1, None));
+        let all = Arc::new(All::new(1, None, None));
         let settings = Settings { queue: Some(0), ..Settings::default() };
-        let (one, two) = (Admission::new(&settings, &all, 0), Admission::new(&settings, &all, 0));
+        let (one, two) = (
+            Admission::new(&settings, &all, Needs::default()),
+            Admission::new(&settings, &all, Needs::default()),
+        );
         let permit = one.admit().await.unwrap();
         assert_eq!(two.admit().await.unwrap_err(), Busy::Full);
         assert_eq!(two.running(), 0);
@@ -230,13 +260,13 @@ mod tests {
     }
     #[tokio::test]
     async fn who_finds_no_memory_waits_for_it_and_holds_none_meanwhile() {
-        let all = Arc::new(All::new(100, Some(3 << 20)));
+        let all = Arc::new(All::new(100, Some(3 << 20), None));
         let settings = Settings {
             queue_deadline: Some(Time(Duration::from_millis(30))),
             ..Settings::default()
         };
-        let large = Arc::new(Admission::new(&settings, &all, 2 << 20));
-        let small = Admission::new(&settings, &all, 1 << 20);
+        let large = Arc::new(Admission::new(&settings, &all, needs(2 << 20)));
+        let small = Admission::new(&settings, &all, needs(1 << 20));
         let first = large.admit().await.unwrap();
         assert_eq!(large.admit().await.unwrap_err(), Busy::Late);
         let _other = small.admit().await.unwrap();

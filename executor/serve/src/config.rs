@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) concurrency: NonZeroUsize,
     /// The most memory of calls and kept slots, of all functions; no limit if it is not said.
     pub(crate) memory: Option<Size>,
+    /// The most memory of output that clients have not taken yet, of all functions; no limit if it is not said.
+    pub(crate) output: Option<Size>,
     /// How many connections are served at a time.
     pub(crate) connections: usize,
     /// How many threads the server itself has.
@@ -69,6 +71,7 @@ impl Default for Config {
             sandbox: Sandbox::Auto,
             concurrency: const { NonZeroUsize::new(128).unwrap() },
             memory: None,
+            output: None,
             connections: 4096,
             threads: None,
             open_functions: 256,

@@ -4,8 +4,9 @@
 //! has one function.
 
 use crate::{
-    admission::{Admission, All},
+    admission::{Admission, All, Needs},
     config::Config,
+    http,
     observe::Stats,
     wire::{self, Directory},
 };
@@ -69,6 +70,10 @@ pub(crate) enum NotServed {
         "a call of it may have {0} bytes of memory (`memory`), and all calls together only {1}"
     )]
     Memory(u64, u64),
+    #[error(
+        "the output of a call of it may take {0} bytes on its way, and that of all calls together only {1} (`output`)"
+    )]
+    Output(u64, u64),
     #[error("/{0} is no route: say one")]
     NoRoute(String),
 }
@@ -103,7 +108,7 @@ impl Served {
         let mut env = function.variables_of_process()?;
         env.extend(own);
         let memory = settings.memory.map(|size| size.0).or(function.max_memory());
-        let reserves = match (all.memory(), memory) {
+        let memory = match (all.memory(), memory) {
             (None, _) => 0,
             (Some(_), None) => return Err(NotServed::NoMemory),
             (Some(all), Some(bytes)) if !all.has(bytes) => {
@@ -111,9 +116,17 @@ impl Served {
             }
             (Some(_), Some(bytes)) => bytes,
         };
+        let output = settings.output.map_or(OUTPUT, |size| size.0);
+        let on_its_way = output.min(http::most_on_its_way(config));
+        if let Some(all) = all.output()
+            && !all.has(on_its_way)
+        {
+            return Err(NotServed::Output(on_its_way, all.limit()));
+        }
+        let needs = Needs { memory, output: on_its_way };
         let admission = before.map(|before| &before.admission);
         let admission =
-            admission.filter(|admission| admission.fits(&settings, all, reserves)).cloned();
+            admission.filter(|admission| admission.fits(&settings, all, needs)).cloned();
         Ok(Self {
             name: name.into(),
             snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
@@ -129,9 +142,8 @@ impl Served {
                 .or(function.timeout())
                 .unwrap_or(DEADLINE),
             body: settings.body.map_or(BODY, |size| size.0),
-            output: settings.output.map_or(OUTPUT, |size| size.0),
-            admission: admission
-                .unwrap_or_else(|| Arc::new(Admission::new(&settings, all, reserves))),
+            output,
+            admission: admission.unwrap_or_else(|| Arc::new(Admission::new(&settings, all, needs))),
             stats: before.map(|before| Arc::clone(&before.stats)).unwrap_or_default(),
             settings,
         })

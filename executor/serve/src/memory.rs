@@ -1,8 +1,9 @@
-//! The memory that calls and kept slots take, of all functions and workers together.
+//! The memory that calls and kept slots take, of all functions and workers together; and that which their output takes
+//! on its way to clients.
 //!
 //! Invariant: no less is reserved than calls may take and workers keep. A call reserves the most that it may take
 //! before it begins. What its slot keeps of that when it has ended stays reserved, until its worker says that the slot is
-//! gone.
+//! gone; what is reserved for its output, until no byte of that is left here.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -27,6 +28,14 @@ pub(crate) struct Memory {
 /// Memory that is reserved. It is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved(OwnedSemaphorePermit);
+
+impl Reserved {
+    /// Frees what is more than so many bytes need.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let most = usize::try_from(units(bytes)).unwrap_or(usize::MAX);
+        drop(self.0.split(self.0.num_permits().saturating_sub(most)));
+    }
+}
 
 fn units(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT)
@@ -87,7 +96,7 @@ pub(crate) struct Hoard {
 struct Kept {
     bytes: u64,
     /// For them; less only as long as a call holds what it is to be.
-    reserved: Option<OwnedSemaphorePermit>,
+    reserved: Option<Reserved>,
 }
 
 impl Hoard {
@@ -103,15 +112,13 @@ impl Hoard {
         kept.bytes = kept.bytes.saturating_add_signed(by);
         let reserved = match (kept.reserved.take(), of_call) {
             (Some(mut own), Some(Reserved(more))) => {
-                own.merge(more);
+                own.0.merge(more);
                 Some(own)
             }
-            (own, more) => own.or(more.map(|Reserved(permit)| permit)),
+            (own, more) => own.or(more),
         };
         if let Some(mut reserved) = reserved {
-            let most = usize::try_from(units(kept.bytes)).unwrap_or(usize::MAX);
-            // What is too much is free when it is dropped.
-            drop(reserved.split(reserved.num_permits().saturating_sub(most)));
+            reserved.shrink(kept.bytes);
             kept.reserved = Some(reserved);
         }
         let waited_for = self.memory.waiting.load(Relaxed) > 0;

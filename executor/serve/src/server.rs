@@ -117,8 +117,8 @@ async fn serve(args: Args, config: Config, cores: usize) -> Result<(), ServeErro
         .compiler(false)
         .on_event(|event| tracing::warn!("{}", executor::Escaped(&format!("{event:?}"))))
         .build()?;
-    let memory = config.memory.map(|size| size.0);
-    let all = Arc::new(All::new(config.concurrency.get(), memory));
+    let (memory, output) = (config.memory.map(|size| size.0), config.output.map(|size| size.0));
+    let all = Arc::new(All::new(config.concurrency.get(), memory, output));
     let loader = Arc::new(Loader {
         runtime,
         store: store.clone(),
@@ -275,12 +275,12 @@ async fn reload(args: &Args, loader: &Arc<Loader>, state: &Arc<State>) -> Result
     let config = Arc::new(args.configuration().map_err(|error| error.to_string())?);
     let before = state.config.get();
     let fixed = |config: &Config| {
-        let Config { addr, admin, workers, concurrency, memory, tls, otlp, .. } = config;
-        (*addr, admin.clone(), *workers, *concurrency, *memory, tls.clone(), otlp.clone())
+        let Config { addr, admin, workers, concurrency, memory, output, tls, otlp, .. } = config;
+        (*addr, admin.clone(), *workers, *concurrency, *memory, *output, tls.clone(), otlp.clone())
     };
     if fixed(&config) != fixed(&before) {
         tracing::warn!(
-            "addresses, workers, concurrency, memory, TLS and the collector change with the next start only"
+            "addresses, workers, concurrency, memory, output, TLS and the collector change with the next start only"
         );
     }
     blocking(loader, &config, |loader, config| loader.deploy(config)).await?;

@@ -24,6 +24,9 @@ pub(super) async fn figures(admin: &Admin) -> Value {
         "memory": admin.state.all.memory().map(|memory| json!({
             "limit_bytes": memory.limit(), "free_bytes": memory.free(),
         })),
+        "output": admin.state.all.output().map(|output| json!({
+            "limit_bytes": output.limit(), "free_bytes": output.free(),
+        })),
         "bounds_us": TIMES.map(|ns| ns / 1000),
         "bounds_pages": PAGES,
         "functions": functions,

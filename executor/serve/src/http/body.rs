@@ -6,6 +6,7 @@
 use crate::{
     functions::Served,
     http::service::Trace,
+    memory::Reserved,
     wire::{End, Failure, Outcome},
     workers::InFlight,
 };
@@ -103,6 +104,13 @@ impl Stream {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let part = ready!(self.poll_part(cx));
+        Poll::Ready(
+            part.map(|part| part.map(|part| holding(part, self.in_flight.reserved.as_ref()))),
+        )
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if !self.begun.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.begun))));
         }
@@ -126,6 +134,20 @@ impl Stream {
                 Poll::Ready(Some(Err(broken(failure))))
             }
         }
+    }
+}
+
+/// Bytes with what is reserved for them: it is free when nobody has them any more, whoever they are passed on to.
+pub(super) fn holding(bytes: Bytes, reserved: Option<&Arc<Reserved>>) -> Bytes {
+    struct Holding(Bytes, #[expect(dead_code)] Arc<Reserved>);
+    impl AsRef<[u8]> for Holding {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    match reserved {
+        Some(reserved) => Bytes::from_owner(Holding(bytes, Arc::clone(reserved))),
+        None => bytes,
     }
 }
 

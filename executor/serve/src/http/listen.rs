@@ -4,7 +4,7 @@
 //! closed. When the server drains, what was accepted is answered.
 
 use super::{service, stall::Stalling};
-use crate::{config::Config, state::State};
+use crate::{config::Config, state::State, wire::INLINE};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -22,6 +22,17 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 250;
 /// The most headers of a request.
 const HEADERS: usize = 128;
+/// The most bytes of a call's output that are anywhere between its guest and the client's connection: in a pipe, in a part
+/// that was read from it, and with one more part than a connection buffers.
+pub(crate) fn most_on_its_way(config: &Config) -> u64 {
+    3 * INLINE as u64 + buffered(config) as u64
+}
+
+/// How much a connection buffers of a head that it reads, and of each response.
+fn buffered(config: &Config) -> usize {
+    usize::try_from(config.header_size.0).unwrap_or(usize::MAX).max(8 << 10)
+}
+
 /// How long it is waited where the system has no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -172,7 +183,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let io = TokioIo::new(Stalling::new(stream, config.stall_timeout.0));
     let answer =
         service_fn(move |request| service::answer(Arc::clone(&state), connection, request));
-    let head = usize::try_from(config.header_size.0).unwrap_or(usize::MAX).max(8 << 10);
+    let head = buffered(config);
     // Errors are the client's: what it sent was no HTTP, or it is gone.
     if h2 {
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -180,6 +191,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(head.try_into().unwrap_or(u32::MAX))
+            .max_send_buf_size(head.min(u32::MAX as usize))
             // A client that is silent while its requests are answered is asked whether it is there.
             .keep_alive_interval(config.stall_timeout.0)
             .keep_alive_timeout(config.header_timeout.0);
@@ -197,8 +209,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             .timer(TokioTimer::new())
             .header_read_timeout(config.header_timeout.0)
             .max_headers(HEADERS)
-            .max_buf_size(head)
-            .pipeline_flush(true);
+            // `pipeline_flush` would have it buffer whatever comes.
+            .max_buf_size(head);
         let mut served = pin!(builder.serve_connection(io, answer));
         tokio::select! {
             _ = served.as_mut() => {}

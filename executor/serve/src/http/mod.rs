@@ -10,5 +10,5 @@ mod service;
 mod stall;
 mod tls;
 
-pub(crate) use listen::{Listener, serve};
+pub(crate) use listen::{Listener, most_on_its_way, serve};
 pub(crate) use tls::{TlsError, acceptor};

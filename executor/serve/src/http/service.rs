@@ -4,20 +4,21 @@
 //! What has been read of a body is in the guest's hands or in this request's, never lost.
 
 use super::{
-    body::{Body, Stream},
+    body::{Body, Stream, holding},
     listen::Connection,
     sent::{Input, Sent, pump, spool},
 };
 use crate::{
     admission::Busy,
     functions::Served,
+    memory::Reserved,
     observe::{self, Access, RequestSpan},
     protocol::{self, cgi},
     state::State,
     wire::{self, End, Failure, INLINE, Outcome, Phases},
     workers::{First, InFlight, NoWorker, Ticket},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use executor::settings::Protocol;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -422,7 +423,7 @@ async fn outcome(
         span.given();
     }
     match in_flight.first().await {
-        First::End(end) => whole(served, end, trace).map(Answer::Whole),
+        First::End(end) => whole(served, end, in_flight.reserved.take(), trace).map(Answer::Whole),
         First::Output(begun, pipe, end) => {
             let broken =
                 |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the output cannot be read");
@@ -441,7 +442,12 @@ async fn outcome(
 }
 
 /// The response to a call that has ended.
-fn whole(served: &Served, end: End, trace: &mut Trace) -> Result<Response<Body>, Refusal> {
+fn whole(
+    served: &Served,
+    end: End,
+    mut reserved: Option<Arc<Reserved>>,
+    trace: &mut Trace,
+) -> Result<Response<Body>, Refusal> {
     trace.ended(&end.phases);
     let code = match end.outcome {
         Outcome::Done(code) => code,
@@ -452,7 +458,11 @@ fn whole(served: &Served, end: End, trace: &mut Trace) -> Result<Response<Body>,
             return Err(refusal(failure));
         }
     };
-    let output = Bytes::from(end.output);
+    // The call has ended, so nobody else has it.
+    if let Some(reserved) = reserved.as_mut().and_then(Arc::get_mut) {
+        reserved.shrink(end.output.len() as u64);
+    }
+    let output = holding(end.output.into(), reserved.as_ref());
     if served.protocol == Protocol::Cgi {
         let head = match cgi::head(&output) {
             Ok(Some(head)) => Ok(head),
@@ -525,7 +535,8 @@ async fn begin(mut stream: Box<Stream>, trace: &mut Trace) -> Result<Answer, Ref
                 let end = (&mut stream.end).await;
                 let mut end = stream.in_flight.end(end);
                 end.output = begun.to_vec();
-                return whole(&stream.served, end, trace).map(Answer::Whole);
+                let reserved = stream.in_flight.reserved.take();
+                return whole(&stream.served, end, reserved, trace).map(Answer::Whole);
             }
         }
     }

@@ -35,6 +35,13 @@ pub(crate) fn text(state: &State, kept: &HashMap<[u8; 32], Kept>) -> String {
         text.gauge("executor_memory_reserved_bytes", help, limit.saturating_sub(free) as usize);
     }
 
+    if let Some(output) = state.all.output() {
+        let (limit, free) = (output.limit(), output.free());
+        let help = "Memory that output may take on its way to clients.";
+        text.gauge("executor_output_limit_bytes", help, limit as usize);
+        let help = "Memory that is reserved for output on its way to clients.";
+        text.gauge("executor_output_reserved_bytes", help, limit.saturating_sub(free) as usize);
+    }
     text.head(
         "executor_requests_total",
         "counter",

@@ -1,12 +1,13 @@
 //! Calls that a worker has, as the server sees them.
 //!
 //! Invariant: what a call holds of the server (its permits) is given back when the worker has ended it, not when the
-//! client is gone: until then it takes room.
+//! client is gone: until then it takes room. What is reserved for its output is its response's too.
 
 use super::{GRACE, worker::Worker};
 use crate::{
     admission::Permit,
     functions::Served,
+    memory::Reserved,
     wire::{End, Failure, Outcome, Phases, Usage},
 };
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
@@ -40,11 +41,18 @@ pub(crate) struct InFlight {
     number: u64,
     first: Option<oneshot::Receiver<First>>,
     ended: bool,
+    /// What is reserved for its output, where that is limited.
+    pub(crate) reserved: Option<Arc<Reserved>>,
 }
 
 impl InFlight {
-    pub(super) fn new(worker: Arc<Worker>, number: u64, first: oneshot::Receiver<First>) -> Self {
-        Self { worker, number, first: Some(first), ended: false }
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        number: u64,
+        first: oneshot::Receiver<First>,
+        reserved: Option<Arc<Reserved>>,
+    ) -> Self {
+        Self { worker, number, first: Some(first), ended: false, reserved }
     }
 
     /// Waits for the first that is heard of it.

@@ -146,6 +146,7 @@ impl Worker {
     ) -> Result<InFlight, Refused> {
         let number = call.number;
         let (sender, first) = oneshot::channel();
+        let reserved = ticket.permit.output.clone();
         match &mut *self.listed() {
             Some(listed) => listed.insert(number, Listed::new(ticket, sender)),
             None => return Err(Refused { ticket: Some(ticket), error: None }),
@@ -156,7 +157,7 @@ impl Worker {
             packets.send(&self.calls, call, with, false)
         };
         match self.calls.async_io(Interest::WRITABLE, send).await {
-            Ok(()) => Ok(InFlight::new(self, number, first)),
+            Ok(()) => Ok(InFlight::new(self, number, first, reserved)),
             Err(error) => {
                 let ticket = self.remove(number).map(|listed| listed.ticket);
                 let gone = error.kind() == io::ErrorKind::BrokenPipe;
