@@ -13,7 +13,7 @@ use std::{ffi::OsString, fmt::Write, fs, path::PathBuf};
 
 /// Wasmtime has these for whoever asks.
 const FEATURES: &str = "gc=y,function-references=y,exceptions=y";
-/// How many packets Richards' system sends, and how often it holds a task, as its makers and all since found.
+/// 100,000 times the packets that Richards' system sends, and how often it holds a task: what all have found since.
 const RICHARDS: &str = "2324609297";
 
 #[test]
