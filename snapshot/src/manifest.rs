@@ -81,6 +81,9 @@ pub struct Defaults {
     pub max_stack: Option<u64>,
     /// How much time a guest has.
     pub timeout: Option<Duration>,
+    /// The most bytes that objects take. It has a section of its own.
+    #[serde(skip)]
+    pub max_heap: Option<u64>,
 }
 
 /// The facts about a snapshot that people and the command line want. Its encoding is a section of the file,

@@ -122,13 +122,15 @@ fn a_variable_without_a_value_is_that_of_each_run_and_not_in_the_file() {
 fn limits_are_kept() {
     let sandbox = Sandbox::new();
     sandbox.file("library.wat", guests::LIBRARY);
-    create(&sandbox, &["--max-memory", "1MiB", "--timeout", "500ms", "library.wat"]);
+    let limits = ["--max-memory", "1MiB", "--max-gc-heap", "512KiB", "--timeout", "500ms"];
+    create(&sandbox, &[&limits[..], &["library.wat"]].concat());
     let looped = sandbox.run(&["run", "--invoke", "spin", "f"]);
     assert_eq!(looped.code, 134, "{looped:?}");
     looped.says(&["500ms"]);
     let looped = sandbox.run(&["run", "--invoke", "spin", "--timeout", "100ms", "f"]);
     looped.says(&["100ms"]);
     assert_eq!(defaults(&sandbox)["max_memory"], 1 << 20);
+    assert_eq!(defaults(&sandbox)["max_heap"], 512 << 10);
     sandbox.run(&["run", "--invoke", "grow", "f", "100"]).succeeded("-1\n");
     sandbox.run(&["run", "--invoke", "grow", "--max-memory", "1GiB", "f", "100"]).succeeded("1\n");
 }

@@ -84,7 +84,7 @@ fn all_that_an_initialisation_changed_is_told_and_nothing_else() {
         json!([{
             "id": 1, "module": null, "instantiated": null, "links": false, "unknown_state": false,
             "memories": [{
-                "index": 0, "name": "heap", "size": {"a": 2 << 16, "b": 3 << 16},
+                "index": 0, "name": "heap", "objects": false, "size": {"a": 2 << 16, "b": 3 << 16},
                 "pages": 3, "bytes": 6, "drawn_bytes": 0,
                 "runs": [run(4096, 2, 5, 5000, "01"), run(40960, 1, 1, 40960, "09")],
             }],

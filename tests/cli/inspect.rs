@@ -55,7 +55,7 @@ fn the_state_of_an_instance_is_told_with_the_names_of_its_items() {
     assert_eq!(
         instance["memories"],
         json!([{
-            "index": 0, "name": "heap", "bytes": 3 << 16, "stored_bytes": 3 << 12, "base_bytes": 0,
+            "index": 0, "name": "heap", "objects": false, "bytes": 3 << 16, "stored_bytes": 3 << 12, "base_bytes": 0,
             "pages": 48, "stored_pages": 3, "zero_pages": 45,
             "extents": [
                 {"at": 2 << 12, "bytes": 1 << 12, "source": 0},

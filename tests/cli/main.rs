@@ -25,6 +25,7 @@ mod layers;
 mod messages;
 mod names;
 mod noexec;
+mod objects;
 mod outputs;
 mod page;
 mod points;

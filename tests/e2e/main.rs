@@ -1,4 +1,4 @@
-//! Programs as their users run them: C, Go, JavaScript, Kotlin and Python, beside the `wasmtime` command on the same
+//! Programs as their users run them: C, Go, JavaScript, Kotlin, MoonBit and Python, beside the `wasmtime` command on the same
 //! input; and these and others stopped anywhere, going on in another process.
 //!
 //! Invariant: where the packages can be had, every test runs; where they cannot, each says on standard

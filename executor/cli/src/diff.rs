@@ -169,11 +169,14 @@ impl Text {
 
     fn memory(&mut self, memory: &MemoryDifference) {
         let MemoryDifference { index, pages, bytes, drawn_bytes, .. } = memory;
+        let which = match memory.objects {
+            true => "objects".to_owned(),
+            false => format!("memory {index}{}", name(&memory.name)),
+        };
         self.line(
             2,
             format_args!(
-                "memory {index}{}: {} of {} differ{}",
-                name(&memory.name),
+                "{which}: {} of {} differ{}",
                 count(*bytes, "byte"),
                 count(*pages, "page"),
                 drawn(*drawn_bytes, *bytes)

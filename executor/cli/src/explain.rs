@@ -88,6 +88,7 @@ fn function(function: &ExplainedFunction) -> String {
 fn run(run: &ExplainedRun) -> String {
     let end = run.at + run.pages * 4096;
     let memory = match (run.instance, run.memory) {
+        _ if run.objects => "objects, ".to_owned(),
         (1, 0) => String::new(),
         (instance, memory) => format!("memory {memory} of instance {instance}, "),
     };

@@ -83,10 +83,12 @@ fn items(instance: &InspectedInstance, full: bool) -> String {
         let (bytes, stored) =
             (units::show_size(memory.bytes), units::show_size(memory.stored_bytes));
         let filled = memory.pages - memory.zero_pages.min(memory.pages);
+        let which = match memory.objects {
+            true => "objects".to_owned(),
+            false => format!("memory {}{}", memory.index, named(&memory.name)),
+        };
         text += &format!(
-            "  memory {}{}: {bytes}, of which {stored} in the file{}; {filled} of {} pages are not zero\n",
-            memory.index,
-            named(&memory.name),
+            "  {which}: {bytes}, of which {stored} in the file{}; {filled} of {} pages are not zero\n",
             in_bases(memory.base_bytes),
             memory.pages
         );
@@ -148,6 +150,7 @@ fn defaults(defaults: &InspectedDefaults) -> Vec<String> {
     options.extend(defaults.deterministic.then(|| "--deterministic".to_owned()));
     let size = |option: &str, bytes: Option<u64>| bytes.map(|n| format!("{option} {n}"));
     options.extend(size("--max-memory", defaults.max_memory));
+    options.extend(size("--max-gc-heap", defaults.max_heap));
     options.extend(size("--max-stack", defaults.max_stack));
     options.extend(defaults.timeout_seconds.map(|seconds| format!("--timeout {seconds} s")));
     let arguments = arguments.iter().flatten().map(|arg| format!("{arg:?}"));

@@ -271,6 +271,11 @@ impl Contained<'_> {
         }
     }
 
+    /// Whether the memory of an index is where objects lie, which none of the module's memories is.
+    pub(crate) fn holds_objects(&self, memory: u32) -> bool {
+        self.counts().is_some_and(|counts| memory >= counts.memories())
+    }
+
     /// What the elements of a table refer to.
     pub(crate) fn hierarchy(&self, table: u32) -> Hierarchy {
         let table = self.declared.as_ref().and_then(|d| d.info.tables.get(table as usize));

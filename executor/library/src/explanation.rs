@@ -56,8 +56,10 @@ pub struct ExplainedFunction {
 pub struct ExplainedRun {
     /// The number of the instance.
     pub instance: u32,
-    /// Which of its own memories.
+    /// Which of its own memories; the number after the last one is that of where objects lie.
     pub memory: usize,
+    /// Whether objects lie there.
+    pub objects: bool,
     /// The address of the first page.
     pub at: u64,
     /// How many pages.
@@ -85,7 +87,12 @@ impl Explanation {
             let counts = store.module(instance).map(|module| *module.code().counts());
             let counts = counts.unwrap_or_default();
             for memory in 0..counts.owned_memories {
-                let bytes = store.memory(instance, counts.imported_memories + memory);
+                let index = counts.imported_memories + memory;
+                let objects = index >= counts.memories();
+                let bytes = match store.object_memory() {
+                    Some((owner, bytes)) if objects && owner == instance => Some(bytes),
+                    _ => store.memory(instance, index),
+                };
                 let writes = memories.get(memory as usize).into_iter().flatten();
                 let mut writes = writes.peekable();
                 for (page, bytes) in (0..).zip(bytes.unwrap_or_default().chunks(PAGE as usize)) {
@@ -95,7 +102,7 @@ impl Explanation {
                         continue;
                     }
                     let stack = write.and_then(|write| write.stack).map(|stack| &*stacks[stack]);
-                    let at = (position as u32 + 1, memory as usize, page);
+                    let at = (position as u32 + 1, memory as usize, objects, page);
                     explanation.add(&mut functions, at, stack);
                 }
             }
@@ -117,7 +124,7 @@ impl Explanation {
     fn add(
         &mut self,
         functions: &mut BTreeMap<Key, ExplainedFunction>,
-        (instance, memory, page): (u32, usize, u64),
+        (instance, memory, objects, page): (u32, usize, bool, u64),
         stack: Option<&[Frame]>,
     ) {
         self.pages += 1;
@@ -147,6 +154,7 @@ impl Explanation {
         let run = ExplainedRun {
             instance,
             memory,
+            objects,
             at: page * PAGE,
             pages: 1,
             by: keys[0].2.clone(),

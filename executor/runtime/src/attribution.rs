@@ -85,11 +85,12 @@ impl StoreInner {
             return Ok(Arc::new(addresses.into()));
         };
         let (code, info) = (module.code(), module.info()?);
-        let own = info.memories.iter().skip(info.imported_memories as usize);
-        let ranges = code.memories().iter().zip(own).map(|(plan, ty)| {
+        let mut own = info.memories.iter().skip(info.imported_memories as usize);
+        let ranges = code.memories().iter().map(|plan| {
             let start = code.header().before + plan.after;
-            // Of a shared memory nothing.
-            let len = if ty.shared { 0 } else { plan.reservation - MEMORY_GUARD };
+            // Of a shared memory nothing. What comes after the module's own is for objects.
+            let shared = own.next().is_some_and(|ty| ty.shared);
+            let len = if shared { 0 } else { plan.reservation - MEMORY_GUARD };
             start..start + len
         });
         let slot = Arc::new(Slot::attributed(addresses, ranges));

@@ -86,11 +86,13 @@ pub enum Section {
     Data = 10,
     /// The hash of each [`CHUNK`] of the data.
     ChunkHashes = 11,
+    /// The most bytes of objects that runs are given, where the function was made with such a limit.
+    HeapLimit = 12,
 }
 
 impl Section {
     /// All sections, in the order in which they are written.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Instances,
         Self::Areas,
         Self::Extents,
@@ -100,6 +102,7 @@ impl Section {
         Self::Manifest,
         Self::Origin,
         Self::Bases,
+        Self::HeapLimit,
         Self::Data,
         Self::ChunkHashes,
     ];

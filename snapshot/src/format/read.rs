@@ -75,6 +75,11 @@ impl Metadata {
             plain(section(Section::Manifest), "its manifest cannot be decoded")?;
         (manifest.engine, manifest.created) = (origin.engine, origin.created);
         manifest.timeline = origin.timeline;
+        manifest.defaults.max_heap = match records::<U64>(section(Section::HeapLimit))? {
+            [] => None,
+            [bytes] => Some(bytes.get()),
+            _ => return Err(Damaged("it has more than one limit of objects")),
+        };
         let metadata = Self { instances, bases, call, manifest };
         metadata.check().map_err(Damaged)?;
         let sections = head.sections().iter().filter_map(|record| {

@@ -46,6 +46,9 @@ impl Metadata {
                 Section::Manifest => plain(&self.manifest),
                 Section::Origin => plain(&origin),
                 Section::Bases => self.base_records(),
+                Section::HeapLimit => {
+                    records(self.manifest.defaults.max_heap.map(U64::new).into_iter())
+                }
                 Section::Data | Section::ChunkHashes => Vec::new(),
             };
             (section, bytes)

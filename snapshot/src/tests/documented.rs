@@ -58,6 +58,7 @@ fn every_section_is_documented_with_its_number_and_the_size_of_its_records() {
         Section::Values => size_of::<ValueRecord>(),
         Section::WorkingSet => size_of::<RunRecord>(),
         Section::Bases => size_of::<BaseRecord>(),
+        Section::HeapLimit => size_of::<u64>(),
         Section::Data => PAGE as usize,
         Section::ChunkHashes => blake3::OUT_LEN,
         Section::Manifest | Section::Origin => 0,

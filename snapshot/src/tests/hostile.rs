@@ -237,3 +237,21 @@ fn a_working_set_can_be_left_out() {
     metadata.instances[1].memories[0].working_set.clear();
     assert_eq!(parse(&bytes), Ok(metadata));
 }
+
+#[test]
+fn a_limit_of_objects_is_one_number() {
+    let areas = areas();
+    let state = state(&areas);
+    let mut manifest = manifest();
+    manifest.defaults.max_heap = Some(65_536);
+    let mut bytes = Vec::new();
+    let capture = Capture::new(&state, manifest, &quiet).unwrap();
+    capture.write_to(&mut bytes, &quiet).unwrap();
+    assert_eq!(parse(&bytes).unwrap().manifest.defaults.max_heap, Some(65_536));
+
+    let at = head(&bytes).sections().iter().position(|r| r.kind == Section::HeapLimit as u32);
+    let len = HEADER_LEN + at.unwrap() * SECTION_LEN + 16;
+    bytes[len..len + 8].copy_from_slice(4u64.as_bytes());
+    reseal(&mut bytes);
+    assert_eq!(parse(&bytes), Err(FormatError::Damaged("its records are cut short")));
+}

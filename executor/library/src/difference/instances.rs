@@ -50,6 +50,8 @@ pub struct MemoryDifference {
     pub index: u32,
     /// Its name, or that of its export.
     pub name: Option<String>,
+    /// Whether it is where objects lie: no instruction names it, and its index is the one after those of memories.
+    pub objects: bool,
     /// Its size in bytes.
     pub size: Option<Change<u64>>,
     /// How many pages of 4096 bytes differ.
@@ -264,6 +266,7 @@ fn memory(
     Ok(differs.then(|| MemoryDifference {
         index,
         name: a.instance.name(ExternKind::Memory, index),
+        objects: a.instance.holds_objects(index),
         size,
         pages: runs.iter().map(|run| run.pages).sum(),
         bytes: runs.iter().map(|run| run.bytes).sum(),

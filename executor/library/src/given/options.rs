@@ -84,7 +84,7 @@ impl GivenOptions {
             limits: Limits {
                 memory: self.max_memory.or(defaults.max_memory).unwrap_or(limits.memory),
                 table: self.max_table.or(defaults.max_table).unwrap_or(limits.table),
-                heap: self.max_heap.unwrap_or(limits.heap),
+                heap: self.max_heap.or(defaults.max_heap).unwrap_or(limits.heap),
                 stack: self.max_stack.or(stack).unwrap_or(limits.stack),
             },
             timeout: self.timeout.or(defaults.timeout),
@@ -124,6 +124,7 @@ impl GivenOptions {
             max_table: self.max_table.or(base.max_table),
             max_stack: self.max_stack.map(|bytes| bytes as u64).or(base.max_stack),
             timeout: self.timeout.or(base.timeout),
+            max_heap: self.max_heap.or(base.max_heap),
         })
     }
 }

@@ -48,6 +48,8 @@ pub struct InspectedMemory {
     pub index: u32,
     /// Its name, or that of its export.
     pub name: Option<String>,
+    /// Whether it is where objects lie: no instruction names it, and its index is the one after those of memories.
+    pub objects: bool,
     /// How many bytes it has.
     pub bytes: u64,
     /// How many of them the file itself holds.
@@ -222,6 +224,7 @@ fn memory(
     Ok(InspectedMemory {
         index,
         name: instance.name(ExternKind::Memory, index),
+        objects: instance.holds_objects(index),
         bytes: area.len,
         stored_bytes: own,
         base_bytes: of_bases,

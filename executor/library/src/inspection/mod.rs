@@ -101,6 +101,8 @@ pub struct InspectedDefaults {
     pub max_memory: Option<u64>,
     /// The most elements of a table.
     pub max_table: Option<u64>,
+    /// The most bytes of objects.
+    pub max_heap: Option<u64>,
     /// The size of the stack, in bytes.
     pub max_stack: Option<u64>,
     /// How much time a guest has, in seconds.
@@ -252,6 +254,7 @@ impl InspectedDefaults {
             deterministic: defaults.deterministic,
             max_memory: defaults.max_memory,
             max_table: defaults.max_table,
+            max_heap: defaults.max_heap,
             max_stack: defaults.max_stack,
             timeout_seconds: defaults.timeout.map(|limit| limit.as_secs_f64()),
         }

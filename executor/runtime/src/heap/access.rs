@@ -564,6 +564,12 @@ impl Store {
         }
     }
 
+    /// The instance in whose addresses objects lie, and the bytes there; `None` where no module has objects.
+    #[must_use]
+    pub fn object_memory(&self) -> Option<(InstanceId, &[u8])> {
+        self.inner.heap.map(|instance| (instance, self.inner.heap_bytes()))
+    }
+
     /// How many bytes objects take, those that nothing refers to included until the next collection.
     #[must_use]
     pub fn object_bytes(&self) -> u64 {

@@ -231,7 +231,8 @@ fn compare(seed: u64, wasm: &[u8], engines: &Engines, tally: &mut Tally) -> Resu
             break;
         }
     }
-    tally.collections += runs.ours.store.collections() + runs.suspended.ours.store.collections();
+    tally.collections +=
+        runs.ours.store.collections().count + runs.suspended.ours.store.collections().count;
     Ok(())
 }
 
