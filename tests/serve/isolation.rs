@@ -1,7 +1,7 @@
 //! Nothing of one request in another, and nothing of one worker in the next.
 
 use crate::{
-    client, guests,
+    client, guests, memory,
     server::{Store, kill},
 };
 use std::{
@@ -93,6 +93,31 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
         "a new worker",
     );
     assert!(server.log().contains("signal: 9"), "{}", server.log());
+}
+
+#[test]
+fn calls_wait_for_room_in_the_socket_of_their_worker() {
+    const CALLS: usize = 128;
+    let store = Store::new();
+    store.function("counts", &guests::counts());
+    let (server, token) = memory::serve(&store, "[defaults]\nconcurrency = 128");
+    let workers = server.workers();
+    workers.iter().for_each(|worker| kill(*worker, "STOP"));
+    thread::scope(|scope| {
+        // More than the kernel keeps for workers that read nothing.
+        let posts: Vec<_> = (0..CALLS)
+            .map(|_| scope.spawn(|| server.post("/counts", &[0; 60_000]).text().to_owned()))
+            .collect();
+        let running = ["executor_calls_running{function=\"counts\"}"];
+        server.wait(
+            |server| memory::figures(server, &token, running) == [CALLS as u64],
+            "all calls have begun",
+        );
+        workers.iter().for_each(|worker| kill(*worker, "CONT"));
+        for post in posts {
+            assert_eq!(post.join().unwrap(), "60000");
+        }
+    });
 }
 
 #[test]
