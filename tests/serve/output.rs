@@ -79,6 +79,26 @@ fn output_of_calls_that_run_counts_and_others_wait_for_its_room() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_of_a_response_loses_its_connection() {
+    let store = Store::new();
+    store.function("hello", &guests::page("hello"));
+    // Nothing else ends a connection so soon: that it answers no ping is not seen before.
+    let config = "output = \"256KiB\"\nstall-timeout = \"2s\"\nheader-timeout = \"10m\"\n[defaults]\noutput = \"64KiB\"";
+    let (server, token) = serve(&store, config);
+    let mut client = ask_and_take_nothing(&server, "/hello", &[1, 3]);
+    // It takes one of the two.
+    client.write_all(&frame(8, 0, 3, &1000u32.to_be_bytes())).unwrap();
+    let mut sent = Vec::new();
+    // Its connection may be reset, since nobody reads what it sent last.
+    match client.read_to_end(&mut sent) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert!(sent.windows(5).any(|bytes| bytes == b"hello"), "{sent:?}");
+    server.wait(|server| figures(server, &token, [RESERVED]) == [0], "what it left is not kept");
+}
+
+#[test]
 fn a_function_whose_output_has_never_room_is_not_served() {
     let store = Store::new();
     store.function("large", &guests::page("x")).function("small", &guests::page("small"));

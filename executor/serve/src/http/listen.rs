@@ -3,7 +3,11 @@
 //! Invariant: at most so many connections are there at a time; each has sent its request's head within a time, or is
 //! closed. When the server drains, what was accepted is answered.
 
-use super::{service, stall::Stalling};
+use super::{
+    service,
+    stall::Stalling,
+    untaken::{Noted, Untaken},
+};
 use crate::{config::Config, state::State, wire::INLINE};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -181,8 +185,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) {
     let Held { _room, _alive, mut stop } = held;
     let io = TokioIo::new(Stalling::new(stream, config.stall_timeout.0));
-    let answer =
-        service_fn(move |request| service::answer(Arc::clone(&state), connection, request));
+    let answer = move |request| service::answer(Arc::clone(&state), connection, request);
     let head = buffered(config);
     // Errors are the client's: what it sent was no HTTP, or it is gone.
     if h2 {
@@ -195,13 +198,24 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             // A client that is silent while its requests are answered is asked whether it is there.
             .keep_alive_interval(config.stall_timeout.0)
             .keep_alive_timeout(config.header_timeout.0);
-        let mut served = pin!(builder.serve_connection(io, answer));
-        tokio::select! {
-            _ = served.as_mut() => {}
-            () = stopped(&mut stop) => {
-                served.as_mut().graceful_shutdown();
-                let _ = served.await;
+        let untaken = Arc::new(Untaken::default());
+        let noted = |request| {
+            let (answer, untaken) = (answer(request), Arc::clone(&untaken));
+            async move { answer.await.map(|response| response.map(|body| Noted::new(body, untaken))) }
+        };
+        let mut served = pin!(builder.serve_connection(io, service_fn(noted)));
+        let served = async {
+            tokio::select! {
+                _ = served.as_mut() => {}
+                () = stopped(&mut stop) => {
+                    served.as_mut().graceful_shutdown();
+                    let _ = served.await;
+                }
             }
+        };
+        tokio::select! {
+            () = served => {}
+            () = untaken.outlives(config.stall_timeout.0) => {}
         }
     } else {
         let mut builder = hyper::server::conn::http1::Builder::new();
@@ -211,7 +225,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             .max_headers(HEADERS)
             // `pipeline_flush` would have it buffer whatever comes.
             .max_buf_size(head);
-        let mut served = pin!(builder.serve_connection(io, answer));
+        let mut served = pin!(builder.serve_connection(io, service_fn(answer)));
         tokio::select! {
             _ = served.as_mut() => {}
             () = stopped(&mut stop) => {

@@ -9,6 +9,7 @@ mod sent;
 mod service;
 mod stall;
 mod tls;
+mod untaken;
 
 pub(crate) use listen::{Listener, most_on_its_way, serve};
 pub(crate) use tls::{TlsError, acceptor};
