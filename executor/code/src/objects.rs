@@ -216,6 +216,10 @@ impl ObjectRecord {
     pub const ARRAY: u32 = 1;
     /// An array whose elements may.
     pub const ARRAY_OF_REFERENCES: u32 = 2;
+    /// What stands for [`ITEMS`].
+    pub const OF_ITEMS: Self =
+        Self { ty: u32::MAX, kind: Self::ARRAY_OF_REFERENCES, size: 4, first: 0, count: 0 };
+
     /// Where a structure of the type holds references to objects, given the list of its code file.
     #[must_use]
     #[inline]
@@ -223,10 +227,6 @@ impl ObjectRecord {
         let from = all.get(self.first as usize..).unwrap_or_default();
         from.get(..self.count as usize).unwrap_or_default()
     }
-
-    /// What stands for [`ITEMS`].
-    pub const OF_ITEMS: Self =
-        Self { ty: u32::MAX, kind: Self::ARRAY_OF_REFERENCES, size: 4, first: 0, count: 0 };
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::FunctionBuilderContext;
 
-/// The longest range of memory, and the longest of an array that is copied: from about this length on the host's own instructions make up for the way there.
+/// The longest range of memory, and the longest of an array that is copied: from about this length on the host's own
+/// instructions make up for the way there.
 pub(crate) const LONGEST: u64 = 2048;
 
 /// From which length on a range is taken how: this many values of this type from its beginning and

@@ -1,8 +1,8 @@
 //! Who may call now, who waits, and who is sent away.
 //!
 //! Invariant: no more calls run than there are permits, of a function and in all, and than there is memory for,
-//! their own and that of their output; no
-//! more requests wait than a function's queue holds, and none longer than its deadline.
+//! their own and that of their output; no more requests wait than a function's queue holds, and none longer than its
+//! deadline.
 
 use crate::memory::{Memory, Reserved};
 use executor::settings::Settings;

@@ -1,5 +1,5 @@
-//! The memory that calls and kept slots take, of all functions and workers together; and that which their output takes
-//! on its way to clients.
+//! The memory that calls and kept slots take, of all functions and workers together, and what output takes on its way to
+//! clients.
 //!
 //! Invariant: no less is reserved than calls may take and workers keep. A call reserves the most that it may take
 //! before it begins. What its slot keeps of that when it has ended stays reserved, until its worker says that the slot is

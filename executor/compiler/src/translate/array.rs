@@ -238,6 +238,7 @@ impl Translator<'_> {
         Some(self.ins().imul_imm_u(word, (u64::MAX / lowest).cast_signed()))
     }
 
+    /// As [`Self::fill`], with vectors, of which 8 bytes do not tell all.
     fn fill_vectors(&mut self, storage: StorageType, first: Value, len: Value, value: Value) {
         let end = self.ins().iadd(first, len);
         let builder = &mut self.emitter.builder;

@@ -6,7 +6,6 @@
 use crate::{
     functions::Served,
     http::service::Trace,
-    memory::Reserved,
     wire::{End, Failure, Outcome},
     workers::InFlight,
 };
@@ -106,7 +105,7 @@ impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let part = ready!(self.poll_part(cx));
         Poll::Ready(
-            part.map(|part| part.map(|part| holding(part, self.in_flight.reserved.as_ref()))),
+            part.map(|part| part.map(|part| holding(part, self.in_flight.reserved.clone()))),
         )
     }
 
@@ -137,16 +136,17 @@ impl Stream {
     }
 }
 
-/// Bytes with what is reserved for them: it is free when nobody has them any more, whoever they are passed on to.
-pub(super) fn holding(bytes: Bytes, reserved: Option<&Arc<Reserved>>) -> Bytes {
-    struct Holding(Bytes, #[expect(dead_code)] Arc<Reserved>);
-    impl AsRef<[u8]> for Holding {
+/// Bytes that hold something, where there is anything to hold: it is dropped when nobody has them any more, whoever they
+/// are passed on to.
+pub(super) fn holding<T: Send + 'static>(bytes: Bytes, held: Option<T>) -> Bytes {
+    struct Holding<T>(Bytes, T);
+    impl<T> AsRef<[u8]> for Holding<T> {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
     }
-    match reserved {
-        Some(reserved) => Bytes::from_owner(Holding(bytes, Arc::clone(reserved))),
+    match held {
+        Some(held) => Bytes::from_owner(Holding(bytes, held)),
         None => bytes,
     }
 }

@@ -26,8 +26,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 250;
 /// The most headers of a request.
 const HEADERS: usize = 128;
-/// The most bytes of a call's output that are anywhere between its guest and the client's connection: in a pipe, in a part
-/// that was read from it, and with one more part than a connection buffers.
+/// How long it is waited where the system has no descriptor for a connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most bytes of a call's output that are anywhere between its guest and the client's connection: in a pipe, in a
+/// part that was read from it, and with one more part than a connection buffers.
 pub(crate) fn most_on_its_way(config: &Config) -> u64 {
     3 * INLINE as u64 + buffered(config) as u64
 }
@@ -36,9 +39,6 @@ pub(crate) fn most_on_its_way(config: &Config) -> u64 {
 fn buffered(config: &Config) -> usize {
     usize::try_from(config.header_size.0).unwrap_or(usize::MAX).max(8 << 10)
 }
-
-/// How long it is waited where the system has no descriptor for a connection.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where connections come from.
 pub(crate) struct Listener {

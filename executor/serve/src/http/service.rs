@@ -462,7 +462,7 @@ fn whole(
     if let Some(reserved) = reserved.as_mut().and_then(Arc::get_mut) {
         reserved.shrink(end.output.len() as u64);
     }
-    let output = holding(end.output.into(), reserved.as_ref());
+    let output = holding(end.output.into(), reserved);
     if served.protocol == Protocol::Cgi {
         let head = match cgi::head(&output) {
             Ok(Some(head)) => Ok(head),

@@ -4,6 +4,7 @@
 //! Invariant: a connection has no part of a response that is older than its limit. A part is there from when the
 //! body gave it until its last byte was written, or it was thrown away.
 
+use super::body::holding;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::{
@@ -14,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest part: a frame of HTTP/2, unless client and server agree otherwise. So a client that takes this much of each
-/// response within the limit is not too slow.
+/// The longest part: a frame of HTTP/2, unless client and server agree otherwise. So a client that takes this much of
+/// each response within the limit is not too slow.
 const PART: usize = 16 << 10;
 
 /// The parts of responses that are on their way to the client of a connection.
@@ -42,7 +43,7 @@ impl Untaken {
         parts.next += 1;
         parts.since.insert(number, Instant::now());
         drop(parts);
-        Bytes::from_owner(Part { bytes, number, of: Arc::clone(self) })
+        holding(bytes, Some(Part { number, of: Arc::clone(self) }))
     }
 
     /// Waits until a part is older than `limit`.
@@ -62,17 +63,10 @@ impl Untaken {
     }
 }
 
-/// A part of a response; the last who has bytes of it throws it away.
+/// What the bytes of a part hold.
 struct Part {
-    bytes: Bytes,
     number: u64,
     of: Arc<Untaken>,
-}
-
-impl AsRef<[u8]> for Part {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl Drop for Part {
