@@ -68,7 +68,8 @@ pub use executor_snapshot::{
     },
 };
 pub use executor_wasi::{
-    Entropy, Errno, InvalidWasiState, NotAPoint, OutputStream, Point, WasiError, WasiStateError,
+    Entropy, Environment, Errno, InvalidWasiState, NotAPoint, OutputStream, Point, WasiError,
+    WasiStateError,
 };
 
 // Threads share functions; instances move between them.

@@ -8,12 +8,13 @@ use crate::{
     config::Config,
     http,
     observe::Stats,
-    wire::{self, Directory},
+    wire::{self, Callee, Directory},
 };
 use executor::{
-    EntryKind, Function, Runtime,
+    EntryKind, Environment, Function, Runtime,
     settings::{Directory as Given, Protocol, Route, Settings},
 };
+use serde_bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap, btree_map},
     sync::Arc,
@@ -36,16 +37,14 @@ pub(crate) struct Served {
     pub(crate) route: Route,
     pub(crate) protocol: Protocol,
     pub(crate) settings: Settings,
-    arg0: String,
+    /// What all its calls have in common, encoded for workers.
+    callee: Vec<u8>,
     /// The variables that it has from the server's environment and from its settings. A worker has none itself.
-    env: Vec<(String, String)>,
-    /// The directories that are given by its settings.
-    pub(crate) directories: Vec<Directory>,
+    pub(crate) env: Environment,
     /// All directories that it is given, those that it was made with too.
     pub(crate) all_directories: Vec<Directory>,
     pub(crate) deadline: Duration,
     pub(crate) body: u64,
-    pub(crate) output: u64,
     pub(crate) admission: Arc<Admission>,
     pub(crate) stats: Arc<Stats>,
 }
@@ -74,6 +73,8 @@ pub(crate) enum NotServed {
         "the output of a call of it may take {0} bytes on its way, and that of all calls together only {1} (`output`)"
     )]
     Output(u64, u64),
+    #[error("its arguments and directories: {0}")]
+    Callee(std::io::Error),
     #[error("/{0} is no route: say one")]
     NoRoute(String),
 }
@@ -104,9 +105,10 @@ impl Served {
         let directories: Vec<Directory> = settings.dirs.iter().map(of).collect();
         let mut all_directories = directories.clone();
         all_directories.extend(function.directories().iter().map(of));
-        let own = settings.env.iter().map(|(name, value)| (name.clone(), value.clone()));
         let mut env = function.variables_of_process()?;
-        env.extend(own);
+        for (name, value) in &settings.env {
+            env.set(name, value).map_err(executor::Error::from)?;
+        }
         let memory = settings.memory.map(|size| size.0).or(function.max_memory());
         let memory = match (all.memory(), memory) {
             (None, _) => 0,
@@ -127,22 +129,33 @@ impl Served {
         let admission = before.map(|before| &before.admission);
         let admission =
             admission.filter(|admission| admission.fits(&settings, all, needs)).cloned();
+        let deadline = settings.deadline.map(|time| time.0).or(function.timeout());
+        let callee = Callee {
+            snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
+            entry: match &protocol {
+                Protocol::Export(name) => wire::Entry::Export(name.clone()),
+                Protocol::Cgi | Protocol::Stdio => wire::Entry::Run,
+            },
+            arg0: function.arg0().to_owned(),
+            args: settings.args.clone(),
+            directories,
+            deadline: deadline.unwrap_or(DEADLINE),
+            memory: settings.memory.map(|size| size.0),
+            table: settings.table,
+            output,
+        };
+        let mut encoded = Vec::new();
+        wire::encode(&callee, &mut encoded).map_err(NotServed::Callee)?;
         Ok(Self {
             name: name.into(),
-            snapshot: function.snapshot().map(|snapshot| snapshot.id().0).unwrap_or_default(),
+            snapshot: callee.snapshot,
             route,
             protocol,
-            arg0: function.arg0().to_owned(),
+            callee: encoded,
             env,
-            directories,
             all_directories,
-            deadline: settings
-                .deadline
-                .map(|time| time.0)
-                .or(function.timeout())
-                .unwrap_or(DEADLINE),
+            deadline: callee.deadline,
             body: settings.body.map_or(BODY, |size| size.0),
-            output,
             admission: admission.unwrap_or_else(|| Arc::new(Admission::new(&settings, all, needs))),
             stats: before.map(|before| Arc::clone(&before.stats)).unwrap_or_default(),
             settings,
@@ -150,30 +163,14 @@ impl Served {
     }
 
     /// A call of it; `sample` asks for the pages that it writes to.
-    pub(crate) fn call(
-        &self,
-        env: Vec<(String, String)>,
-        body: wire::Body,
+    pub(crate) fn call<'a>(
+        &'a self,
+        env: &'a Environment,
+        body: wire::Body<'a>,
         sample: bool,
-    ) -> wire::Call {
-        wire::Call {
-            number: 0,
-            snapshot: self.snapshot,
-            entry: match &self.protocol {
-                Protocol::Export(name) => wire::Entry::Export(name.clone()),
-                Protocol::Cgi | Protocol::Stdio => wire::Entry::Run,
-            },
-            arg0: self.arg0.clone(),
-            args: self.settings.args.clone(),
-            env: self.env.iter().cloned().chain(env).collect(),
-            directories: self.directories.clone(),
-            body,
-            deadline: self.deadline,
-            memory: self.settings.memory.map(|size| size.0),
-            table: self.settings.table,
-            output: self.output,
-            sample,
-        }
+    ) -> wire::Call<'a> {
+        let callee = Bytes::new(&self.callee);
+        wire::Call { number: 0, sample, callee, env: env.as_str(), body }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     protocol::{self, Request, cgi},
     wire::{self, MAX_PACKET},
 };
-use executor::settings::Settings;
+use executor::{Environment, settings::Settings};
 use hyper::{
     HeaderMap, Method, Version,
     header::{HeaderName, HeaderValue},
@@ -64,7 +64,8 @@ fn packet(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MAX_PACKET)];
     wire::check::<wire::Reply>(bytes);
     wire::check::<wire::Order>(bytes);
-    wire::check::<wire::Call>(bytes);
+    wire::check::<wire::Call<'_>>(bytes);
+    wire::check::<wire::Callee>(bytes);
     wire::check::<wire::Hello>(bytes);
 }
 
@@ -81,6 +82,7 @@ fn request(bytes: &[u8]) {
             headers.append(name, value);
         }
     }
+    let client = ([127, 0, 0, 1], 1).into();
     let request = Request {
         method: &Method::GET,
         route: "/f",
@@ -89,13 +91,12 @@ fn request(bytes: &[u8]) {
         version: Version::HTTP_11,
         headers: &headers,
         host: &host,
-        client: ([127, 0, 0, 1], 1).into(),
-        server: ([127, 0, 0, 1], 2).into(),
-        tls: false,
+        client,
+        connection: &cgi::of_connection(client, ([127, 0, 0, 1], 2).into(), false),
         body_len: None,
     };
-    if let Some(env) = cgi::environment(&request) {
-        let mut names: Vec<_> = env.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(env) = cgi::environment(&request, &Environment::new()) {
+        let mut names: Vec<_> = env.iter().map(|(name, _)| name).collect();
         assert!(names.iter().all(|name| !name.is_empty() && !name.contains(['=', '\0'])));
         assert!(!names.contains(&"HTTP_PROXY"));
         names.sort_unstable();

@@ -3,7 +3,7 @@
 //! Invariant: both belong to the run, not to the state; a restored guest that looks at them again
 //! sees those of the run that restored it. What it saw before is remembered.
 
-use crate::{Errno, Memory, WasiCtx};
+use crate::{Environment, Errno, Memory, WasiCtx};
 
 /// Strings as the guest takes them: each ended by a zero byte, one after the other.
 #[derive(Debug, Default)]
@@ -17,24 +17,28 @@ pub(crate) struct Strings {
 }
 
 impl Strings {
-    /// Lays out strings, each of them in parts; `None` when one has a zero byte in it, or all are too long for a guest.
-    pub(crate) fn new<'a, const PARTS: usize>(
-        strings: impl Iterator<Item = [&'a str; PARTS]>,
+    /// Lays out strings; `None` when one has a zero byte in it, or all are too long for a guest.
+    pub(crate) fn new<'a>(
+        strings: impl Iterator<Item = &'a str>,
         earlier: Option<Vec<String>>,
     ) -> Option<Self> {
         let mut all = Self { earlier, ..Self::default() };
-        for parts in strings {
+        for string in strings {
             all.starts.push(u32::try_from(all.bytes.len()).ok()?);
-            for part in parts {
-                if part.contains('\0') {
-                    return None;
-                }
-                all.bytes.extend_from_slice(part.as_bytes());
+            if string.contains('\0') {
+                return None;
             }
+            all.bytes.extend_from_slice(string.as_bytes());
             all.bytes.push(0);
         }
         u32::try_from(all.bytes.len()).ok()?;
         Some(all)
+    }
+
+    /// The variables, which are laid out already.
+    pub(crate) fn of(env: Environment, earlier: Option<Vec<String>>) -> Self {
+        let (text, starts) = env.into_parts();
+        Self { bytes: text.into_bytes(), starts, looked: false, earlier }
     }
 
     /// What the guest saw when it last looked, if it ever did.

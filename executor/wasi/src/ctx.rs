@@ -11,7 +11,7 @@ use crate::entropy::Recorder;
 use crate::observe::{self, DigestError, FileDigest, GuestPath, Observations};
 use crate::random::Source;
 use crate::stream::{Canceller, Input, Output, Stdio};
-use crate::{Rights, WasiState, abi::rights};
+use crate::{Environment, Rights, WasiState, abi::rights};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use executor_model::Escaped;
@@ -146,7 +146,7 @@ impl Preopen {
 #[derive(Debug, Default)]
 pub struct WasiCtxBuilder {
     args: Arc<[String]>,
-    env: Arc<[(String, String)]>,
+    env: Environment,
     stdio: Stdio,
     preopens: Vec<Preopen>,
     listeners: Vec<TcpListener>,
@@ -167,8 +167,8 @@ impl WasiCtxBuilder {
     }
 
     /// Sets the environment.
-    pub fn env(&mut self, env: impl Into<Arc<[(String, String)]>>) -> &mut Self {
-        self.env = env.into();
+    pub fn env(&mut self, env: Environment) -> &mut Self {
+        self.env = env;
         self
     }
 
@@ -277,14 +277,14 @@ impl WasiCtxBuilder {
             ));
         }
         if let Some(seen) = &state.env {
-            let now = self.env_strings();
-            let name =
-                |string: &str| string.split_once('=').map_or("", |(name, _)| name).to_owned();
-            let changed = |string: &&String| !now.contains(string);
-            let given = |string: &&String| !seen.contains(string);
-            let old: Vec<String> = seen.iter().filter(changed).map(|s| name(s)).collect();
-            let added = now.iter().filter(given).map(|s| name(s)).filter(|n| !old.contains(n));
-            let mut names: Vec<String> = old.iter().cloned().chain(added).collect();
+            let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+            let now: Vec<&str> = self.env.variables().collect();
+            let old = seen.iter().filter(|string| !now.contains(string));
+            let old: Vec<&str> = old.map(|string| name_of(string)).collect();
+            let added = now.iter().filter(|string| !seen.contains(string));
+            let added = added.map(|string| name_of(string));
+            let added = added.filter(|name| !old.contains(name));
+            let mut names: Vec<&str> = old.iter().copied().chain(added).collect();
             names.dedup();
             if !names.is_empty() {
                 words.push(format!(
@@ -294,10 +294,6 @@ impl WasiCtxBuilder {
             }
         }
         words
-    }
-
-    fn env_strings(&self) -> Vec<String> {
-        self.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     /// The context of a guest that begins.
@@ -345,18 +341,11 @@ impl WasiCtxBuilder {
             let listener = self.listener_at(place)?;
             descriptors.push(FIRST_PREOPEN, listener);
         }
-        if let Some((name, _)) =
-            self.env.iter().find(|(name, _)| name.is_empty() || name.contains('='))
-        {
-            return Err(WasiError::VariableName(name.clone()));
-        }
-        let args = self.args.iter().map(|arg| [arg.as_str()]);
-        let env = self.env.iter().map(|(name, value)| [name.as_str(), "=", value.as_str()]);
+        let args = self.args.iter().map(String::as_str);
         let WasiState { args: seen_args, env: seen_env, clocks, drawn, ledger, .. } = state;
         Ok(WasiCtx {
             args: Strings::new(args, seen_args).ok_or(WasiError::Strings("an argument"))?,
-            env: Strings::new(env, seen_env)
-                .ok_or(WasiError::Strings("an environment variable"))?,
+            env: Strings::of(self.env, seen_env),
             stdio: self.stdio,
             descriptors,
             closed_preopens,
@@ -370,6 +359,11 @@ impl WasiCtxBuilder {
             room: u64::MAX,
         })
     }
+}
+
+/// The name of a variable.
+fn name_of(variable: &str) -> &str {
+    variable.split_once('=').map_or("", |(name, _)| name)
 }
 
 /// How far a guest has got: nothing, or what a state says.

@@ -327,7 +327,15 @@ impl WasiCtxBuilder {
         self.finish(Begun {
             descriptors,
             closed_preopens: state.closed_preopens.clone(),
-            state: WasiState { descriptors: Vec::new(), ..state.clone() },
+            state: WasiState {
+                listeners: state.listeners,
+                args: state.args.clone(),
+                env: state.env.clone(),
+                clocks: state.clocks,
+                drawn: state.drawn,
+                ledger: state.ledger.clone(),
+                ..WasiState::default()
+            },
         })
     }
 

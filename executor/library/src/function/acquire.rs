@@ -177,7 +177,7 @@ impl Kept {
             store.set_data_counted(wasi.build()?, WasiCtx::held);
             return Ok(store);
         };
-        given.adopt(state, &mut wasi);
+        given.adopt(state, &mut wasi)?;
         let differences = wasi.differences(state);
         if !differences.is_empty() {
             runtime.shared.listener.warn(differences.join("; "));

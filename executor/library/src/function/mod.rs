@@ -31,7 +31,7 @@ use executor_code::file::CallSite;
 use executor_model::{FuncType, InstanceId, ModuleHash};
 use executor_runtime::{CompiledModule, Idle, Image};
 use executor_snapshot::{Defaults, EntryKind, InstanceNames, Manifest, SnapshotFile};
-use executor_wasi::WasiState;
+use executor_wasi::{Environment, WasiState};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -371,11 +371,16 @@ impl Function {
     ///
     /// # Errors
     /// When one is not set, or not UTF-8.
-    pub fn variables_of_process(&self) -> Result<Vec<(String, String)>, Error> {
+    pub fn variables_of_process(&self) -> Result<Environment, Error> {
         let none = Defaults::default();
         let Defaults { env, inherit_env, .. } = self.defaults().unwrap_or(&none);
         let named = env.iter().filter(|(_, value)| value.is_none()).cloned();
-        environment(named.collect(), *inherit_env, &self.runtime().shared.listener)
+        environment(
+            Environment::new(),
+            named.collect(),
+            *inherit_env,
+            &self.runtime().shared.listener,
+        )
     }
 
     /// What its instances are given where nothing else is said.

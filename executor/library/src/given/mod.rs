@@ -13,7 +13,7 @@ pub use streams::{Stdin, Stdout};
 pub(crate) use crate::settings::Directory as Dir;
 
 use crate::{Cancellation, Error, Limits};
-use executor_wasi::{WasiCtxBuilder, WasiState};
+use executor_wasi::{Environment, WasiCtxBuilder, WasiError, WasiState};
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 /// What a guest may do with a directory that it is given.
@@ -32,8 +32,7 @@ pub(crate) struct Given {
     pub(crate) args: Arc<[String]>,
     /// Whether whoever makes the instance said anything of them.
     pub(crate) args_given: bool,
-    /// The environment, each name once.
-    pub(crate) env: Arc<[(String, String)]>,
+    pub(crate) env: Environment,
     /// Whether any of it was said now, or is this process's own.
     pub(crate) env_given: bool,
     pub(crate) dirs: Vec<Dir>,
@@ -69,16 +68,22 @@ impl Given {
 
     /// What a guest that has read its arguments and environment goes on with, where nothing is said of
     /// them: what it has read.
-    pub(crate) fn adopt(&self, state: &WasiState, builder: &mut WasiCtxBuilder) {
+    ///
+    /// # Errors
+    /// When it is no environment.
+    pub(crate) fn adopt(
+        &self,
+        state: &WasiState,
+        builder: &mut WasiCtxBuilder,
+    ) -> Result<(), WasiError> {
         if let (false, Some(args)) = (self.args_given, &state.args) {
             builder.args(args.clone());
         }
         if let (false, Some(env)) = (self.env_given, &state.env) {
-            let variable = |text: &String| {
-                text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-            };
-            builder.env(env.iter().filter_map(variable).collect::<Vec<_>>());
+            let variables = env.iter().filter_map(|text| text.split_once('='));
+            builder.env(Environment::of(variables)?);
         }
+        Ok(())
     }
 
     /// The guest's view of it.

@@ -6,7 +6,7 @@
 use super::{Dir, DirAccess, Given, Stdin, Stdout};
 use crate::{Cancellation, Error, Limits, event::Listener};
 use executor_snapshot::{Defaults, GivenDirectory};
-use executor_wasi::WasiError;
+use executor_wasi::{Environment, WasiError};
 use std::{
     env::{self, VarError},
     net::TcpListener,
@@ -19,7 +19,9 @@ pub(crate) struct GivenOptions {
     pub(crate) arg0: Option<String>,
     /// The arguments after it.
     pub(crate) args: Option<Vec<String>>,
-    /// The environment, each name once; without a value, that of this process.
+    /// Variables that are laid out already.
+    pub(crate) environment: Environment,
+    /// Other variables, each name once; without a value, that of this process. They are stronger.
     pub(crate) env: Vec<(String, Option<String>)>,
     pub(crate) env_given: bool,
     pub(crate) inherit_env: bool,
@@ -60,11 +62,10 @@ impl GivenOptions {
         let env_given = self.env_given
             || defaults.inherit_env
             || defaults.env.iter().any(|(_, value)| value.is_none());
-        let env = environment(
-            over(self.env, &defaults.env, |(name, _)| name),
-            self.inherit_env || defaults.inherit_env,
-            listener,
-        )?;
+        let kept = defaults.env.iter().filter(|(name, _)| self.environment.get(name).is_none());
+        let said = over(self.env, kept, |(name, _)| name);
+        let inherit = self.inherit_env || defaults.inherit_env;
+        let env = environment(self.environment, said, inherit, listener)?;
         let arg0 = self.arg0.as_ref().or(defaults.arg0.as_ref()).map_or(name, String::as_str);
         let rest = self.args.as_ref().or(defaults.args.as_ref());
         let args = [arg0.to_owned()].into_iter().chain(rest.into_iter().flatten().cloned());
@@ -73,7 +74,7 @@ impl GivenOptions {
         Ok(Given {
             args: args.collect(),
             args_given,
-            env: env.into(),
+            env,
             env_given,
             dirs: over(self.dirs, &kept, |dir| &dir.guest),
             listeners: self.listeners,
@@ -112,11 +113,14 @@ impl GivenOptions {
             })
         };
         let directories: Vec<_> = self.dirs.iter().map(directory).collect::<Result<_, Error>>()?;
+        let laid_out = self.environment.iter();
+        let laid_out = laid_out.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+        let env = over(self.env.clone(), &laid_out.collect::<Vec<_>>(), |(name, _)| name);
         Ok(Defaults {
             invoke: base.invoke.clone(),
             arg0: self.arg0.clone().or_else(|| base.arg0.clone()),
             args: self.args.clone().or_else(|| base.args.clone()),
-            env: over(self.env.clone(), &base.env, |(name, _)| name),
+            env: over(env, &base.env, |(name, _)| name),
             inherit_env: self.inherit_env || base.inherit_env,
             directories: over(directories, &base.directories, |dir| &dir.guest),
             deterministic: self.deterministic || base.deterministic,
@@ -137,7 +141,11 @@ impl From<&GivenDirectory> for Dir {
 }
 
 /// `items`, and those of `base` whose name none of `items` has.
-fn over<T: Clone>(mut items: Vec<T>, base: &[T], name: impl Fn(&T) -> &String) -> Vec<T> {
+fn over<'a, T: Clone + 'a>(
+    mut items: Vec<T>,
+    base: impl IntoIterator<Item = &'a T>,
+    name: impl Fn(&T) -> &String,
+) -> Vec<T> {
     let said = items.len();
     for item in base {
         if items[..said].iter().all(|over| name(over) != name(item)) {
@@ -147,25 +155,39 @@ fn over<T: Clone>(mut items: Vec<T>, base: &[T], name: impl Fn(&T) -> &String) -
     items
 }
 
-/// The values of variables, and where asked for the rest of this process's environment.
+/// Variables that are laid out and others, which are stronger, and where asked for the rest of this process's environment.
 pub(crate) fn environment(
-    variables: Vec<(String, Option<String>)>,
+    laid_out: Environment,
+    others: Vec<(String, Option<String>)>,
     inherit: bool,
     listener: &Listener,
-) -> Result<Vec<(String, String)>, Error> {
-    let value = |(name, value): (String, Option<String>)| match value {
-        Some(value) => Ok((name, value)),
-        None => match env::var(&name) {
-            Ok(value) => Ok((name, value)),
-            Err(error) => Err(Error::Variable { name, unset: error == VarError::NotPresent }),
-        },
+) -> Result<Environment, Error> {
+    let mut all = match inherit {
+        false => laid_out,
+        true => inherited(&laid_out, &others, listener)?,
     };
-    let said: Vec<_> = variables.into_iter().map(value).collect::<Result<_, _>>()?;
-    let (mut variables, mut odd) = (Vec::new(), Vec::new());
-    for (name, value) in inherit.then(env::vars_os).into_iter().flatten() {
+    for (name, value) in others {
+        match value.map_or_else(|| env::var(&name), Ok) {
+            Ok(value) => all.set(&name, &value)?,
+            Err(error) => {
+                return Err(Error::Variable { name, unset: error == VarError::NotPresent });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// This process's environment but for `others`, and then what is laid out.
+fn inherited(
+    laid_out: &Environment,
+    others: &[(String, Option<String>)],
+    listener: &Listener,
+) -> Result<Environment, Error> {
+    let (mut all, mut odd) = (Environment::new(), Vec::new());
+    for (name, value) in env::vars_os() {
         match (name.to_str(), value.to_str()) {
-            (Some(name), Some(value)) if said.iter().all(|(over, _)| over != name) => {
-                variables.push((name.to_owned(), value.to_owned()));
+            (Some(name), Some(value)) if others.iter().all(|(over, _)| over != name) => {
+                all.set(name, value)?;
             }
             (Some(_), Some(_)) => {}
             _ => odd.push(format!("`{}`", name.display())),
@@ -177,8 +199,8 @@ pub(crate) fn environment(
             odd.join(", ")
         ));
     }
-    variables.extend(said);
-    Ok(variables)
+    all.set_all(laid_out)?;
+    Ok(all)
 }
 
 /// The methods by which a builder with a field `given` of [`GivenOptions`] is told what an instance is given.
@@ -232,6 +254,13 @@ macro_rules! given_methods {
         ) -> Self {
             self.given.env_given = true;
             variables.into_iter().fold(self, |builder, (name, value)| builder.env(name, value))
+        }
+
+        /// Sets variables of the environment that are laid out already; those that are set one by one are stronger.
+        pub fn environment(mut self, variables: $crate::Environment) -> Self {
+            self.given.env_given = true;
+            self.given.environment = variables;
+            self
         }
 
         /// Gives a directory of the host, which the guest finds at `guest`.

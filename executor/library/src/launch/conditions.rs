@@ -13,7 +13,9 @@ use crate::{
 };
 use executor_model::ModuleHash;
 use executor_snapshot::catalogue::{AutoKey, Conditions, Digest, digest};
-use executor_wasi::{CaptureOptions, Entropy, GuestPath, Observations, WasiCtx, WasiCtxBuilder};
+use executor_wasi::{
+    CaptureOptions, Entropy, Environment, GuestPath, Observations, WasiCtx, WasiCtxBuilder,
+};
 
 /// What a module is initialised with: everything but what it looks at by itself.
 pub(super) fn key(
@@ -114,7 +116,7 @@ impl Given {
     }
 }
 
-fn env_digest(env: &[(String, String)]) -> Digest {
+fn env_digest(env: &Environment) -> Digest {
     digest(env.iter().flat_map(|(name, value)| [name, value]))
 }
 

@@ -8,7 +8,8 @@ use super::{
     stall::Stalling,
     untaken::{Noted, Untaken},
 };
-use crate::{config::Config, state::State, wire::INLINE};
+use crate::{config::Config, protocol::cgi, state::State, wire::INLINE};
+use executor::Environment;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -47,11 +48,18 @@ pub(crate) struct Listener {
 }
 
 /// What a connection is, as far as requests are concerned.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) client: SocketAddr,
-    pub(super) server: SocketAddr,
     pub(super) tls: bool,
+    /// The variables that tell of it.
+    pub(super) variables: Arc<Environment>,
+}
+
+impl Connection {
+    fn new(client: SocketAddr, server: SocketAddr, tls: bool) -> Self {
+        Self { client, tls, variables: Arc::new(cgi::of_connection(client, server, tls)) }
+    }
 }
 
 /// What a connection holds until it ends.
@@ -85,7 +93,7 @@ pub(crate) async fn serve(
         match accepted {
             Ok((room, stream, client)) => {
                 let held = Held { _room: room, _alive: alive.clone(), stop: stop.clone() };
-                let connection = Connection { client, server, tls: listener.tls.is_some() };
+                let connection = Connection::new(client, server, listener.tls.is_some());
                 let (state, config) = (Arc::clone(&state), Arc::clone(&config));
                 tokio::spawn(begin(stream, listener.tls.clone(), connection, state, config, held));
             }
@@ -99,7 +107,7 @@ pub(crate) async fn serve(
     while let Ok(Ok((stream, client))) = timeout(Duration::ZERO, listener.tcp.accept()).await {
         let Ok(room) = Arc::clone(&room).acquire_owned().await else { break };
         let held = Held { _room: room, _alive: alive.clone(), stop: stop.clone() };
-        let connection = Connection { client, server, tls: listener.tls.is_some() };
+        let connection = Connection::new(client, server, listener.tls.is_some());
         let (state, config) = (Arc::clone(&state), Arc::clone(&config));
         tokio::spawn(begin(stream, listener.tls.clone(), connection, state, config, held));
     }
@@ -185,7 +193,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) {
     let Held { _room, _alive, mut stop } = held;
     let io = TokioIo::new(Stalling::new(stream, config.stall_timeout.0));
-    let answer = move |request| service::answer(Arc::clone(&state), connection, request);
+    let answer = move |request| service::answer(Arc::clone(&state), connection.clone(), request);
     let head = buffered(config);
     // Errors are the client's: what it sent was no HTTP, or it is gone.
     if h2 {

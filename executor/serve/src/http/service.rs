@@ -26,7 +26,9 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
+use serde_bytes::Bytes;
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::poll_fn,
     io,
@@ -146,7 +148,7 @@ pub(super) async fn answer(
         status: None,
         span,
     };
-    let mut response = match respond(&state, connection, &parts, body, &mut trace).await {
+    let mut response = match respond(&state, &connection, &parts, body, &mut trace).await {
         Ok(Answer::Whole(response)) => {
             trace.status = Some(response.status());
             response
@@ -190,7 +192,7 @@ enum Answer {
 /// begins, the function that took its place answers, once.
 async fn respond(
     state: &State,
-    connection: Connection,
+    connection: &Connection,
     parts: &Parts,
     body: Incoming,
     trace: &mut Trace,
@@ -247,7 +249,7 @@ async fn replacing<'a>(
 /// Makes the call that a request asks for. What is left in `sent` of its body can be given to another.
 async fn call(
     state: &State,
-    connection: Connection,
+    connection: &Connection,
     parts: &Parts,
     (sent, len): (&mut Sent, Option<u64>),
     (served, below): (&Arc<Served>, &str),
@@ -263,9 +265,12 @@ async fn call(
     }
     let mut head = Vec::new();
     let env = match &served.protocol {
-        Protocol::Cgi => cgi::environment(&request)
-            .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "the path is not text"))?,
-        Protocol::Stdio | Protocol::Export(_) => Vec::new(),
+        Protocol::Cgi => {
+            let env = cgi::environment(&request, &served.env);
+            let not_text = Refusal::new(StatusCode::BAD_REQUEST, "the path is not text");
+            Cow::Owned(env.ok_or(not_text)?)
+        }
+        Protocol::Stdio | Protocol::Export(_) => Cow::Borrowed(&served.env),
     };
     if served.protocol == Protocol::Stdio && served.settings.request_line == Some(true) {
         head = protocol::request_line(&request);
@@ -306,12 +311,12 @@ async fn call(
         deadline: served.deadline,
     };
     if let Sent::Whole(bytes) = sent {
-        let inline = [&head[..], bytes].concat();
-        let call = served.call(env, wire::Body::Inline(inline), sampled);
+        let body = wire::Body::Inline(Bytes::new(&head), Bytes::new(bytes));
+        let call = served.call(&env, body, sampled);
         let in_flight = give(state, call, None, ticket).await?;
         return outcome(in_flight, served, trace).await;
     }
-    let call = served.call(env, wire::Body::Descriptor, sampled);
+    let call = served.call(&env, wire::Body::Descriptor, sampled);
     let no_descriptor =
         |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no descriptors left");
     let in_file = matches!(served.protocol, Protocol::Export(_));
@@ -361,13 +366,12 @@ async fn call(
 
 /// What a guest may know of a request.
 fn described<'a>(
-    connection: Connection,
+    connection: &'a Connection,
     parts: &'a Parts,
     body_len: Option<u64>,
     served: &'a Served,
     below: &'a str,
 ) -> protocol::Request<'a> {
-    let Connection { client, server, tls } = connection;
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = authority.or(host).unwrap_or_default();
@@ -383,9 +387,8 @@ fn described<'a>(
             Some(colon) if !host[colon..].contains(']') => &host[..colon],
             _ => host,
         },
-        client,
-        server,
-        tls,
+        client: connection.client,
+        connection: &connection.variables,
         body_len,
     }
 }
@@ -393,7 +396,7 @@ fn described<'a>(
 /// Gives a call to a worker.
 async fn give(
     state: &State,
-    mut call: wire::Call,
+    mut call: wire::Call<'_>,
     with: Option<OwnedFd>,
     mut ticket: Ticket,
 ) -> Result<InFlight, Refusal> {

@@ -6,52 +6,66 @@
 //! to programs; a `Location` is always sent to the client.
 
 use super::{Request, decoded, is_of_connection, is_the_servers, joined};
+use executor::Environment;
 use hyper::{
     HeaderMap, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION},
 };
+use std::net::SocketAddr;
 
 /// The most bytes of the headers of a response.
 pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// The most headers of a response.
 const MAX_HEADERS: usize = 128;
 
-/// The variables that describe a request; nothing when its path is not text.
-pub(crate) fn environment(request: &Request<'_>) -> Option<Vec<(String, String)>> {
+/// The variables that are the same for all requests of a connection.
+pub(crate) fn of_connection(client: SocketAddr, server: SocketAddr, tls: bool) -> Environment {
+    let address = client.ip().to_string();
+    let variables = [
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("SERVER_SOFTWARE", concat!("executor/", env!("CARGO_PKG_VERSION"))),
+        ("SERVER_PORT", &server.port().to_string()),
+        ("REMOTE_ADDR", &address),
+        ("REMOTE_HOST", &address),
+        ("REMOTE_PORT", &client.port().to_string()),
+        ("HTTPS", "on"),
+    ];
+    let https = variables.len() - usize::from(!tls);
+    // They are short, and have no zero byte.
+    Environment::of(variables[..https].iter().copied()).unwrap_or_default()
+}
+
+/// A function's own variables and, stronger than those, the ones that describe a request; nothing when its path is not
+/// text.
+pub(crate) fn environment(request: &Request<'_>, own: &Environment) -> Option<Environment> {
     let path = decoded(request.below)?;
-    let mut env: Vec<(String, String)> = Vec::with_capacity(16 + request.headers.len());
-    let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
+    let mut env = Environment::with_capacity(32, 1024);
+    env.set_all(own).ok()?;
+    env.set_all(request.connection).ok()?;
+    // No part of a request has a zero byte.
+    let mut set = |name: &str, value: &str| env.set(name, value).ok();
     let version = match request.version {
         Version::HTTP_2 => "HTTP/2.0",
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     };
-    set("GATEWAY_INTERFACE", "CGI/1.1".to_owned());
-    set("SERVER_SOFTWARE", concat!("executor/", env!("CARGO_PKG_VERSION")).to_owned());
-    set("SERVER_PROTOCOL", version.to_owned());
-    set("SERVER_NAME", request.host.to_owned());
-    set("SERVER_PORT", request.server.port().to_string());
-    set("REMOTE_ADDR", request.client.ip().to_string());
-    set("REMOTE_HOST", request.client.ip().to_string());
-    set("REMOTE_PORT", request.client.port().to_string());
-    set("REQUEST_METHOD", request.method.to_string());
-    set("SCRIPT_NAME", request.route.to_owned());
-    set("PATH_INFO", path.into_owned());
-    set("QUERY_STRING", request.query.to_owned());
-    if request.tls {
-        set("HTTPS", "on".to_owned());
-    }
+    set("SERVER_PROTOCOL", version)?;
+    set("SERVER_NAME", request.host)?;
+    set("REQUEST_METHOD", request.method.as_str())?;
+    set("SCRIPT_NAME", request.route)?;
+    set("PATH_INFO", &path)?;
+    set("QUERY_STRING", request.query)?;
     if let Some(len) = request.body_len.filter(|len| *len > 0) {
-        set("CONTENT_LENGTH", len.to_string());
+        set("CONTENT_LENGTH", &len.to_string())?;
     }
     if request.headers.contains_key(CONTENT_TYPE) {
-        set("CONTENT_TYPE", joined(request.headers, &CONTENT_TYPE));
+        set("CONTENT_TYPE", &joined(request.headers, &CONTENT_TYPE))?;
     }
-    for name in request.headers.keys() {
-        if is_passed(name) {
-            let variable: String = name.as_str().bytes().map(variable_char).collect();
-            set(&format!("HTTP_{variable}"), joined(request.headers, name));
-        }
+    let mut variable = String::from("HTTP_");
+    for name in request.headers.keys().filter(|name| is_passed(name)) {
+        variable.truncate("HTTP_".len());
+        variable.extend(name.as_str().bytes().map(variable_char));
+        set(&variable, &joined(request.headers, name))?;
     }
     Some(env)
 }
@@ -94,7 +108,8 @@ pub(crate) fn head(output: &[u8]) -> Result<Option<Head>, String> {
         Err(error) => return Err(format!("its headers are none: {error}")),
     };
     let mut status = None;
-    let mut headers = HeaderMap::with_capacity(parsed.len());
+    // With room for those of the server.
+    let mut headers = HeaderMap::with_capacity(parsed.len() + 2);
     for httparse::Header { name, value } in parsed {
         if name.eq_ignore_ascii_case("status") {
             // A number, and perhaps a reason.
@@ -123,11 +138,12 @@ mod tests {
     use super::*;
     use hyper::Method;
 
-    fn variables(headers: &[(&str, &str)], below: &str) -> Option<Vec<(String, String)>> {
+    fn variables(headers: &[(&str, &str)], below: &str) -> Option<Environment> {
         let parsed = headers.iter().map(|(name, value)| {
             (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
         });
-        environment(&Request {
+        let (client, server) = (([192, 0, 2, 1], 5000).into(), ([127, 0, 0, 1], 8080).into());
+        let request = Request {
             method: &Method::POST,
             route: "/f",
             below,
@@ -135,11 +151,11 @@ mod tests {
             version: Version::HTTP_11,
             headers: &parsed.collect(),
             host: "example.org",
-            client: ([192, 0, 2, 1], 5000).into(),
-            server: ([127, 0, 0, 1], 8080).into(),
-            tls: false,
+            client,
+            connection: &of_connection(client, server, true),
             body_len: Some(5),
-        })
+        };
+        environment(&request, &Environment::of([("OWN", "1"), ("HTTP_X_A", "own")]).unwrap())
     }
 
     #[test]
@@ -154,10 +170,6 @@ mod tests {
             ("connection", "close"),
         ];
         let env = variables(&headers, "/x%20y").unwrap();
-        let get = |name: &str| {
-            let mut found = env.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
-            (found.next(), found.next().is_some())
-        };
         for (name, value) in [
             ("REQUEST_METHOD", "POST"),
             ("SCRIPT_NAME", "/f"),
@@ -168,13 +180,15 @@ mod tests {
             ("SERVER_NAME", "example.org"),
             ("SERVER_PORT", "8080"),
             ("REMOTE_ADDR", "192.0.2.1"),
+            ("OWN", "1"),
+            ("HTTPS", "on"),
             ("HTTP_X_A", "1"),
             ("HTTP_COOKIE", "c=d"),
         ] {
-            assert_eq!(get(name), (Some(value), false), "{name}");
+            assert_eq!(env.get(name), Some(value), "{name}");
         }
         for name in ["HTTP_PROXY", "HTTP_CONNECTION", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"] {
-            assert_eq!(get(name).0, None, "{name}");
+            assert_eq!(env.get(name), None, "{name}");
         }
         assert_eq!(variables(&[], "/%ff"), None);
     }

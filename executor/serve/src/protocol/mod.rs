@@ -8,11 +8,12 @@ mod stdio;
 
 pub(crate) use stdio::request_line;
 
+use executor::Environment;
 use hyper::{
     HeaderMap, Method, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use std::{borrow::Cow, net::SocketAddr};
@@ -31,8 +32,8 @@ pub(crate) struct Request<'a> {
     /// The name that the client knows the server by.
     pub(crate) host: &'a str,
     pub(crate) client: SocketAddr,
-    pub(crate) server: SocketAddr,
-    pub(crate) tls: bool,
+    /// The variables of its connection ([`cgi::of_connection`]).
+    pub(crate) connection: &'a Environment,
     /// The length of the body, if it is known.
     pub(crate) body_len: Option<u64>,
 }
@@ -75,11 +76,12 @@ pub(crate) fn decoded(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The values of a header, joined as its definition has it.
-pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
+pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, str> {
+    let mut values = headers.get_all(name).iter();
+    let mut text = |value: &'a HeaderValue| String::from_utf8_lossy(value.as_bytes());
+    let first = values.next().map(&mut text).unwrap_or_default();
     let separator = if *name == hyper::header::COOKIE { "; " } else { ", " };
-    let values =
-        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    values.collect::<Vec<_>>().join(separator)
+    values.map(text).fold(first, |joined, value| joined + separator + value)
 }
 
 #[cfg(test)]

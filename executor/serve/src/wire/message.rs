@@ -1,7 +1,8 @@
 //! The messages, and their encoding: bincode, with a limit.
 
 use super::{MAX_PACKET, usage::Usage};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 use std::{io, path::PathBuf, time::Duration};
 
 /// The first message to a worker; with it comes its end of the control socket.
@@ -33,21 +34,33 @@ pub(crate) struct Directory {
     pub(crate) read_only: bool,
 }
 
-/// A call for a worker to make.
+/// A call for a worker to make. It is read where its packet is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     /// Its number, which no other call of this worker has.
     pub(crate) number: u64,
-    /// The snapshot that it begins from.
+    /// Whether its end is to say which pages of its memory it wrote to.
+    pub(crate) sample: bool,
+    /// A [`Callee`], encoded: the same bytes in all calls of a function, so that they are made and read once.
+    #[serde(borrow)]
+    pub(crate) callee: &'a Bytes,
+    /// The environment, as it is laid out for guests.
+    pub(crate) env: &'a str,
+    #[serde(borrow)]
+    pub(crate) body: Body<'a>,
+}
+
+/// What all calls of a function have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Callee {
+    /// The snapshot that they begin from.
     #[serde(with = "serde_bytes")]
     pub(crate) snapshot: [u8; 32],
     pub(crate) entry: Entry,
     pub(crate) arg0: String,
     /// Arguments after argument 0, where the function's own are not meant.
     pub(crate) args: Option<Vec<String>>,
-    pub(crate) env: Vec<(String, String)>,
     pub(crate) directories: Vec<Directory>,
-    pub(crate) body: Body,
     pub(crate) deadline: Duration,
     /// The most bytes of memory.
     pub(crate) memory: Option<u64>,
@@ -55,8 +68,6 @@ pub(crate) struct Call {
     pub(crate) table: Option<u64>,
     /// The most bytes of output.
     pub(crate) output: u64,
-    /// Whether its end is to say which pages of its memory it wrote to.
-    pub(crate) sample: bool,
 }
 
 /// What is called.
@@ -70,9 +81,9 @@ pub(crate) enum Entry {
 
 /// Where a call's input is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Body {
-    /// Here.
-    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
+pub(crate) enum Body<'a> {
+    /// Here: its head, if it has one, and the rest.
+    Inline(#[serde(borrow)] &'a Bytes, &'a Bytes),
     /// In the descriptor that comes with the packet: a pipe, or for an export a file.
     Descriptor,
 }
@@ -189,20 +200,21 @@ pub(crate) fn encode<T: Serialize>(message: &T, buffer: &mut Vec<u8>) -> io::Res
 }
 
 /// The message of a packet.
-pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> io::Result<T> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(packet: &'a [u8]) -> io::Result<T> {
     let invalid = |e| io::Error::new(io::ErrorKind::InvalidData, e);
-    match bincode::serde::decode_from_slice(packet, config()).map_err(invalid)? {
+    match bincode::serde::borrow_decode_from_slice(packet, config()).map_err(invalid)? {
         (message, len) if len == packet.len() => Ok(message),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "more than a message")),
     }
 }
 
 /// Panics where a packet is a message that cannot be sent again.
-pub(crate) fn check<T: Serialize + DeserializeOwned>(packet: &[u8]) {
+pub(crate) fn check<'a, T: Serialize + Deserialize<'a>>(packet: &'a [u8]) {
     if let Ok(message) = decode::<T>(packet) {
         let mut again = Vec::new();
         encode(&message, &mut again).unwrap();
-        decode::<T>(&again).unwrap();
+        // What is no canonical encoding is encoded shorter.
+        assert!(again.len() <= packet.len());
     }
 }
 

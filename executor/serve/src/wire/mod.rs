@@ -13,7 +13,8 @@ mod socket;
 mod usage;
 
 pub(crate) use message::{
-    Body, Call, Directory, End, Entry, Failure, Hello, Kept, Order, Outcome, Phases, Reply, check,
+    Body, Call, Callee, Directory, End, Entry, Failure, Hello, Kept, Order, Outcome, Phases, Reply,
+    check, decode, encode,
 };
 pub(crate) use socket::{Packets, pair};
 pub(crate) use usage::{Origin, PageMap, Reset, Usage, cells, pages_per_cell};

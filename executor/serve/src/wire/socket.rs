@@ -9,7 +9,7 @@ use rustix::{
         sendmsg, socketpair, sockopt,
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
@@ -57,12 +57,12 @@ impl Packets {
         send(socket.as_fd(), &self.send, with, flags)
     }
 
-    /// Receives a message; none when the other end is closed.
+    /// Receives a message, which may lie in the buffer; none when the other end is closed.
     ///
     /// # Errors
     /// When it is no message, or (with `WouldBlock`) a non-blocking receive would wait.
-    pub(crate) fn receive<T: DeserializeOwned>(
-        &mut self,
+    pub(crate) fn receive<'a, T: Deserialize<'a>>(
+        &'a mut self,
         socket: impl AsFd,
         wait: bool,
     ) -> io::Result<Option<(T, Option<OwnedFd>)>> {

@@ -11,10 +11,10 @@ use super::{
     turns::Turns,
 };
 use crate::wire::{
-    Body, Call, Directory, End, Entry, Failure, Kept, Outcome, Packets, PageMap, Phases, Reply,
-    Usage,
+    Body, Call, Callee, Directory, End, Entry, Failure, Kept, Outcome, Packets, PageMap, Phases,
+    Reply, Usage,
 };
-use executor::{CallError, Cancellation, DirAccess, Error, Function, Instance, Stdin};
+use executor::{CallError, Cancellation, DirAccess, Environment, Error, Function, Instance, Stdin};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::{
     any::Any,
@@ -78,11 +78,15 @@ impl Calls {
         let mut faults = faults();
         loop {
             self.turns.begin(place);
-            let received = packets.receive::<Call>(&self.socket, true);
+            let received = packets.receive::<Call<'_>>(&self.socket, true);
             self.turns.end();
+            let received = received.and_then(|received| {
+                let Some((call, with)) = received else { return Ok(None) };
+                Ok(Some((self.functions.callee(call.callee)?, call, with)))
+            });
             match received {
-                Ok(Some((call, with))) => {
-                    let end = self.make(place, call, with, &mut faults);
+                Ok(Some((callee, call, with))) => {
+                    let end = self.make(place, &callee, call, with, &mut faults);
                     if packets.send(&self.socket, &Reply::End(end), None, true).is_err() {
                         process::exit(0);
                     }
@@ -158,10 +162,17 @@ impl Calls {
     }
 
     /// Makes a call. `faults` are those of the thread so far.
-    fn make(&self, place: usize, call: Call, with: Option<OwnedFd>, faults: &mut u64) -> End {
+    fn make(
+        &self,
+        place: usize,
+        callee: &Callee,
+        call: Call<'_>,
+        with: Option<OwnedFd>,
+        faults: &mut u64,
+    ) -> End {
         let number = call.number;
         let (socket, flusher) = (Arc::clone(&self.socket), Arc::clone(&self.flusher));
-        let output = Output::new(number, socket, flusher, call.output);
+        let output = Output::new(number, socket, flusher, callee.output);
         let cancellation = Cancellation::new();
         let current =
             Current { number, output: Arc::clone(&output), cancellation: cancellation.clone() };
@@ -171,7 +182,8 @@ impl Calls {
         }
         let (mut phases, mut usage) = (Phases::default(), Usage::default());
         let made = catch_unwind(AssertUnwindSafe(|| {
-            let made = self.make_of(call, with, &output, &cancellation, (&mut phases, &mut usage));
+            let told = (&mut phases, &mut usage);
+            let made = self.make_of(callee, call, with, &output, &cancellation, told);
             made.map_err(|failed| match failed {
                 (Failure::Trap, _) if cancellation.is_cancelled() => {
                     (Failure::Cancelled, "the client went away".to_owned())
@@ -200,17 +212,22 @@ impl Calls {
     /// Makes a call; returns its exit code.
     fn make_of(
         &self,
-        call: Call,
+        callee: &Callee,
+        call: Call<'_>,
         with: Option<OwnedFd>,
         output: &Arc<Output>,
         cancellation: &Cancellation,
         (phases, usage): (&mut Phases, &mut Usage),
     ) -> Result<i32, Failed> {
         let begun = Instant::now();
-        let function = self.functions.get(call.snapshot).map_err(|error| not_begun(&error))?;
-        let (input, bytes) = match (call.body, with, &call.entry) {
-            (Body::Inline(bytes), _, Entry::Run) => (Stdin::Bytes(bytes), Vec::new()),
-            (Body::Inline(bytes), _, Entry::Export(_)) => (Stdin::Empty, bytes),
+        let function = self.functions.get(callee.snapshot).map_err(|error| not_begun(&error))?;
+        let (input, bytes) = match (call.body, with, &callee.entry) {
+            (Body::Inline(head, rest), _, Entry::Run) => {
+                (Stdin::Bytes([&**head, rest].concat()), Vec::new())
+            }
+            (Body::Inline(head, rest), _, Entry::Export(_)) => {
+                (Stdin::Empty, [&**head, rest].concat())
+            }
             (Body::Descriptor, Some(pipe), Entry::Run) => (Stdin::File(pipe.into()), Vec::new()),
             (Body::Descriptor, Some(file), Entry::Export(_)) => {
                 let mut bytes = Vec::new();
@@ -222,32 +239,33 @@ impl Calls {
                 return Err((Failure::Start, "the request's body is missing".to_owned()));
             }
         };
+        let env = Environment::parse(call.env.to_owned());
         let mut builder = function
             .instance()
-            .arg0(call.arg0)
-            .envs(call.env)
+            .arg0(&callee.arg0)
+            .environment(env.map_err(|error| not_begun(&error.into()))?)
             .stdin(input)
             .stdout(executor::Stdout::Stream(Arc::new(Stdout(Arc::clone(output)))))
             .stderr(executor::Stdout::Stream(Arc::new(Stderr(Arc::clone(output)))))
-            .timeout(call.deadline)
+            .timeout(callee.deadline)
             .cancellation(cancellation);
-        if let Some(args) = call.args {
+        if let Some(args) = &callee.args {
             builder = builder.args(args);
         }
-        for Directory { host, guest, read_only } in call.directories {
-            let access = if read_only { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
+        for Directory { host, guest, read_only } in &callee.directories {
+            let access = if *read_only { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
             builder = builder.dir(host, guest, access);
         }
-        if let Some(bytes) = call.memory {
+        if let Some(bytes) = callee.memory {
             builder = builder.max_memory(bytes);
         }
-        if let Some(elements) = call.table {
+        if let Some(elements) = callee.table {
             builder = builder.max_table(elements);
         }
         let mut instance = builder.start().map_err(|error| not_begun(&error))?;
         let acquired = Instant::now();
         phases.acquire = acquired - begun;
-        let made = call_of(&function, &mut instance, &call.entry, &bytes, output);
+        let made = call_of(&function, &mut instance, &callee.entry, &bytes, output);
         let ran = Instant::now();
         phases.run = ran - acquired;
         let written = call.sample.then(|| instance.written_pages()).flatten();

@@ -3,10 +3,12 @@
 //! Invariant: at most so many are kept; the one that was used longest ago goes first. Calls of one that went keep it
 //! as long as they run.
 
+use crate::wire::{self, Callee};
 use executor::{Error, Function, Idle, Runtime, SnapshotId};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Functions {
     runtime: Runtime,
     max: usize,
     open: Mutex<Open>,
+    /// What was last read of how functions are called, by its encoding.
+    callees: Mutex<HashMap<Box<[u8]>, Arc<Callee>>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +35,24 @@ struct Kept {
 
 impl Functions {
     pub(super) fn new(runtime: Runtime, max: usize) -> Self {
-        Self { runtime, max: max.max(1), open: Mutex::default() }
+        Self { runtime, max: max.max(1), open: Mutex::default(), callees: Mutex::default() }
+    }
+
+    /// Reads how a function is called.
+    ///
+    /// # Errors
+    /// When the bytes say nothing of that.
+    pub(super) fn callee(&self, encoded: &[u8]) -> io::Result<Arc<Callee>> {
+        let mut callees = self.callees.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(callee) = callees.get(encoded) {
+            return Ok(Arc::clone(callee));
+        }
+        let callee: Arc<Callee> = Arc::new(wire::decode(encoded)?);
+        if callees.len() >= self.max {
+            callees.clear();
+        }
+        callees.insert(encoded.into(), Arc::clone(&callee));
+        Ok(callee)
     }
 
     /// The function of a snapshot of the store.

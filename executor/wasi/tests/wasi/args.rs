@@ -1,14 +1,14 @@
 //! Arguments, environment, preopened directories; and builders that are told nonsense.
 
 use crate::guest::*;
-use executor_wasi::{WasiCtxBuilder, WasiError};
+use executor_wasi::{Environment, WasiCtxBuilder, WasiError};
 use tempfile::tempdir;
 
 #[test]
 fn arguments_and_environment_are_laid_out_with_pointers() {
     let mut guest = Guest::new(|builder| {
         builder.args(["prog", "", "é"].map(str::to_owned));
-        builder.env([("A".to_owned(), "b=c".to_owned())]);
+        builder.env(Environment::of([("A", "b=c")]).unwrap());
     });
     let (out, data) = (u64::from(OUT), u64::from(DATA));
     guest.call("args_sizes_get", &[out, out + 4]).unwrap();
@@ -83,12 +83,4 @@ fn strings_a_guest_cannot_be_told_are_refused() {
     let mut builder = WasiCtxBuilder::new();
     builder.args(["a\0b".to_owned()]);
     assert!(matches!(builder.build(), Err(WasiError::Strings("an argument"))));
-    for name in ["", "A=B"] {
-        let mut builder = WasiCtxBuilder::new();
-        builder.env([(name.to_owned(), "x".to_owned())]);
-        assert!(matches!(builder.build(), Err(WasiError::VariableName(_))), "{name:?}");
-    }
-    let mut builder = WasiCtxBuilder::new();
-    builder.env([("A".to_owned(), "\0".to_owned())]);
-    assert!(matches!(builder.build(), Err(WasiError::Strings(_))));
 }

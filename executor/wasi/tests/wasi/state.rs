@@ -2,8 +2,8 @@
 
 use crate::guest::*;
 use executor_wasi::{
-    CaptureOptions, DescriptorState, Output, Rights, StdStream, Target, WasiCtxBuilder, WasiError,
-    WasiState,
+    CaptureOptions, DescriptorState, Environment, Output, Rights, StdStream, Target,
+    WasiCtxBuilder, WasiError, WasiState,
 };
 use std::fs;
 use tempfile::{TempDir, tempdir};
@@ -247,7 +247,7 @@ fn arguments_and_environment_are_the_runs_and_differences_are_told() {
     let given = |args: [&str; 2], env: [(&str, &str); 2]| {
         let mut builder = WasiCtxBuilder::new();
         builder.args(args.map(str::to_owned));
-        builder.env(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        builder.env(Environment::of(env).unwrap());
         builder
     };
     let (args, env) = (["prog", "one"], [("HOME", "/a"), ("LANG", "C")]);
