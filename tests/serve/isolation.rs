@@ -60,31 +60,30 @@ fn a_worker_that_is_killed_loses_its_own_calls_and_is_replaced() {
         .serve(&[]);
     let before = server.workers();
     assert_eq!(before.len(), 2);
-    // One call in each worker.
-    let mut waiting: Vec<_> = (0..2).map(|_| client::connect(server.addr)).collect();
+    // As many calls as the first worker gets before the second has its turn, and as many again.
+    let mut waiting: Vec<_> = (0..10).map(|_| client::connect(server.addr)).collect();
     for stream in &mut waiting {
         stream.write_all(b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     }
-    // Calls go to the worker that has the fewest.
     thread::sleep(Duration::from_millis(300));
     kill(before[0], "KILL");
-    // One of them is told, the other still waits.
-    let (told, answer) = loop {
-        let hears = |stream: &mut std::net::TcpStream| {
+    // Its calls are told, the others still wait.
+    let mut told = 0;
+    while told < 5 {
+        waiting.retain_mut(|stream| {
             let mut part = [0; 1000];
-            let len = stream.read(&mut part).ok()?;
-            Some(part[..len].to_vec())
-        };
-        let mut heard = waiting.iter_mut().enumerate();
-        if let Some((n, bytes)) = heard.find_map(|(n, stream)| Some((n, hears(stream)?))) {
-            break (n, bytes);
-        }
-    };
-    let text = String::from_utf8_lossy(&answer);
-    assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
-    let other = &mut waiting[1 - told];
-    assert!(other.read(&mut [0]).is_err(), "the other worker's call goes on");
+            let Ok(len) = stream.read(&mut part) else { return true };
+            let text = String::from_utf8_lossy(&part[..len]);
+            assert!(text.starts_with("HTTP/1.1 502 "), "{text}");
+            told += 1;
+            false
+        });
+    }
+    for other in &mut waiting {
+        assert!(other.read(&mut [0]).is_err(), "the other worker's calls go on");
+    }
+    assert_eq!(waiting.len(), 5);
     for _ in 0..20 {
         assert_eq!(server.get("/hello").text(), "hello");
     }
@@ -100,7 +99,7 @@ fn calls_wait_for_room_in_the_socket_of_their_worker() {
     const CALLS: usize = 128;
     let store = Store::new();
     store.function("counts", &guests::counts());
-    let (server, token) = memory::serve(&store, "[defaults]\nconcurrency = 128");
+    let (server, token) = memory::serve(&store, "concurrency = 129\n[defaults]\nconcurrency = 129");
     let workers = server.workers();
     workers.iter().for_each(|worker| kill(*worker, "STOP"));
     thread::scope(|scope| {
@@ -112,6 +111,17 @@ fn calls_wait_for_room_in_the_socket_of_their_worker() {
         server.wait(
             |server| memory::figures(server, &token, running) == [CALLS as u64],
             "all calls have begun",
+        );
+        // One whose client goes before there was room for it is over.
+        let mut gone = client::connect(server.addr);
+        let head = b"POST /counts HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n";
+        gone.write_all(&[&head[..], &[0; 60_000]].concat()).unwrap();
+        let with_it = [CALLS as u64 + 1];
+        server.wait(|server| memory::figures(server, &token, running) == with_it, "one more");
+        drop(gone);
+        server.wait(
+            |server| memory::figures(server, &token, running) == [CALLS as u64],
+            "it is over",
         );
         workers.iter().for_each(|worker| kill(*worker, "CONT"));
         for post in posts {

@@ -19,7 +19,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,6 +28,9 @@ use worker::Worker;
 
 /// How long a worker may take to end a call whose time is up, or that was cancelled, before it is killed.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// How many calls more than the others have does a worker get before one of those has its turn.
+const AHEAD: usize = 4;
 
 /// Why a call could not be given to a worker.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ struct Inner {
     /// The worker in each place, while there is one.
     places: Box<[Mutex<Option<Arc<Worker>>>]>,
     next: AtomicU64,
+    /// The place of the worker that has got the last call.
+    last: AtomicUsize,
     /// How often a worker ended by itself.
     deaths: AtomicU64,
     /// Whether ended workers are replaced no more.
@@ -81,6 +86,7 @@ impl Workers {
             memory,
             places: first.iter().map(|_| Mutex::default()).collect(),
             next: AtomicU64::new(1),
+            last: AtomicUsize::new(0),
             deaths: AtomicU64::new(0),
             retired: watch::Sender::new(false),
         }));
@@ -90,18 +96,22 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives a call to the worker that has the fewest. The call's number is set here.
+    /// Gives a call to a worker. The call's number is set here.
     ///
     /// # Errors
     /// When there is no worker, or none takes it.
     pub(crate) async fn call(
         &self,
-        call: &mut Call,
+        call: &mut Call<'_>,
         with: Option<BorrowedFd<'_>>,
         mut ticket: Ticket,
     ) -> Result<InFlight, NoWorker> {
+        // Under load the calls of all requests that have come are given one after the other, which wakes a worker once.
+        if self.have_calls() {
+            tokio::task::yield_now().await;
+        }
         loop {
-            let Some(worker) = self.idlest() else { return Err(NoWorker::None(ticket)) };
+            let Some(worker) = self.next() else { return Err(NoWorker::None(ticket)) };
             call.number = self.0.next.fetch_add(1, Relaxed);
             let refused = match worker.give(call, with, ticket).await {
                 Ok(in_flight) => return Ok(in_flight),
@@ -164,18 +174,64 @@ impl Workers {
         self.0.retired.closed().await;
     }
 
-    fn idlest(&self) -> Option<Arc<Worker>> {
-        let mut places = self.0.places.iter().filter_map(|place| lock(place).clone());
-        let first = places.next()?;
-        let (_, worker) =
-            places.fold((first.load(), first), |(least, worker), other| match other.load() {
-                load if load < least => (load, other),
-                _ => (least, worker),
-            });
-        Some(worker)
+    fn have_calls(&self) -> bool {
+        self.0.places.iter().any(|place| lock(place).as_ref().is_some_and(|w| w.load() > 0))
     }
+
+    /// The worker that gets the next call.
+    fn next(&self) -> Option<Arc<Worker>> {
+        let workers: Vec<_> = self.0.places.iter().map(|place| lock(place).clone()).collect();
+        let loads = workers.iter().map(|worker| worker.as_ref().map(|worker| worker.load()));
+        let place = choose(loads, self.0.last.load(Relaxed), self.0.hello.threads)?;
+        self.0.last.store(place, Relaxed);
+        workers.into_iter().nth(place).flatten()
+    }
+}
+
+/// The place of the worker that gets the next call, by how many calls each has where there is one: the one that had the
+/// last call, until it has [`AHEAD`] more than another or one for each of its threads; then the one that has the fewest.
+/// So calls that come one after the other find a worker awake, and its memory in caches.
+fn choose(
+    loads: impl Iterator<Item = Option<usize>>,
+    last: usize,
+    threads: usize,
+) -> Option<usize> {
+    let loads = loads.enumerate().filter_map(|(place, load)| Some((place, load?)));
+    let (place, _) = loads.min_by_key(|(place, load)| match *place == last && *load < threads {
+        true => load.saturating_sub(AHEAD),
+        false => *load,
+    })?;
+    Some(place)
 }
 
 fn lock(place: &Mutex<Option<Arc<Worker>>>) -> MutexGuard<'_, Option<Arc<Worker>>> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_gets_calls_until_it_is_ahead_and_no_more_than_it_has_threads() {
+        // Calls that do not end, given to workers of so many threads.
+        let given = |count: usize, threads: usize| {
+            let (mut loads, mut last) = (vec![0; count], 0);
+            let mut places = Vec::new();
+            for _ in 0..count * threads {
+                last = choose(loads.iter().copied().map(Some), last, threads).unwrap();
+                loads[last] += 1;
+                assert!(loads[last] <= threads, "{places:?}");
+                places.push(last);
+            }
+            assert_eq!(loads, vec![threads; count]);
+            places
+        };
+        assert_eq!(given(2, 8)[..12], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(given(3, 1), [0, 1, 2]);
+        assert_eq!(given(2, 2), [0, 0, 1, 1]);
+        // One that is gone gets none.
+        assert_eq!(choose([None, Some(7)].into_iter(), 0, 8), Some(1));
+        assert_eq!(choose([None, None].into_iter(), 0, 8), None);
+    }
 }

@@ -12,11 +12,8 @@ use crate::{
 use std::{
     collections::HashMap,
     convert::Infallible,
-    env, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::net,
-    },
+    env, io, mem,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,8 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::Interest,
-    net::UnixDatagram,
+    net::unix::pipe::{Receiver, Sender},
     process::{Child, Command},
     sync::{oneshot, watch},
     time::{Instant, timeout},
@@ -48,8 +44,9 @@ pub(super) struct Started {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(super) process: u32,
-    /// As the type that Tokio waits for packets with.
-    calls: UnixDatagram,
+    /// As the type with which Tokio waits for packets, and not for room: that there is with each packet that the worker
+    /// takes.
+    calls: Receiver,
     control: Mutex<(OwnedFd, Packets)>,
     sender: Mutex<Packets>,
     /// Its calls, by number; none once it has ended.
@@ -68,6 +65,18 @@ pub(super) struct Refused {
     pub(super) ticket: Option<Ticket>,
     /// None where the worker ends, or has ended.
     pub(super) error: Option<io::Error>,
+}
+
+/// A call that is listed, and that the worker does not have yet.
+struct Unsent<'a> {
+    worker: &'a Worker,
+    number: u64,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.worker.remove(self.number);
+    }
 }
 
 /// Starts a worker, and waits until it takes calls. Whether it has to be confined is said by `required`.
@@ -89,11 +98,10 @@ pub(super) async fn start(
     command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).kill_on_drop(true);
     let child = command.spawn()?;
     Packets::new().send(&calls, hello, Some(their_control.as_fd()), true)?;
-    let calls = net::UnixDatagram::from(calls);
-    calls.set_nonblocking(true)?;
+    let calls = Receiver::from_owned_fd_unchecked(calls)?;
     let worker = Worker {
         process: child.id().unwrap_or_default(),
-        calls: ready(UnixDatagram::from_std(calls)?, required).await?,
+        calls: ready(calls, required).await?,
         control: Mutex::new((control, Packets::new())),
         sender: Mutex::new(Packets::new()),
         listed: Mutex::new(Some(HashMap::new())),
@@ -105,10 +113,9 @@ pub(super) async fn start(
 }
 
 /// Waits until a worker takes calls.
-async fn ready(socket: UnixDatagram, required: bool) -> io::Result<UnixDatagram> {
+async fn ready(socket: Receiver, required: bool) -> io::Result<Receiver> {
     let mut packets = Packets::new();
-    let receive = || packets.receive::<Reply>(&socket, false);
-    let said = timeout(START, socket.async_io(Interest::READABLE, receive)).await;
+    let said = timeout(START, reply(&socket, &mut packets)).await;
     let said = said.map_err(|_| io::Error::other("it does not begin"))??;
     let unconfined = match said {
         Some((Reply::Ready { unconfined }, _)) => unconfined,
@@ -127,6 +134,20 @@ async fn ready(socket: UnixDatagram, required: bool) -> io::Result<UnixDatagram>
     }
 }
 
+/// Waits for a reply of a worker; none when it has ended.
+async fn reply(
+    socket: &Receiver,
+    packets: &mut Packets,
+) -> io::Result<Option<(Reply, Option<OwnedFd>)>> {
+    loop {
+        socket.readable().await?;
+        match socket.try_io(|| packets.receive(socket, false)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            received => return received,
+        }
+    }
+}
+
 impl Worker {
     /// How many calls it has.
     pub(super) fn load(&self) -> usize {
@@ -140,7 +161,7 @@ impl Worker {
     /// Gives it a call. Where it takes none, what the call would hold is given back.
     pub(super) async fn give(
         self: Arc<Self>,
-        call: &Call,
+        call: &Call<'_>,
         with: Option<BorrowedFd<'_>>,
         ticket: Ticket,
     ) -> Result<InFlight, Refused> {
@@ -152,18 +173,42 @@ impl Worker {
             None => return Err(Refused { ticket: Some(ticket), error: None }),
         };
         self.load.fetch_add(1, Relaxed);
+        // Who gives up while it waits for room leaves nothing here: the worker will never tell of that call.
+        let unsent = Unsent { worker: &self, number };
+        let sent = self.send(call, with).await;
+        mem::forget(unsent);
+        match sent {
+            Ok(()) => Ok(InFlight::new(self, number, first, reserved)),
+            Err(error) => {
+                let ticket = self.remove(number).map(|listed| listed.ticket);
+                // Reset: it ended with calls in its socket that it had not taken.
+                let gone = matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                );
+                Err(Refused { ticket, error: Some(error).filter(|_| !gone) })
+            }
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>, with: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let send = || {
             let mut packets = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
             packets.send(&self.calls, call, with, false)
         };
-        match self.calls.async_io(Interest::WRITABLE, send).await {
-            Ok(()) => Ok(InFlight::new(self, number, first, reserved)),
-            Err(error) => {
-                let ticket = self.remove(number).map(|listed| listed.ticket);
-                let gone = error.kind() == io::ErrorKind::BrokenPipe;
-                Err(Refused { ticket, error: Some(error).filter(|_| !gone) })
+        let would_wait = |sent: &io::Result<()>| {
+            sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let mut sent = send();
+        if would_wait(&sent) {
+            let socket = self.calls.as_fd().try_clone_to_owned()?;
+            let socket = Sender::from_owned_fd_unchecked(socket)?;
+            while would_wait(&sent) {
+                socket.writable().await?;
+                sent = socket.try_io(send);
             }
         }
+        sent
     }
 
     /// Takes no calls any more, if it has none.
@@ -212,8 +257,7 @@ impl Worker {
     pub(super) async fn listen(&self) {
         let mut packets = Packets::new();
         loop {
-            let receive = || packets.receive::<Reply>(&self.calls, false);
-            match self.calls.async_io(Interest::READABLE, receive).await {
+            match reply(&self.calls, &mut packets).await {
                 Ok(Some((reply, with))) => self.hear(reply, with),
                 Ok(None) => break,
                 Err(error) => {
@@ -278,7 +322,7 @@ impl Worker {
                 };
                 let (sender, end) = oneshot::channel::<End>();
                 let Some(pipe) = with else { return };
-                match std::mem::replace(&mut call.waiting, Waiting::End(sender)) {
+                match mem::replace(&mut call.waiting, Waiting::End(sender)) {
                     Waiting::First(first) => drop(first.send(First::Output(begun, pipe, end))),
                     // It says so once.
                     Waiting::End(_) => {}
