@@ -90,6 +90,11 @@ impl Environment {
     /// # Errors
     /// When all are too long together.
     pub fn set_all(&mut self, others: &Self) -> Result<(), WasiError> {
+        if self.is_empty() {
+            self.text.push_str(&others.text);
+            self.starts.extend_from_slice(&others.starts);
+            return Ok(());
+        }
         others.iter().try_for_each(|(name, value)| self.set(name, value))
     }
 
@@ -177,6 +182,11 @@ mod tests {
             [Some("b=c"), Some(""), Some(""), None]
         );
         assert_eq!(Environment::parse(env.as_str().to_owned()).unwrap(), env);
+        let mut all = Environment::with_capacity(4, 100);
+        all.set_all(&env).unwrap();
+        assert_eq!(all, env);
+        all.set_all(&Environment::of([("D", "1"), ("C", "2")]).unwrap()).unwrap();
+        assert_eq!(all.as_str(), "A=b=c\0AB=\0D=1\0C=2\0");
     }
 
     #[test]
