@@ -30,7 +30,7 @@ use worker::Worker;
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// How many calls more than the others have does a worker get before one of those has its turn.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 /// Why a call could not be given to a worker.
 #[derive(Debug, thiserror::Error)]
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(loads, vec![threads; count]);
             places
         };
-        assert_eq!(given(2, 8)[..12], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(given(2, 16)[..25], [&[0; AHEAD + 1][..], &[1; 16]].concat());
         assert_eq!(given(3, 1), [0, 1, 2]);
         assert_eq!(given(2, 2), [0, 0, 1, 1]);
         // One that is gone gets none.
