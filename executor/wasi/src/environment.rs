@@ -4,6 +4,7 @@
 //! or is there twice. All of it fits into a guest's memory.
 
 use crate::WasiError;
+use std::collections::HashMap;
 
 /// The variables of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,9 +34,14 @@ impl Environment {
     pub fn of(
         variables: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
     ) -> Result<Self, WasiError> {
+        let variables: Vec<_> = variables.into_iter().collect();
+        let names = variables.iter().map(|(name, _)| name.as_ref());
+        let last: HashMap<&str, usize> = names.zip(0..).collect();
         let mut all = Self::new();
-        for (name, value) in variables {
-            all.set(name.as_ref(), value.as_ref())?;
+        for ((name, value), at) in variables.iter().zip(0..) {
+            if last.get(name.as_ref()) == Some(&at) {
+                all.push(name.as_ref(), value.as_ref())?;
+            }
         }
         Ok(all)
     }
@@ -70,6 +76,16 @@ impl Environment {
     /// # Errors
     /// When it cannot be told to a guest: its name is empty or has a `=`, it has a zero byte, or it is too long.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), WasiError> {
+        let earlier = self.find(name);
+        self.push(name, value)?;
+        if let Some(earlier) = earlier {
+            self.remove(earlier);
+        }
+        Ok(())
+    }
+
+    /// Adds a variable of another name than those that are there.
+    fn push(&mut self, name: &str, value: &str) -> Result<(), WasiError> {
         if name.is_empty() || name.contains('=') {
             return Err(WasiError::VariableName(name.to_owned()));
         }
@@ -77,7 +93,6 @@ impl Environment {
         if u32::try_from(len).is_err() || name.contains('\0') || value.contains('\0') {
             return Err(NO_VARIABLE);
         }
-        self.remove(name);
         self.starts.push(self.text.len() as u32);
         for part in [name, "=", value, "\0"] {
             self.text.push_str(part);
@@ -151,8 +166,7 @@ impl Environment {
         (self.starts[variable] as usize, end)
     }
 
-    fn remove(&mut self, name: &str) {
-        let Some(variable) = self.find(name) else { return };
+    fn remove(&mut self, variable: usize) {
         let (start, end) = self.range(variable);
         self.text.replace_range(start..end, "");
         self.starts.remove(variable);
@@ -184,6 +198,8 @@ mod tests {
         assert_eq!(Environment::parse(env.as_str().to_owned()).unwrap(), env);
         let mut all = Environment::with_capacity(4, 100);
         all.set_all(&env).unwrap();
+        let again = [("A", "1"), ("C", ""), ("A", "b=c"), ("AB", "")];
+        assert_eq!(Environment::of(again).unwrap(), env);
         assert_eq!(all, env);
         all.set_all(&Environment::of([("D", "1"), ("C", "2")]).unwrap()).unwrap();
         assert_eq!(all.as_str(), "A=b=c\0AB=\0D=1\0C=2\0");

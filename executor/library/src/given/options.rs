@@ -183,11 +183,11 @@ fn inherited(
     others: &[(String, Option<String>)],
     listener: &Listener,
 ) -> Result<Environment, Error> {
-    let (mut all, mut odd) = (Environment::new(), Vec::new());
+    let (mut own, mut odd) = (Vec::new(), Vec::new());
     for (name, value) in env::vars_os() {
         match (name.to_str(), value.to_str()) {
             (Some(name), Some(value)) if others.iter().all(|(over, _)| over != name) => {
-                all.set(name, value)?;
+                own.push((name.to_owned(), value.to_owned()));
             }
             (Some(_), Some(_)) => {}
             _ => odd.push(format!("`{}`", name.display())),
@@ -199,6 +199,7 @@ fn inherited(
             odd.join(", ")
         ));
     }
+    let mut all = Environment::of(own)?;
     all.set_all(laid_out)?;
     Ok(all)
 }
