@@ -13,6 +13,7 @@ use hyper::{
     HeaderMap, Method, Version,
     header::{HeaderName, HeaderValue},
 };
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Takes bytes for what their first one says.
@@ -62,11 +63,26 @@ fn response_head(output: &[u8]) {
 /// A packet is a message that can be sent on as it is, or an error.
 fn packet(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MAX_PACKET)];
-    wire::check::<wire::Reply>(bytes);
-    wire::check::<wire::Order>(bytes);
-    wire::check::<wire::Call<'_>>(bytes);
-    wire::check::<wire::Callee>(bytes);
-    wire::check::<wire::Hello>(bytes);
+    sent_on(bytes, |packet| again::<wire::Reply>(packet));
+    sent_on(bytes, |packet| again::<wire::Order>(packet));
+    sent_on(bytes, |packet| again::<wire::Call<'_>>(packet));
+    sent_on(bytes, |packet| again::<wire::Callee>(packet));
+    sent_on(bytes, |packet| again::<wire::Hello>(packet));
+}
+
+/// A message that was read and sent on is the same to whoever reads it then.
+fn sent_on(packet: &[u8], again: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+    if let Some(once) = again(packet) {
+        assert_eq!(again(&once).as_ref(), Some(&once));
+    }
+}
+
+/// The message of a packet, as a packet again.
+fn again<'a, T: Serialize + Deserialize<'a>>(packet: &'a [u8]) -> Option<Vec<u8>> {
+    let message: T = wire::decode(packet).ok()?;
+    let mut again = Vec::new();
+    wire::encode(&message, &mut again).unwrap();
+    Some(again)
 }
 
 /// A request is described by variables that each are one.

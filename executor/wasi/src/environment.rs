@@ -130,12 +130,6 @@ impl Environment {
         self.text.split_terminator('\0')
     }
 
-    /// How many variables there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.starts.len()
-    }
-
     /// Whether there is no variable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -189,7 +183,7 @@ mod tests {
             env.set(name, value).unwrap();
         }
         assert_eq!(env.iter().collect::<Vec<_>>(), [("C", ""), ("A", "b=c"), ("AB", "")]);
-        assert_eq!((env.len(), env.as_str()), (3, "C=\0A=b=c\0AB=\0"));
+        assert_eq!(env.as_str(), "C=\0A=b=c\0AB=\0");
         assert_eq!(env.starts, [0, 3, 9]);
         assert_eq!(
             ["A", "AB", "C", "B"].map(|name| env.get(name)),

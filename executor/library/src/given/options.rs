@@ -155,7 +155,8 @@ fn over<'a, T: Clone + 'a>(
     items
 }
 
-/// Variables that are laid out and others, which are stronger, and where asked for the rest of this process's environment.
+/// Variables that are laid out and others, which are stronger, and where asked for the rest of this process's
+/// environment.
 pub(crate) fn environment(
     laid_out: Environment,
     others: Vec<(String, Option<String>)>,

@@ -208,16 +208,6 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(packet: &'a [u8]) -> io::Result<T> 
     }
 }
 
-/// Panics where a packet is a message that cannot be sent again.
-pub(crate) fn check<'a, T: Serialize + Deserialize<'a>>(packet: &'a [u8]) {
-    if let Ok(message) = decode::<T>(packet) {
-        let mut again = Vec::new();
-        encode(&message, &mut again).unwrap();
-        // What is no canonical encoding is encoded shorter.
-        assert!(again.len() <= packet.len());
-    }
-}
-
 fn config() -> bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,

@@ -14,7 +14,7 @@ mod usage;
 
 pub(crate) use message::{
     Body, Call, Callee, Directory, End, Entry, Failure, Hello, Kept, Order, Outcome, Phases, Reply,
-    check, decode, encode,
+    decode, encode,
 };
 pub(crate) use socket::{Packets, pair};
 pub(crate) use usage::{Origin, PageMap, Reset, Usage, cells, pages_per_cell};
